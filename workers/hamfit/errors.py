@@ -1,0 +1,48 @@
+"""Every exception that hamfit raises on purpose.
+
+HamfitError
+├── DataError      trajectories that cannot be used as they are
+├── StoreError     a Zarr store that is damaged, locked, incomplete or too new
+├── GraphError     particles that cannot be joined into a graph
+├── FeatureError   blocks that cannot be sampled from the data at hand
+├── FitError       a fit that cannot be carried out
+├── ModelError     a model asked for something it does not know
+└── SpecError      options that contradict each other or name unknown things
+
+Each message is one sentence that names the thing, the reason and the fix. Exceptions of other libraries are
+translated where they enter, so that a caller needs to know this tree only.
+"""
+
+from __future__ import annotations
+
+
+class HamfitError(Exception):
+    """Base of all exceptions raised on purpose; the command line turns it into exit code 2."""
+
+
+class DataError(HamfitError):
+    """The trajectories cannot be used as they are."""
+
+
+class StoreError(HamfitError):
+    """A Zarr store is damaged, locked, incomplete or written by a newer version."""
+
+
+class GraphError(HamfitError):
+    """The particles cannot be joined into a graph."""
+
+
+class FeatureError(HamfitError):
+    """A block cannot be sampled from the data at hand."""
+
+
+class FitError(HamfitError):
+    """A fit cannot be carried out."""
+
+
+class ModelError(HamfitError):
+    """A model is asked for something it does not know."""
+
+
+class SpecError(HamfitError):
+    """Options contradict each other or name unknown things."""
