@@ -1,0 +1,55 @@
+# All set-up is here: git, make and Python 3.11 are enough. Every target can be run again.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# One BLAS thread per process: parallelism comes from hamfit's own threads and workers.
+export OPENBLAS_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+
+.PHONY: help venv test lint types demo results test-faults docs bench lock clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+venv: $(STAMP) ## Make .venv with exact versions
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $(STAMP)
+
+test: $(STAMP) ## Run the tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP) ## Check style
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## Check types
+	$(BIN)/mypy
+
+test-faults: $(STAMP) ## Run the tests that kill workers and drivers
+	$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
+
+results: $(STAMP) ## Reproduce the published tables (long)
+	$(BIN)/python -m pytest -m 'results or slow' $(PYTEST_ARGS)
+
+bench: $(STAMP) ## Measure speed and memory
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pytest -m results tests/benchmarks $(PYTEST_ARGS)
+
+demo: $(STAMP) ## Fit a Lennard-Jones liquid and test the model
+	$(BIN)/hamfit ingest tests/data/lj-500.lammpstrj.gz --units lj --out build/demo/lj-500.zarr --overwrite
+	$(BIN)/hamfit fit build/demo/lj-500.zarr --cutoff 2.5 --out build/demo/lj-500.model --overwrite
+	$(BIN)/hamfit evaluate build/demo/lj-500.model build/demo/lj-500.zarr
+
+docs: $(STAMP) ## Build the documentation in docs/_build/html
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+lock: ## Freeze the versions installed in .venv into constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check | grep -E '^[A-Za-z0-9._-]+==' > constraints.txt
+
+clean: ## Remove what was built, but not .venv
+	rm -rf build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis

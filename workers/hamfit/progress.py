@@ -1,0 +1,59 @@
+"""What a long computation tells while it runs: one kind of event, one kind of listener.
+
+The library calls `progress(event)` and knows nothing of terminals, logs or web pages; the command line and the service
+bring their own listeners. A listener is called in the process that started the computation, never on a worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from hamfit.errors import SpecError
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """How far one phase of a computation has come."""
+
+    phase: str
+    """What is being done, in one word (`features`, `reducing`, `solving`, ...)."""
+    done: int
+    """Tasks of this phase finished so far."""
+    total: int
+    """Tasks of this phase in all; 0 when unknown."""
+    rows: int
+    """Rows of Z reduced so far in this phase."""
+    seconds: float
+    """Wall time since the phase began."""
+    peak_bytes: int
+    """Largest resident memory of one process seen so far; 0 when unknown."""
+
+    def __post_init__(self) -> None:
+        if not self.phase:
+            raise SpecError("a progress event needs a phase; name what is being done")
+        if min(self.done, self.total, self.rows, self.peak_bytes) < 0 or self.seconds < 0.0:
+            raise SpecError(f"progress of phase '{self.phase}' is negative; counts and seconds start at zero")
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows reduced per second of wall time; 0 before the clock has moved."""
+        return self.rows / self.seconds if self.seconds > 0.0 else 0.0
+
+    @property
+    def remaining_seconds(self) -> float | None:
+        """Expected time to the end of the phase, taking tasks as equal; None while nothing is known."""
+        if self.done == 0 or self.total == 0:
+            return None
+        return self.seconds / self.done * max(self.total - self.done, 0)
+
+
+class Progress(Protocol):
+    """Anything that listens to events; it must not raise and should return quickly."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Take note of `event`."""
+
+
+def silent(event: Event, /) -> None:
+    """Ignore `event`: the listener of those who want none."""
