@@ -1,8 +1,8 @@
-"""The options of a fit: the single source of truth for the Python API, the command line, TOML files and the service.
+"""The options of a fit, one source of truth for the Python API, the command line, TOML files and the service.
 
-Each field carries its range and its help text, so that every door shows the same words and refuses the same mistakes.
-Foreign validation errors are translated here into one sentence that names the field, the file and the fix. The model
-is frozen: "changing" an option makes another set of options (`with_changes`).
+Each field carries its range and its help text, so that every door shows the same words and refuses the same
+mistakes. Foreign validation errors are translated here into one sentence that names the field, the file and the fix.
+The model is frozen: "changing" an option makes another set of options (`with_changes`).
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _threads_per_process(fields: dict[str, Any]) -> int:
+    # pydantic hands over the fields validated before this one, and `workers` is among them.
+    return max(available_cores() // (fields.get("workers") or 1), 1)
+
+
 class FitOptions(BaseModel):
     """How to fit a model. Every field has a default that is chosen from the data or good for most data."""
 
@@ -41,14 +46,14 @@ class FitOptions(BaseModel):
     cutoff: str | float | None = Field(
         default=None,
         union_mode="left_to_right",
-        description="Distance beyond which particles do not interact, one for all pairs (2.5) or one per pair of"
-        " species labels (1-1=2.5,1-2=2.0); by default taken from the data's bonds, or all pairs in open systems.",
+        description="Distance beyond which particles do not interact: one for all pairs (2.5) or one per pair"
+        " of species labels (1-1=2.5,1-2=2.0); by default the data's bonds, or all pairs in open systems.",
     )
     features: int = Field(default=256, ge=1, description="Random features per block.")
     blocks: tuple[Block, ...] | None = Field(
         default=None,
-        description="Families of features: kinetic, pair, manybody, field; by default kinetic and pair as the data"
-        " allow.",
+        description="Families of features: kinetic, pair, manybody, field; by default kinetic and pair,"
+        " as the data allow.",
     )
     sampler: Sampler = Field(
         default="auto",
@@ -60,44 +65,55 @@ class FitOptions(BaseModel):
     )
     taper: Taper = Field(
         default="auto",
-        description="Whether pair forces go smoothly to zero at the cutoff; auto lets the held-out error tell.",
+        description="Whether forces go smoothly to zero at the cutoff; auto lets the held-out error tell.",
     )
     solver: Solver = Field(
         default="sketched",
-        description="How rows become a solution: sketched (accurate and fast), tsqr (orthogonal), normal (textbook).",
+        description="How rows become a solution: sketched (accurate, fast), tsqr (orthogonal), normal (textbook).",
     )
     workers: int | None = Field(
         default=None, ge=1, description="Worker processes; by default none, only threads in this process."
     )
     threads: int = Field(
-        default_factory=available_cores,
+        default_factory=_threads_per_process,
         ge=1,
-        description="Threads of this process, or of each worker; by default the cores there are, shared by the workers.",
+        description="Threads of this process, or of each worker; by default the cores divided by the workers.",
     )
-    seed: int = Field(default=0, ge=0, description="Seed of all that is random; the same seed gives the same bits.")
+    seed: int = Field(
+        default=0, ge=0, description="Seed of all that is random; the same seed gives the same bits."
+    )
     ridge: float | None = Field(
-        default=None, ge=0.0, description="Ridge penalty in the whitened basis; by default chosen by leave-group-out."
+        default=None,
+        ge=0.0,
+        description="Ridge penalty in the whitened basis; by default chosen by leave-group-out.",
     )
     rank_cutoff: float | None = Field(
         default=None,
         gt=0.0,
         lt=1.0,
-        description="Singular values below this fraction of the largest are dropped; by default near columns * eps.",
+        description="Singular values below this fraction of the largest are dropped; by default columns * eps.",
     )
-    groups: int = Field(default=5, ge=2, description="Groups of frames for the leave-group-out choice of the ridge.")
+    groups: int = Field(
+        default=5, ge=2, description="Groups of frames for the leave-group-out choice of the ridge."
+    )
     holdout: float = Field(
-        default=0.1, ge=0.0, lt=1.0, description="Fraction of the frames kept out of the fit to measure its error."
+        default=0.1,
+        ge=0.0,
+        lt=1.0,
+        description="Fraction of the frames kept out of the fit to measure its error.",
     )
     energy_weight: float | None = Field(
         default=None,
         ge=0.0,
-        description="Weight of the energy rows beside the force rows; by default energies fix the constant only where"
-        " forces determine the rest.",
+        description="Weight of the energy rows beside the force rows; by default chosen from the data."
+        " 0 uses energies for the constant only.",
     )
     l_max: int = Field(default=3, ge=0, le=3, description="Largest angular moment of the many-body block.")
     direct_links: bool = Field(default=True, description="Use the inputs themselves as features too.")
     resume: bool = Field(default=True, description="Take up an interrupted fit where its checkpoints end.")
-    checkpoint: bool = Field(default=True, description="Keep partial results beside the model until it is published.")
+    checkpoint: bool = Field(
+        default=True, description="Keep partial results beside the model until it is published."
+    )
 
     @field_validator("cutoff")
     @classmethod
