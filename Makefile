@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # One BLAS thread per process: parallelism comes from hamfit's own threads and workers.
 export OPENBLAS_NUM_THREADS := 1
@@ -15,9 +16,11 @@ help: ## Show the targets
 
 venv: $(STAMP) ## Make .venv with exact versions
 
+# The build tools come from constraints.txt too, hence no isolated build.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(PIP) hatchling editables
+	$(PIP) --no-build-isolation -e '.[test]'
 	touch $(STAMP)
 
 test: $(STAMP) ## Run the tests
@@ -36,7 +39,7 @@ results: $(STAMP) ## Reproduce the published tables (long)
 	$(BIN)/python -m pytest -m 'results or slow' $(PYTEST_ARGS)
 
 bench: $(STAMP) ## Measure speed and memory
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(PIP) --no-build-isolation -e '.[bench]'
 	$(BIN)/python -m pytest -m results tests/benchmarks $(PYTEST_ARGS)
 
 demo: $(STAMP) ## Fit a Lennard-Jones liquid and test the model
@@ -45,7 +48,7 @@ demo: $(STAMP) ## Fit a Lennard-Jones liquid and test the model
 	$(BIN)/hamfit evaluate build/demo/lj-500.model build/demo/lj-500.zarr
 
 docs: $(STAMP) ## Build the documentation in docs/_build/html
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(PIP) --no-build-isolation -e '.[docs]'
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 lock: ## Freeze the versions installed in .venv into constraints.txt

@@ -2,7 +2,8 @@
 
 The names below are loaded on first use (PEP 562): `import hamfit` alone costs a few milliseconds and pulls in
 neither NumPy nor Dask, so that `hamfit --help` answers at once and a Dask worker pays only for what its tasks
-touch. The functions live in modules of other names (`fitting`, `evaluation`), so that no submodule can shadow them.
+touch. The functions live in modules of other names (`fitting`, `evaluation`), so that no submodule can shadow
+them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The options of a fit, one source of truth for the Python API, the command line, TOML files and the service.
 
 Each field carries its range and its help text, so that every door shows the same words and refuses the same
-mistakes. Foreign validation errors are translated here into one sentence that names the field, the file and the fix.
-The model is frozen: "changing" an option makes another set of options (`with_changes`).
+mistakes. Foreign validation errors are translated here into one sentence that names the field, the file and
+the fix. The model is frozen: "changing" an option makes another set of options (`with_changes`).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class FitOptions(BaseModel):
     )
     solver: Solver = Field(
         default="sketched",
-        description="How rows become a solution: sketched (accurate, fast), tsqr (orthogonal), normal (textbook).",
+        description="How rows become a solution: sketched (accurate, fast), tsqr (orthogonal) or normal.",
     )
     workers: int | None = Field(
         default=None, ge=1, description="Worker processes; by default none, only threads in this process."
@@ -77,7 +77,7 @@ class FitOptions(BaseModel):
     threads: int = Field(
         default_factory=_threads_per_process,
         ge=1,
-        description="Threads of this process, or of each worker; by default the cores divided by the workers.",
+        description="Threads of this process, or of each worker; by default cores / workers.",
     )
     seed: int = Field(
         default=0, ge=0, description="Seed of all that is random; the same seed gives the same bits."
@@ -91,7 +91,7 @@ class FitOptions(BaseModel):
         default=None,
         gt=0.0,
         lt=1.0,
-        description="Singular values below this fraction of the largest are dropped; by default columns * eps.",
+        description="Singular values below this fraction of the largest drop out; by default columns * eps.",
     )
     groups: int = Field(
         default=5, ge=2, description="Groups of frames for the leave-group-out choice of the ridge."

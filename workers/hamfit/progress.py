@@ -1,8 +1,8 @@
 """What a long computation tells while it runs: one kind of event, one kind of listener.
 
-The library calls `progress(event)` and knows nothing of terminals, logs or web pages; the command line and the
-service bring their own listeners. A listener is called in the process that started the computation, never on a
-worker.
+The library calls `progress(event)` and knows nothing of terminals, logs or web pages; the command line and
+the service bring their own listeners. A listener is called in the process that started the computation, never
+on a worker.
 """
 
 from __future__ import annotations
