@@ -1,0 +1,190 @@
+"""The many-body block: sampled functions of invariants of each particle's environment.
+
+One round of message passing with sampled layers. Neighbours are summed into moments A^l_c(i) = sum_j
+g_c(r_ij) u_ij^(tensor l); their invariants I = (A^0_c, |A^l_c|^2) are standardised over a sample; the
+features are tanh(W I + b) and, as direct links, I itself, pooled over all particles of one species. Each
+feature is exactly invariant under permutation, rotation and translation, local and twice continuously
+differentiable.
+
+Rows of Z are one matrix product per edge (``manybody_rows``). After the fit theta is contracted first, so
+energy and forces cost the same per edge for any number of features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from hamfit.errors import FeatureError, ModelError
+from hamfit.features.block import AbstractBlock, Part
+from hamfit.features.manybody_moments import edge_species, mix, monomials, sensitivity
+from hamfit.features.manybody_radial import RadialBumps
+from hamfit.features.manybody_round import Round
+from hamfit.features.manybody_rows import CHUNK_CENTRES, fill_rows
+from hamfit.features.manybody_sampling import sample_round
+from hamfit.frames import Frame
+from hamfit.graphs import CutoffGraph, graph_from_attrs
+from hamfit.kernels.manybody import scatter_forces
+from hamfit.types import FloatArray, IntArray
+
+_ARRAYS = ("mixing", "mean", "deviation", "weights", "bias", "first")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ManyBodyBlock(AbstractBlock):
+    """Pooled random features of environments; build with ``sample``."""
+
+    graph: CutoffGraph
+    """Which particles are neighbours."""
+    layer: Round
+    """The sampled round of message passing."""
+
+    kind: ClassVar[str] = "manybody"
+    part: ClassVar[Part] = "force"
+
+    @classmethod
+    def sample(
+        cls,
+        frames: Sequence[Frame],
+        graph: CutoffGraph,
+        *,
+        n_features: int,
+        n_radial: int = 32,
+        n_bumps: int = 10,
+        bump_width: float = 1.0,
+        l_max: int = 3,
+        weight_scale: float = 0.3,
+        sampler: str = "elm",
+        direct_links: bool = True,
+        rng: np.random.Generator,
+    ) -> ManyBodyBlock:
+        """A block with ``n_features`` tanh features, shared out evenly among the species of the graph.
+
+        frames: training frames, whose species index ``graph.labels``. n_radial mixtures of n_bumps bumps,
+        each bump ``bump_width`` spacings wide. ``elm`` draws W ~ N(0, weight_scale^2 / n_invariants), b ~
+        U(-1, 1); ``swim`` draws pairs of environments and ignores weight_scale. Raises FeatureError when
+        there are no frames, no particle has a neighbour, or an option is out of range.
+        """
+        if not frames:
+            raise FeatureError("the many-body block has no frames to sample from: give at least one")
+        if n_features < 1 or n_radial < 1:
+            raise FeatureError(
+                f"n_features is {n_features} and n_radial {n_radial}: the many-body block needs both"
+            )
+        layer = sample_round(
+            frames,
+            graph,
+            n_features=n_features,
+            n_radial=n_radial,
+            n_bumps=n_bumps,
+            bump_width=bump_width,
+            l_max=l_max,
+            weight_scale=weight_scale,
+            sampler=sampler,
+            direct_links=direct_links,
+            rng=rng,
+        )
+        return cls(graph, layer)
+
+    @property
+    def n_columns(self) -> int:
+        """tanh features of all species, then the direct links of each species."""
+        return self.layer.n_columns
+
+    def order(self, frame: Frame) -> IntArray:
+        """The order of the neighbour list, in which close particles are close."""
+        return self.graph.prepare(frame).order
+
+    def rows(self, frame: Frame, centres: IntArray) -> FloatArray:
+        """Derivatives of all features by the positions of the centres, (len(centres) * d, n_columns)."""
+        rows = np.zeros((centres.size, frame.dim, self.n_columns))
+        fill_rows(self.layer, self.graph.prepare(frame), frame.species, centres, rows)
+        return rows.reshape(-1, self.n_columns)
+
+    def features(self, frame: Frame) -> FloatArray:
+        """The pooled features of the whole frame, (n_columns,)."""
+        layer, prepared = self.layer, self.graph.prepare(frame)
+        total = np.zeros(self.n_columns)
+        for centres in _chunks(prepared.order):
+            _, standard = layer.environments(prepared.edges(centres), centres, frame.species)
+            for s, (own, tanh) in layer.hidden(standard, frame.species[centres]).items():
+                total[layer.columns(s)] += tanh.sum(axis=0)
+                if layer.direct_links:
+                    total[layer.direct(s)] += standard[own].sum(axis=0)
+        return total
+
+    def energy(self, frame: Frame, theta: FloatArray) -> float:
+        """``sum_k theta_k Phi_k`` of the whole frame."""
+        return float(self.features(frame) @ theta)
+
+    def gradient(self, frame: Frame, theta: FloatArray) -> FloatArray:
+        """``sum_k theta_k dPhi_k/dq``, (N, d); theta is contracted per particle, before any work on edges."""
+        layer, prepared = self.layer, self.graph.prepare(frame)
+        tensor = monomials(layer.l_max)
+        gradient = np.zeros(frame.q.shape)
+        for centres in _chunks(prepared.order):
+            edges = prepared.edges(centres)
+            species, neighbour_species = frame.species[centres], frame.species[edges.neighbour]
+            moments, standard = layer.environments(edges, centres, frame.species)
+            slope = layer.energy_slope(standard, species, theta)
+            pull = sensitivity(moments, layer.l_max)
+            pull *= slope.reshape(centres.size, layer.l_max + 1, -1)[:, tensor.degree]
+            centre_species = edge_species(edges, species)
+            values, slopes = layer.radial.evaluate(edges.distance, centre_species, neighbour_species)
+            scatter_forces(
+                edges.offsets,
+                centres,
+                edges.neighbour,
+                edges.vector,
+                edges.distance,
+                neighbour_species * layer.radial.n_bumps,
+                values,
+                slopes,
+                # back from mixtures to plain bumps: the transpose of the mixing
+                mix(pull, layer.mixing.transpose(0, 2, 1), species),
+                tensor.exponents,
+                gradient,
+            )
+        return gradient
+
+    def to_store(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Options and the graph as attributes, everything sampled as arrays."""
+        layer = self.layer
+        attrs = {
+            "graph": self.graph.to_attrs(),
+            "l_max": layer.l_max,
+            "direct_links": layer.direct_links,
+            "n_bumps": layer.radial.n_bumps,
+            "bump_width": layer.radial.width,
+        }
+        arrays = {name: getattr(layer, name) for name in _ARRAYS}
+        return attrs, arrays | {"lower": layer.radial.lower, "cutoff": layer.radial.cutoff}
+
+    @classmethod
+    def from_store(cls, attrs: dict[str, Any], arrays: dict[str, np.ndarray]) -> ManyBodyBlock:
+        """The block that ``to_store`` described."""
+        graph = graph_from_attrs(attrs["graph"])
+        if not isinstance(graph, CutoffGraph):
+            raise ModelError("the many-body block of this model has no cutoff graph: fit the model again")
+        radial = RadialBumps(
+            lower=arrays["lower"],
+            cutoff=arrays["cutoff"],
+            n_bumps=int(attrs["n_bumps"]),
+            width=float(attrs["bump_width"]),
+        )
+        layer = Round(
+            l_max=int(attrs["l_max"]),
+            radial=radial,
+            direct_links=bool(attrs["direct_links"]),
+            **{name: arrays[name] for name in _ARRAYS},
+        )
+        return cls(graph, layer)
+
+
+def _chunks(order: IntArray) -> Iterator[IntArray]:
+    """The particles in the given order, CHUNK_CENTRES at a time."""
+    for start in range(0, order.size, CHUNK_CENTRES):
+        yield order[start : start + CHUNK_CENTRES]

@@ -1,0 +1,124 @@
+"""Sampling of a many-body round from data: bumps, mixtures, standardisation and hidden weights.
+
+Everything that a round needs is drawn here once and kept as plain arrays in a ``Round``: the model needs no
+data and no random numbers afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hamfit.errors import FeatureError
+from hamfit.features.manybody_moments import bump_moments, invariants, mix
+from hamfit.features.manybody_radial import RadialBumps
+from hamfit.features.manybody_round import Round
+from hamfit.features.sampling import sample_swim
+from hamfit.frames import Frame
+from hamfit.graphs import CutoffGraph
+from hamfit.types import FloatArray, IntArray
+
+SAMPLERS = ("elm", "swim")
+#: Environments that standardisation and SWIM look at; more change the means by under a percent.
+SAMPLE_ENVIRONMENTS = 20_000
+
+
+def sample_round(
+    frames: Sequence[Frame],
+    graph: CutoffGraph,
+    *,
+    n_features: int,
+    n_radial: int,
+    n_bumps: int,
+    bump_width: float,
+    l_max: int,
+    weight_scale: float,
+    sampler: str,
+    direct_links: bool,
+    rng: np.random.Generator,
+) -> Round:
+    """Draw a round from the environments met in ``frames``; arguments as for ``ManyBodyBlock.sample``."""
+    if sampler not in SAMPLERS:
+        raise FeatureError(
+            f"sampler {sampler!r} is unknown to the many-body block: use one of {', '.join(SAMPLERS)}"
+        )
+    n_species = len(graph.labels)
+    chosen = _choose_environments(frames, rng)
+    radial = RadialBumps(_shortest_distances(frames, chosen, graph), graph.cutoffs, n_bumps, bump_width)
+    mixing = rng.normal(0.0, 1.0 / np.sqrt(n_bumps), size=(n_species, n_species * n_bumps, n_radial))
+    species = np.concatenate([f.species[c] for f, c in zip(frames, chosen, strict=True)])
+    values = np.concatenate(
+        [_raw_invariants(f, c, graph, radial, mixing, l_max) for f, c in zip(frames, chosen, strict=True)]
+    )
+    mean, deviation = _moments_per_species(values, species, n_species)
+    standard = (values - mean[species]) / deviation[species]
+    first = np.linspace(0, n_features, n_species + 1).astype(np.int64)
+    weights = np.empty((n_features, values.shape[1]))
+    bias = np.empty(n_features)
+    for s in range(n_species):
+        part = slice(first[s], first[s + 1])
+        if sampler == "swim":
+            points = standard[species == s]
+            weights[part], bias[part] = sample_swim(points, int(first[s + 1] - first[s]), rng)
+        else:
+            scale = weight_scale / np.sqrt(values.shape[1])
+            weights[part] = rng.normal(0.0, scale, size=weights[part].shape)
+            bias[part] = rng.uniform(-1.0, 1.0, size=bias[part].shape)
+    return Round(
+        l_max, radial, mixing, mean, deviation, np.ascontiguousarray(weights.T), bias, first, direct_links
+    )
+
+
+def _choose_environments(frames: Sequence[Frame], rng: np.random.Generator) -> list[IntArray]:
+    """Particles of each frame to look at, ascending: all, or a random share when there are many."""
+    total = sum(frame.n_particles for frame in frames)
+    share = min(1.0, SAMPLE_ENVIRONMENTS / max(total, 1))
+    return [
+        np.sort(rng.choice(f.n_particles, size=max(1, round(share * f.n_particles)), replace=False)).astype(
+            np.int64
+        )
+        for f in frames
+    ]
+
+
+def _shortest_distances(frames: Sequence[Frame], chosen: list[IntArray], graph: CutoffGraph) -> FloatArray:
+    """Shortest distance seen for each pair of species, (S, S); half the cutoff for pairs never seen."""
+    n_species = len(graph.labels)
+    shortest = np.full((n_species, n_species), np.inf)
+    for frame, centres in zip(frames, chosen, strict=True):
+        edges = graph.prepare(frame).edges(centres)
+        centre = np.repeat(frame.species[centres], np.diff(edges.offsets))
+        np.minimum.at(shortest, (centre, frame.species[edges.neighbour]), edges.distance)
+    shortest = np.minimum(shortest, shortest.T)
+    if not np.isfinite(shortest).any():
+        raise FeatureError(
+            "no particle has a neighbour within the cutoff: give a larger cutoff for the many-body block"
+        )
+    return np.where(np.isfinite(shortest), shortest, 0.5 * graph.cutoffs)
+
+
+def _raw_invariants(
+    frame: Frame, centres: IntArray, graph: CutoffGraph, radial: RadialBumps, mixing: FloatArray, l_max: int
+) -> FloatArray:
+    edges = graph.prepare(frame).edges(centres)
+    moments = bump_moments(edges, centres, frame.species, radial, l_max)
+    return invariants(mix(moments, mixing, frame.species[centres]), l_max)
+
+
+def _moments_per_species(
+    values: FloatArray, species: IntArray, n_species: int
+) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation of each invariant for each species, both (S, n_invariants)."""
+    mean = np.zeros((n_species, values.shape[1]))
+    deviation = np.ones_like(mean)
+    for s in range(n_species):
+        own = values[species == s]
+        if own.shape[0] == 0:
+            continue
+        mean[s] = own.mean(axis=0)
+        spread = own.std(axis=0)
+        # An invariant that is zero for all of them (a species without neighbours, a lattice) keeps its own
+        # unit.
+        deviation[s] = np.where(spread > 1e-12 * np.abs(own).max(axis=0), spread, 1.0)
+    return mean, deviation
