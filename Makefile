@@ -18,7 +18,7 @@ venv: $(STAMP) ## Make .venv with exact versions
 
 # The build tools come from constraints.txt too, hence no isolated build.
 $(STAMP): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP) hatchling editables
 	$(PIP) --no-build-isolation -e '.[test]'
 	touch $(STAMP)

@@ -1,0 +1,192 @@
+"""What all commands share: exit codes, the one JSON object, tables, and the progress line.
+
+The rule is that standard output carries the result and nothing else. With `--json` the result is one JSON
+object on one line; numbers that JSON cannot hold (NaN, infinity) become null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+from typer.core import TyperGroup
+
+from hamfit.errors import HamfitError
+from hamfit.progress import Event, Progress, silent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+BAD_INPUT = 2
+"""Exit code for input or options that the user can mend; the same as for wrong usage."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it (128 + SIGINT)."""
+
+JsonFlag: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")
+]
+"""The option that every command has."""
+
+
+class HamfitGroup(TyperGroup):
+    """A group of commands that turns the library's exceptions into one sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except HamfitError as error:
+            typer.echo(f"hamfit: {one_line(str(error))}", err=True)
+            raise typer.Exit(BAD_INPUT) from error
+        except KeyboardInterrupt as error:
+            typer.echo("hamfit: interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from error
+        except OSError as error:
+            if error.filename is None or error.strerror is None:
+                raise  # not about a file the user gave; a traceback says more
+            reason = error.strerror[:1].lower() + error.strerror[1:]
+            typer.echo(
+                f"hamfit: {error.filename}: {reason}; check the path, its permissions and the disk's space",
+                err=True,
+            )
+            raise typer.Exit(BAD_INPUT) from error
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks."""
+    return " ".join(text.split())
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """Write `result` as one JSON object on one line of standard output."""
+    sys.stdout.write(json.dumps(_jsonable(result), allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_table(title: str, rows: Iterable[tuple[str, object]]) -> None:
+    """Write names and values as a table of two columns on standard output."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(format_value(value)))
+    _console(stderr=False).print(table)
+
+
+def flat_rows(result: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Names and values of a nested mapping, one row per leaf, joined with dots."""
+    for name, value in result.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat_rows(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def format_value(value: object) -> str:
+    """A value as people read it: errors in three digits, counts with separators, absent values as a dash."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {format_value(item)}" for key, item in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(format_value(item) for item in value) or "-"
+    return str(value)
+
+
+def format_bytes(count: int | float) -> str:
+    """A size with a binary unit, such as 1.5 GiB."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024.0:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024.0
+    return f"{size:.1f} TiB"
+
+
+def format_seconds(seconds: float | None) -> str:
+    """A duration such as 3.2 s or 1:05:09; a dash when unknown."""
+    if seconds is None:
+        return "-"
+    if seconds < 60.0:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def progress_text(event: Event) -> str:
+    """One line about an event: phase, tasks, rows per second, time to go, peak memory."""
+    tasks = f"{event.done}/{event.total}" if event.total else f"{event.done}"
+    parts = [f"{event.phase} {tasks}"]
+    if event.rows:
+        parts.append(f"{event.rows_per_second:,.0f} rows/s")
+    remaining = event.remaining_seconds
+    if remaining is not None and remaining > 0.0:
+        parts.append(f"ETA {format_seconds(remaining)}")
+    elif event.total and event.done >= event.total:
+        parts.append(format_seconds(event.seconds))
+    if event.peak_bytes:
+        parts.append(f"peak {format_bytes(event.peak_bytes)}")
+    return " · ".join(parts)
+
+
+@contextmanager
+def progress_on_stderr(*, quiet: bool = False) -> Iterator[Progress]:
+    """A listener that shows progress: a live line on a terminal, one line per finished phase elsewhere."""
+    if quiet:
+        yield silent
+        return
+    console = _console(stderr=True)
+    if not console.is_terminal:
+        yield _log_finished_phases
+        return
+    with console.status("starting") as status:
+
+        def show(event: Event, /) -> None:
+            text = progress_text(event)
+            status.update(text)
+            if event.total and event.done >= event.total:
+                console.print(text, highlight=False)
+
+        yield show
+
+
+def _log_finished_phases(event: Event, /) -> None:
+    if event.total and event.done >= event.total:
+        typer.echo(progress_text(event), err=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, soft_wrap=False)
+
+
+def _jsonable(value: Any) -> Any:
+    """`value` in terms of JSON's own types."""
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays, without importing NumPy
+        return _jsonable(value.tolist())
+    return str(value)

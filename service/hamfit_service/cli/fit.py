@@ -1,0 +1,150 @@
+"""`hamfit fit`: from datasets to a model, or with `--plan` to what that would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hamfit.errors import SpecError
+from hamfit.options import FitOptions, InputMap, Sampler, Solver, Taper
+from hamfit_service.cli.console import (
+    JsonFlag,
+    flat_rows,
+    format_bytes,
+    format_seconds,
+    format_value,
+    print_json,
+    print_table,
+    progress_on_stderr,
+)
+
+
+def _option(name: str, *flags: str) -> Any:
+    """A typer option whose words and shown default come from the field `name` of the fit's options."""
+    field = FitOptions.model_fields[name]
+    words = field.description or ""
+    if field.default_factory is None and field.default is not None:
+        words += f" Default {'yes' if field.default is True else field.default}."
+    return typer.Option(*(flags or (f"--{name.replace('_', '-')}",)), help=words)
+
+
+def fit(
+    data: Annotated[
+        list[Path], typer.Argument(help="Datasets made by `hamfit ingest` or `hamfit simulate`.")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the model.")] = None,
+    cutoff: Annotated[str | None, _option("cutoff")] = None,
+    features: Annotated[int | None, _option("features")] = None,
+    blocks: Annotated[str | None, _option("blocks")] = None,
+    sampler: Annotated[Sampler | None, _option("sampler")] = None,
+    input_map: Annotated[InputMap | None, _option("input_map")] = None,
+    taper: Annotated[Taper | None, _option("taper")] = None,
+    solver: Annotated[Solver | None, _option("solver")] = None,
+    workers: Annotated[int | None, _option("workers")] = None,
+    threads: Annotated[int | None, _option("threads")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Use the running Dask scheduler at this address.")
+    ] = None,
+    seed: Annotated[int | None, _option("seed")] = None,
+    ridge: Annotated[float | None, _option("ridge")] = None,
+    rank_cutoff: Annotated[float | None, _option("rank_cutoff")] = None,
+    groups: Annotated[int | None, _option("groups")] = None,
+    holdout: Annotated[float | None, _option("holdout")] = None,
+    energy_weight: Annotated[float | None, _option("energy_weight")] = None,
+    l_max: Annotated[int | None, _option("l_max")] = None,
+    direct_links: Annotated[bool | None, _option("direct_links", "--direct-links/--no-direct-links")] = None,
+    resume: Annotated[bool | None, _option("resume", "--resume/--no-resume")] = None,
+    checkpoint: Annotated[bool | None, _option("checkpoint", "--checkpoint/--no-checkpoint")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file of options; flags given here win.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model at --out.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what the fit would cost, and run nothing.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Fit a model to trajectories."""
+    options = FitOptions.load(
+        config,
+        {
+            "cutoff": cutoff,
+            "features": features,
+            "blocks": blocks,
+            "sampler": sampler,
+            "input_map": input_map,
+            "taper": taper,
+            "solver": solver,
+            "workers": workers,
+            "threads": threads,
+            "seed": seed,
+            "ridge": ridge,
+            "rank_cutoff": rank_cutoff,
+            "groups": groups,
+            "holdout": holdout,
+            "energy_weight": energy_weight,
+            "l_max": l_max,
+            "direct_links": direct_links,
+            "resume": resume,
+            "checkpoint": checkpoint,
+        },
+    )
+    if plan:
+        _show_plan(_plan(data, options), as_json=as_json)
+        return
+    if out is None:
+        raise SpecError("a fit needs a place for its model; give --out MODEL, or --plan to run nothing")
+    _show_report(_fit(data, out, options, scheduler=scheduler, overwrite=overwrite), out, as_json=as_json)
+
+
+def _plan(data: list[Path], options: FitOptions) -> Mapping[str, Any]:
+    from hamfit.data import Dataset
+    from hamfit.fitting import plan
+
+    return plan([Dataset.open(path) for path in data], options).report
+
+
+def _fit(
+    data: list[Path], out: Path, options: FitOptions, *, scheduler: str | None, overwrite: bool
+) -> Mapping[str, Any]:
+    from hamfit.data import Dataset
+    from hamfit.fitting import fit as fit_datasets
+    from hamfit_service.clusters import choose_cluster
+
+    cluster = choose_cluster(workers=options.workers, threads=options.threads, scheduler=scheduler)
+    datasets = [Dataset.open(path) for path in data]
+    with cluster.connect() as client, progress_on_stderr() as progress:
+        return fit_datasets(
+            datasets, out=out, options=options, client=client, progress=progress, overwrite=overwrite
+        ).report
+
+
+def _show_plan(report: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(report)
+        return
+    print_table("Plan of the fit", ((name, _with_unit(name, value)) for name, value in flat_rows(report)))
+
+
+def _show_report(report: Mapping[str, Any], out: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json(report)
+        return
+    print_table(f"Model {out}", ((name, _with_unit(name, value)) for name, value in flat_rows(report)))
+
+
+def _with_unit(name: str, value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if "bytes" in name or "rss" in name:
+            return format_bytes(value)
+        if "seconds" in name:
+            return format_seconds(float(value))
+    return format_value(value)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("fit")(fit)

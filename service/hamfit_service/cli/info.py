@@ -1,0 +1,59 @@
+"""`hamfit info`: what a dataset or a model holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hamfit.errors import StoreError
+from hamfit_service.cli.console import JsonFlag, flat_rows, print_json, print_table
+
+_MANIFEST = "_manifest.json"
+
+
+def info(
+    path: Annotated[Path, typer.Argument(help="A dataset or a model.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Describe a dataset or a model."""
+    kind, description = _describe(path)
+    if as_json:
+        print_json({"kind": kind, **description})
+        return
+    print_table(f"{kind.capitalize()} {path}", flat_rows(description))
+
+
+def _describe(path: Path) -> tuple[str, Mapping[str, Any]]:
+    kind = _kind_of(path)
+    if kind == "dataset":
+        from hamfit.data import describe as describe_dataset
+
+        return kind, describe_dataset(path)
+    from hamfit.model import describe as describe_model
+
+    return kind, describe_model(path)
+
+
+def _kind_of(path: Path) -> str:
+    """`dataset` or `model`, by the manifest that each store ends with; the library checks all the rest."""
+    if not path.exists():
+        raise StoreError(f"{path} does not exist; give a dataset or a model")
+    try:
+        manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{path} is neither a complete dataset nor a complete model ({_MANIFEST} cannot be read);"
+            " check the path, or write it again"
+        ) from error
+    if isinstance(manifest, dict) and "dataset" in str(manifest.get("format")):
+        return "dataset"
+    return "model"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("info")(info)

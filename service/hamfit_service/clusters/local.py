@@ -1,0 +1,123 @@
+"""Clusters that need nothing installed: no cluster, processes on this machine, a scheduler already running.
+
+BLAS and numba get one thread in each worker thread: parallelism comes from the tasks, and nested thread pools
+would only fight for the same cores. The variables must be in place before a worker imports NumPy, hence
+`pre-spawn-environ`.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hamfit.errors import SpecError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+"""How long to wait for a running scheduler; arbitrary, but far above a round trip."""
+
+ONE_THREAD_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
+"""Environment of a worker process."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadsOnly:
+    """No cluster: the library uses threads of this process."""
+
+    def connect(self) -> AbstractContextManager[None]:
+        """A context without a client."""
+        return nullcontext()
+
+
+@dataclass(frozen=True, slots=True)
+class LocalProcesses:
+    """Worker processes on this machine, reached over the loopback interface only."""
+
+    workers: int
+    """Number of processes."""
+    threads: int
+    """Threads that run tasks in each process."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 1 or self.threads < 1:
+            raise SpecError(
+                f"a local cluster needs a worker and a thread, not {self.workers} x {self.threads}"
+            )
+
+    @contextmanager
+    def _running(self) -> Iterator[Client]:
+        import dask
+        from distributed import Client, LocalCluster
+
+        scratch = tempfile.mkdtemp(prefix="hamfit-workers-")
+        settings = {
+            "distributed.nanny.pre-spawn-environ": ONE_THREAD_ENVIRONMENT,
+            # A nanny restarts lost workers; a task that kills one worker after another is itself at fault.
+            "distributed.scheduler.allowed-failures": 3,
+        }
+        try:
+            with (
+                dask.config.set(settings),
+                LocalCluster(
+                    n_workers=self.workers,
+                    threads_per_worker=self.threads,
+                    processes=True,
+                    host="127.0.0.1",
+                    # Without a dashboard the scheduler opens its HTTP port all the same: any free one.
+                    dashboard_address="127.0.0.1:0",
+                    # Peak memory is predicted before the run; a limit would kill workers, not tell.
+                    memory_limit=0,
+                    local_directory=scratch,
+                    silence_logs=logging.ERROR,
+                ) as cluster,
+                Client(cluster) as client,
+            ):
+                yield client
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def connect(self) -> AbstractContextManager[Client]:
+        """Start the processes, and stop them on leaving."""
+        return self._running()
+
+
+@dataclass(frozen=True, slots=True)
+class RunningScheduler:
+    """Workers that somebody else started and will stop."""
+
+    address: str
+    """Address of the scheduler, such as tcp://127.0.0.1:8786."""
+
+    @contextmanager
+    def _connected(self) -> Iterator[Client]:
+        from distributed import Client
+
+        try:
+            client = Client(self.address, timeout=CONNECT_TIMEOUT_SECONDS)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise SpecError(
+                f"no Dask scheduler answers at '{self.address}'; start one with `dask scheduler` and give its"
+                " address as tcp://HOST:PORT"
+            ) from error
+        with client:
+            if not client.scheduler_info()["workers"]:
+                raise SpecError(
+                    f"the scheduler at '{self.address}' has no workers; start some with `dask worker`"
+                )
+            yield client
+
+    def connect(self) -> AbstractContextManager[Client]:
+        """Connect to the scheduler, and leave it running."""
+        return self._connected()
