@@ -1,0 +1,291 @@
+"""Reading a dataset: trajectories that know their sizes at once and read frames on demand.
+
+A Dataset is small and pickles as its path: tasks carry the path, workers read. Reading is exact (bit for bit
+what was written) or it fails; a missing or altered chunk never turns into numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hamfit.data import layout
+from hamfit.data.manifest import Manifest, TrajectoryEntry, read_manifest
+from hamfit.data.units import Units
+from hamfit.data.zarr_array import StoredArray
+from hamfit.errors import DataError, StoreError
+from hamfit.frames import Frame
+from hamfit.types import FloatArray, IntArray
+
+
+class Dataset:
+    """A complete dataset on disk, in consistent units (force is the time derivative of momentum,
+    numerically)."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self.path: Path = path
+        """Absolute path of the store."""
+        self.digest: str = manifest.digest
+        """sha256 (hex) of the content; equal for equal numbers under equal names."""
+        self.trajectories: tuple[Trajectory, ...] = tuple(
+            Trajectory(path, manifest, t) for t in manifest.trajectories
+        )
+        """All trajectories, in the order they were written."""
+
+    @classmethod
+    def open(cls, path: str | Path) -> Dataset:
+        """Open the dataset at `path`: reads its manifest and the size of every chunk file, but no chunk.
+
+        Raises StoreError when there is no dataset, or it is incomplete, damaged, being written, or of a newer
+        schema.
+        """
+        path = Path(path).absolute()
+        manifest = read_manifest(path)
+        if not (path / "zarr.json").is_file():
+            raise StoreError(f"{path}: zarr.json is missing: the store is damaged, copy or write it again")
+        for entry in manifest.arrays.values():
+            StoredArray(path, entry).check_files()
+        return cls(path, manifest)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Dataset.open, (str(self.path),)
+
+    def __repr__(self) -> str:
+        return f"Dataset({str(self.path)!r}, {len(self.trajectories)} trajectories, {self.n_frames} frames)"
+
+    @property
+    def units(self) -> Units:
+        """The consistent system of all numbers."""
+        return self._manifest.units
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the species over the whole dataset."""
+        return self._manifest.labels
+
+    @property
+    def bond_labels(self) -> tuple[str, ...]:
+        """Names of the bond types over the whole dataset."""
+        return self._manifest.bond_labels
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What ingest or simulate recorded about the origin of the data (a copy)."""
+        return dict(self._manifest.attrs)
+
+    @property
+    def dim(self) -> int:
+        """Number of space dimensions, the same for all trajectories."""
+        return self.trajectories[0].dim
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of all trajectories together."""
+        return sum(t.n_frames for t in self.trajectories)
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of all arrays on disk."""
+        return sum(entry.n_bytes for entry in self._manifest.arrays.values())
+
+    def trajectory(self, name: str) -> Trajectory:
+        """The trajectory of that name; DataError when there is none."""
+        for trajectory in self.trajectories:
+            if trajectory.name == name:
+                return trajectory
+        raise DataError(f"{self.path}: has no trajectory {name!r}: see its names in 'hamfit info'")
+
+    def verify(self) -> None:
+        """Read every chunk and metadata file and compare with the manifest; StoreError at the first
+        difference."""
+        for key, entry in self._manifest.arrays.items():
+            try:
+                document = json.loads((self.path / key / "zarr.json").read_bytes())
+                same = tuple(document["shape"]) == entry.shape and document["data_type"] == entry.dtype
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                reason = f"{key}/zarr.json cannot be read: copy or write the store again"
+                raise StoreError(f"{self.path}: {reason}") from error
+            if not same or StoredArray(self.path, entry).digest() != entry.sha256:
+                raise StoreError(f"{self.path}: {key} is not what was written: copy or write the store again")
+
+
+class Trajectory:
+    """Frames of one system: particle count, species, masses and bonds are the same in all of them."""
+
+    def __init__(self, path: Path, manifest: Manifest, entry: TrajectoryEntry) -> None:
+        self._path = path
+        self._manifest = manifest
+        self._entry = entry
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_trajectory, (str(self._path), self.name)
+
+    def __repr__(self) -> str:
+        return f"Trajectory({self.name!r}, {self.n_frames} frames of {self.n_particles} particles)"
+
+    @property
+    def name(self) -> str:
+        """Name, unique in the dataset."""
+        return self._entry.name
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames T."""
+        return self._entry.n_frames
+
+    @property
+    def n_particles(self) -> int:
+        """Number of particles N."""
+        return self._entry.n_particles
+
+    @property
+    def dim(self) -> int:
+        """Number of space dimensions d."""
+        return self._entry.dim
+
+    @property
+    def periodic(self) -> tuple[bool, ...]:
+        """Whether each lattice direction repeats, d entries."""
+        return self._entry.periodic
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What ingest or simulate recorded about this trajectory (a copy)."""
+        return dict(self._entry.attrs)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the stored elements besides position."""
+        return self._entry.fields
+
+    @property
+    def has_momenta(self) -> bool:
+        """Whether frames carry p, stored or as m v."""
+        return self._has("momentum") or self._has("velocity")
+
+    @property
+    def has_velocities(self) -> bool:
+        """Whether frames carry qdot."""
+        return self._has("velocity")
+
+    @property
+    def has_forces(self) -> bool:
+        """Whether frames carry pdot."""
+        return self._has("force") or self._has("momentum_rate")
+
+    @property
+    def has_energies(self) -> bool:
+        """Whether frames carry their potential energy."""
+        return self._has("potential_energy")
+
+    @property
+    def has_time(self) -> bool:
+        """Whether the times of the frames are known."""
+        return self._has("time")
+
+    def _has(self, field: str) -> bool:
+        return field in self._entry.fields
+
+    def _array(self, path: str) -> StoredArray:
+        key = f"{self.name}/{path}"
+        entry = self._manifest.arrays.get(key)
+        if entry is None:
+            raise StoreError(f"{self._path}: the manifest lacks {key}: the store is damaged, write it again")
+        return StoredArray(self._path, entry)
+
+    @cached_property
+    def species(self) -> IntArray:
+        """Index into the dataset's labels, (N,); shared by all frames, not to be changed."""
+        return self._array(layout.SPECIES).read()
+
+    @cached_property
+    def masses(self) -> FloatArray:
+        """Masses, (N,), positive; shared by all frames, not to be changed."""
+        return self._array(layout.MASS).read()
+
+    @cached_property
+    def bonds(self) -> IntArray | None:
+        """Bonded pairs, (B, 2), or None where the trajectory has no bonds."""
+        return self._array(layout.BONDS).read() if self._has("bonds") else None
+
+    @cached_property
+    def bond_types(self) -> IntArray | None:
+        """Index into the dataset's bond labels, (B,), or None."""
+        return self._array(layout.BOND_TYPES).read() if self._has("bonds") else None
+
+    @cached_property
+    def step(self) -> IntArray:
+        """Step number of each frame, (T,), increasing."""
+        return self._array(f"{layout.POSITION.path}/step").read()
+
+    @cached_property
+    def time(self) -> FloatArray:
+        """Time of each frame, (T,), increasing; all NaN where `has_time` is False."""
+        if not self.has_time:
+            return np.full(self.n_frames, np.nan)
+        return self._array(f"{layout.POSITION.path}/time").read()
+
+    @cached_property
+    def _fixed_box(self) -> FloatArray | None:
+        return self._array(layout.EDGES).read() if self._has("box_fixed") else None
+
+    def _block(self, name: str, start: int, stop: int) -> FloatArray:
+        return self._array(f"{layout.ELEMENTS[name].path}/value").read(start, stop)
+
+    def frame(self, t: int) -> Frame:
+        """Frame number t, counted from 0 (or from the end, when negative)."""
+        t = t + self.n_frames if t < 0 else t
+        return self.frames(t, t + 1)[0]
+
+    def frames(self, start: int = 0, stop: int | None = None) -> list[Frame]:
+        """Frames start..stop; only the chunks that hold them are read.
+
+        p is the stored momentum, else m v; pdot the stored momentum_rate, else the force; qdot the velocity;
+        each None where not stored. Raises DataError for frames that do not exist, StoreError for damage.
+        """
+        stop = self.n_frames if stop is None else stop
+        if not 0 <= start <= stop <= self.n_frames:
+            raise DataError(f"{self.name}: frames {start}..{stop} do not exist: it has {self.n_frames}")
+        read = {
+            name: self._block(name, start, stop)
+            for name in ("velocity", "force", "momentum", "momentum_rate", "potential_energy", "box")
+            if self._has(name)
+        }
+        q = self._block("position", start, stop)
+        p, rate = read.get("momentum"), read.get("momentum_rate", read.get("force"))
+        qdot, energies, boxes = read.get("velocity"), read.get("potential_energy"), read.get("box")
+        if p is None and qdot is not None:
+            p = qdot * self.masses[:, None]
+        return [
+            Frame(
+                q=q[k],
+                species=self.species,
+                labels=self._manifest.labels,
+                masses=self.masses,
+                box=self._fixed_box if boxes is None else boxes[k],
+                periodic=self.periodic,
+                p=None if p is None else p[k],
+                qdot=None if qdot is None else qdot[k],
+                pdot=None if rate is None else rate[k],
+                potential_energy=None if energies is None else float(energies[k]),
+                bonds=self.bonds,
+                bond_types=self.bond_types,
+                bond_labels=self._manifest.bond_labels,
+            )
+            for k in range(stop - start)
+        ]
+
+    def blocks(self, size: int) -> Iterator[list[Frame]]:
+        """All frames in lists of at most `size`."""
+        for start in range(0, self.n_frames, size):
+            yield self.frames(start, min(self.n_frames, start + size))
+
+
+def _open_trajectory(path: str, name: str) -> Trajectory:
+    return Dataset.open(path).trajectory(name)

@@ -1,0 +1,88 @@
+"""A Zarr store under construction: its folders, the metadata to come, and the manifest entries of finished
+arrays.
+
+Metadata documents are collected and written at the end in one sweep, because the shape of an array that is
+appended to is known only then, and because the root repeats all of them (consolidated metadata).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hamfit.data.publish import raise_store_error
+from hamfit.data.zarr_array import ArrayEntry, ArrayWriter, group_document, write_bytes
+
+
+class StoreBuilder:
+    """Writes below `root`, the hidden folder that will become `path`; failures name `path`."""
+
+    def __init__(self, root: Path, path: Path) -> None:
+        self.root = root
+        self.path = path
+        self.arrays: dict[str, ArrayEntry] = {}
+        self._documents: dict[str, dict[str, Any]] = {}
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Translate a failed write inside the block into a StoreError."""
+        try:
+            yield
+        except OSError as error:
+            raise_store_error(error, self.path)
+
+    def _folder(self, key: str) -> Path:
+        parts = key.split("/")
+        for depth in range(1, len(parts)):
+            self._documents.setdefault("/".join(parts[:depth]), group_document({}))
+        folder = self.root / key
+        with self.writing():
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def annotate(self, key: str, attributes: Mapping[str, Any]) -> None:
+        """Add attributes to a group (which is made when new) or to a finished array."""
+        if key not in self._documents:
+            self._folder(key)
+            self._documents[key] = group_document({})
+        self._documents[key]["attributes"] |= dict(attributes)
+
+    def array(
+        self, key: str, axes: tuple[str, ...], row_shape: tuple[int, ...], dtype: str, unit: str | None
+    ) -> ArrayWriter:
+        """A new array to append rows to and to hand to `finish_array`."""
+        return ArrayWriter(
+            self._folder(key), key, axes, row_shape, dtype, {} if unit is None else {"unit": unit}
+        )
+
+    def finish_array(self, writer: ArrayWriter) -> None:
+        """Write what the array still holds back and note its manifest entry."""
+        with self.writing():
+            entry, document = writer.close()
+        self.arrays[entry.key] = entry
+        self._documents[entry.key] = document
+
+    def add_array(
+        self, key: str, values: npt.NDArray[Any], axes: tuple[str, ...], unit: str | None = None
+    ) -> None:
+        """Write a whole array at once."""
+        writer = self.array(key, axes, values.shape[1:], str(np.dtype(values.dtype)), unit)
+        with self.writing():
+            writer.append(values)
+        self.finish_array(writer)
+
+    def write_metadata(self, attributes: Mapping[str, Any]) -> None:
+        """Write every zarr.json, the root's with the consolidated metadata of all others."""
+        with self.writing():
+            for key, document in self._documents.items():
+                write_bytes(self.root / key / "zarr.json", json.dumps(document).encode())
+            documents = dict(sorted(self._documents.items()))
+            inline = {"kind": "inline", "must_understand": False, "metadata": documents}
+            root = group_document(attributes) | {"consolidated_metadata": inline}
+            write_bytes(self.root / "zarr.json", json.dumps(root).encode())

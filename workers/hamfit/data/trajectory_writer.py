@@ -1,0 +1,183 @@
+"""Writing one trajectory, block of frames after block of frames, each checked before it is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hamfit.data import checks, layout
+from hamfit.data.manifest import TrajectoryEntry
+from hamfit.data.store_builder import StoreBuilder
+from hamfit.data.units import Units
+from hamfit.data.zarr_array import ArrayWriter
+from hamfit.errors import DataError
+from hamfit.types import FloatArray, IntArray
+
+
+class TrajectoryWriter:
+    """Appends blocks of frames to one trajectory; made by `DatasetWriter.open_trajectory`.
+
+    Use it with `with`, or call `close`. Memory: the block at hand and one chunk per field.
+    """
+
+    def __init__(
+        self,
+        builder: StoreBuilder,
+        name: str,
+        *,
+        units: Units,
+        species: IntArray,
+        masses: FloatArray,
+        periodic: tuple[bool, ...],
+        box: FloatArray | None,
+        bonds: tuple[IntArray, IntArray] | None,
+        attrs: Mapping[str, Any],
+        on_close: Callable[[TrajectoryEntry], None],
+    ) -> None:
+        self._builder = builder
+        self._name = name
+        self._where = f"{builder.path.name}/{name}"
+        self._units = units
+        self._n_particles = len(species)
+        self._periodic = periodic
+        self._on_close = on_close
+        self._fields: set[str] = set()
+        self._elements: dict[str, tuple[ArrayWriter, ArrayWriter, ArrayWriter | None]] = {}
+        self._last_step: int | None = None
+        self._last_time: float | None = None
+        self.attrs: dict[str, Any] = dict(attrs)
+        """Provenance, JSON-able; may be added to until `close`."""
+        self.n_frames = 0
+        """Frames appended so far."""
+        builder.annotate(
+            f"{name}/{layout.BOX}",
+            {"dimension": len(periodic), "boundary": ["periodic" if flag else "none" for flag in periodic]},
+        )
+        builder.add_array(f"{name}/{layout.SPECIES}", species, ("particle",))
+        builder.add_array(f"{name}/{layout.MASS}", masses, ("particle",), units.mass)
+        if box is not None:
+            builder.add_array(f"{name}/{layout.EDGES}", box, ("vector", "axis"), units.length)
+            self._fields.add("box_fixed")
+        if bonds is not None:
+            builder.add_array(f"{name}/{layout.BONDS}", bonds[0], ("bond", "end"))
+            builder.annotate(f"{name}/{layout.BONDS}", {"particles_group": f"{name}/{layout.ALL}"})
+            builder.add_array(f"{name}/{layout.BOND_TYPES}", bonds[1], ("bond",))
+            self._fields.add("bonds")
+
+    def __enter__(self) -> TrajectoryWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+
+    def append(
+        self,
+        *,
+        q: npt.ArrayLike,
+        box: npt.ArrayLike | None = None,
+        velocity: npt.ArrayLike | None = None,
+        force: npt.ArrayLike | None = None,
+        momentum: npt.ArrayLike | None = None,
+        momentum_rate: npt.ArrayLike | None = None,
+        potential_energy: npt.ArrayLike | None = None,
+        step: npt.ArrayLike | None = None,
+        time: npt.ArrayLike | None = None,
+    ) -> None:
+        """Add k frames: arrays (k, N, d), box (k, d, d), potential_energy, step and time (k,).
+
+        Every block of a trajectory carries the same fields; steps count on when not given. Raises DataError
+        as `checks` says, StoreError when writing fails.
+        """
+        where, d, n = self._where, len(self._periodic), self._n_particles
+        k = len(np.asarray(q))
+        if k == 0:
+            return
+        given = {"velocity": velocity, "force": force, "momentum": momentum, "momentum_rate": momentum_rate}
+        values = {"position": checks.float_array(where, "position", q, (k, n, d))}
+        for field, value in given.items():
+            if value is not None:
+                values[field] = checks.float_array(where, field, value, (k, n, d))
+        if potential_energy is not None:
+            values["potential_energy"] = checks.float_array(where, "potential_energy", potential_energy, (k,))
+        if box is not None:
+            values["box"] = checks.float_array(where, "box", box, (k, d, d))
+            for edges in values["box"]:
+                checks.checked_box(where, edges)
+        first = 0 if self._last_step is None else self._last_step + 1
+        steps = checks.int_array(where, "step", np.arange(first, first + k) if step is None else step, (k,))
+        checks.checked_increase(where, "step", steps, self._last_step)
+        times = None if time is None else checks.float_array(where, "time", time, (k,))
+        if times is not None:
+            checks.checked_increase(where, "time", times, self._last_time)
+        if self.n_frames == 0:
+            self._begin(values, times is not None)
+        self._refuse_other_fields(values, times is not None)
+        with self._builder.writing():
+            for field, block in values.items():
+                value_writer, step_writer, time_writer = self._elements[field]
+                value_writer.append(block)
+                step_writer.append(steps)
+                if time_writer is not None and times is not None:
+                    time_writer.append(times)
+        self.n_frames += k
+        self._last_step = int(steps[-1])
+        self._last_time = None if times is None else float(times[-1])
+
+    def _begin(self, values: Mapping[str, FloatArray], has_time: bool) -> None:
+        if any(self._periodic) and "box" not in values and "box_fixed" not in self._fields:
+            raise DataError(f"{self._where}: periodic, but without a box: give the lattice vectors")
+        if "box" in values and "box_fixed" in self._fields:
+            raise DataError(
+                f"{self._where}: the box is given for all frames and for each: give one of the two"
+            )
+        self._fields |= (set(values) - {"position"}) | ({"time"} if has_time else set())
+        for name, block in values.items():
+            element = layout.ELEMENTS[name]
+            path, axes = f"{self._name}/{element.path}", ("time", *element.axes)
+            value = self._builder.array(
+                f"{path}/value", axes, block.shape[1:], "float64", element.unit(self._units)
+            )
+            step = self._builder.array(f"{path}/step", ("time",), (), "int64", None)
+            time = (
+                self._builder.array(f"{path}/time", ("time",), (), "float64", self._units.time)
+                if has_time
+                else None
+            )
+            self._elements[name] = (value, step, time)
+
+    def _refuse_other_fields(self, values: Mapping[str, FloatArray], has_time: bool) -> None:
+        now = set(values) | ({"time"} if has_time else set())
+        before = set(self._elements) | ({"time"} & self._fields)
+        if now != before:
+            raise DataError(
+                f"{self._where}: {', '.join(sorted(now ^ before))} is given for some frames only: "
+                "give it for all frames or for none"
+            )
+
+    def close(self) -> None:
+        """Finish the trajectory; DataError when it has no frames."""
+        if not self.n_frames:
+            raise DataError(f"{self._where}: the trajectory has no frames: give at least one")
+        for writers in self._elements.values():
+            for writer in writers:
+                if writer is not None:
+                    self._builder.finish_array(writer)
+        self._on_close(
+            TrajectoryEntry(
+                self._name,
+                self.n_frames,
+                self._n_particles,
+                len(self._periodic),
+                self._periodic,
+                tuple(sorted(self._fields)),
+                json.loads(json.dumps(self.attrs)),
+            )
+        )
