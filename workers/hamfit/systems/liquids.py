@@ -1,0 +1,183 @@
+"""Lennard-Jones liquids: one species, and the binary mixture of Kob and Andersen.
+
+Starts are melted crystals. Atoms begin on a face-centred cubic lattice (in the plane: triangular) of the
+density asked for, run half of `melt_steps` at `melt_temperature` and half at `temperature`, velocities
+being rescaled every 10 steps, and are then left alone: the stored frames are those of constant energy, and
+the first has exactly the kinetic temperature asked for. Kob-Andersen: W. Kob and H. C. Andersen, Phys. Rev.
+E 51 (1995) 4626; 80 % A, 20 % B, epsilon 1, 1.5, 0.5 and sigma 1, 0.8, 0.88 for AA, AB, BB, each cut at 2.5
+sigma.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hamfit.errors import SpecError
+from hamfit.progress import Progress
+from hamfit.systems.geometries import fcc
+from hamfit.systems.lennard_jones import LennardJones, PairTable
+from hamfit.systems.options import SimulationSpec, option
+from hamfit.systems.reference import VERLET_NAME, verlet
+from hamfit.systems.simulation import Clock, Particles, Run, Simulation, assembled, finished_run
+from hamfit.systems.starts import generator, maxwell, rescaled
+from hamfit.types import FloatArray, IntArray
+
+VERLET_TOLERANCE = 1e-2
+"""Largest relative energy error of a Verlet reference; at dt 0.004 and temperature 0.72 it is about 1e-4."""
+
+_RESCALE_EVERY = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiquidSpec(SimulationSpec):
+    """Options shared by the liquids."""
+
+    n_trajectories: int = option(
+        1, "Trajectories, each from a start of its own.", flag="--trajectories", minimum=1
+    )
+    n_frames: int = option(
+        20, "Frames stored per trajectory, the start included.", flag="--frames", minimum=1
+    )
+    dt: float = option(0.004, "Step of the reference integrator.", above=0.0)
+    every: int = option(50, "Steps between two stored frames.", minimum=1)
+    shape: tuple[int, ...] = option(
+        (5, 5, 5),
+        "Crystal cells along each axis; 5x5x5 holds 500 atoms (4 a cell), 12x7 holds 168 (2 a cell).",
+    )
+    mass: float = option(1.0, "Mass of every atom.", above=0.0)
+    melt_steps: int = option(
+        600, "Steps before the first stored frame; 0 starts from the crystal.", minimum=0
+    )
+    melt_temperature: float = option(3.0, "Temperature of the first half of these steps.", above=0.0)
+    skin: float = option(0.3, "Pairs are listed this far beyond the cutoff; changes speed only.", above=0.0)
+
+    def _check(self) -> None:
+        if len(self.shape) < 2:
+            raise SpecError(
+                f"shape {self.shape[0]} is one number; a liquid needs 3 (5x5x5) or, in the plane, 2 (12x7)"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LennardJonesSpec(LiquidSpec):
+    """Options of the Lennard-Jones liquid."""
+
+    density: float = option(0.8442, "Atoms per unit volume.", above=0.0)
+    temperature: float = option(0.72, "Kinetic temperature of the first stored frame.", above=0.0)
+    cutoff: float = option(2.5, "Distance beyond which atoms do not interact.", above=0.0)
+    epsilon: float = option(1.0, "Depth of the well.", above=0.0)
+    sigma: float = option(1.0, "Size of an atom.", above=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KobAndersenSpec(LiquidSpec):
+    """Options of the Kob-Andersen mixture."""
+
+    density: float = option(1.2, "Atoms per unit volume.", above=0.0)
+    temperature: float = option(1.0, "Kinetic temperature of the first stored frame.", above=0.0)
+    cutoff: float = option(
+        2.5, "Distance, in sigmas of the pair, beyond which atoms do not interact.", above=0.0
+    )
+
+
+def lennard_jones_table(spec: LennardJonesSpec) -> PairTable:
+    """Parameters of the one pair of species."""
+    return PairTable(*(np.full((1, 1), value) for value in (spec.epsilon, spec.sigma, spec.cutoff)))
+
+
+def kob_andersen_table(cutoff: float = 2.5) -> PairTable:
+    """Parameters of the mixture; `cutoff` in sigmas of each pair: 2.5 gives 2.5, 2.0 and 2.2."""
+    sigma = np.array([[1.0, 0.8], [0.8, 0.88]])
+    return PairTable(np.array([[1.0, 1.5], [1.5, 0.5]]), sigma, cutoff * sigma)
+
+
+def run_lennard_jones(spec: LennardJonesSpec, progress: Progress) -> Simulation:
+    """Simulate the liquid."""
+    sites, _ = fcc(spec.shape, spec.density)
+    species = np.zeros(len(sites), dtype=np.int64)
+    return _run(spec, spec.density, spec.temperature, lennard_jones_table(spec), ("1",), species, progress)
+
+
+def run_kob_andersen(spec: KobAndersenSpec, progress: Progress) -> Simulation:
+    """Simulate the mixture; which sites hold species "2" (B) is the same in all trajectories of one seed."""
+    sites, _ = fcc(spec.shape, spec.density)
+    n = len(sites)
+    species = np.zeros(n, dtype=np.int64)
+    # A stream of its own: trajectory numbers are never negative, so this one cannot meet [seed, k].
+    species[np.random.default_rng([spec.seed, 0, 1]).permutation(n)[: round(0.2 * n)]] = 1
+    if n - species.sum() == n:
+        raise SpecError(f"{n} atoms are too few for a mixture of 80 % and 20 %; take a larger shape")
+    return _run(
+        spec, spec.density, spec.temperature, kob_andersen_table(spec.cutoff), ("1", "2"), species, progress
+    )
+
+
+def _run(
+    spec: LiquidSpec,
+    density: float,
+    temperature: float,
+    table: PairTable,
+    labels: tuple[str, ...],
+    species: IntArray,
+    progress: Progress,
+) -> Simulation:
+    sites, edges = fcc(spec.shape, density)
+    n, d = sites.shape
+    particles = Particles(labels, species, np.full(n, spec.mass), (True,) * d, np.diag(edges))
+    clock = Clock(progress, spec.n_trajectories * spec.n_frames)
+    runs = tuple(
+        _trajectory(
+            spec, LennardJones(table, species, edges, skin=spec.skin), particles, sites, temperature, k, clock
+        )
+        for k in range(spec.n_trajectories)
+    )
+    return assembled(spec, particles, runs, VERLET_NAME)
+
+
+def _trajectory(
+    spec: LiquidSpec,
+    potential: LennardJones,
+    particles: Particles,
+    sites: FloatArray,
+    temperature: float,
+    trajectory: int,
+    clock: Clock,
+) -> Run:
+    inverse_mass = 1.0 / particles.masses[:, None]
+    q, p = _melted(spec, potential, particles, sites, temperature, trajectory)
+    force = potential.forces(q)
+    frames = []
+    for frame in range(spec.n_frames):
+        if frame:
+            q, p, force = verlet(q, p, force, inverse_mass, potential.forces, spec.dt, spec.every)
+        frames.append((q, p, force, potential.energy(q)))
+        clock.tick()
+    qs, ps, forces, energies = (np.stack(column) for column in zip(*frames, strict=True))
+    return finished_run(spec, particles, qs, ps, forces, energies, VERLET_TOLERANCE)
+
+
+def _melted(
+    spec: LiquidSpec,
+    potential: LennardJones,
+    particles: Particles,
+    sites: FloatArray,
+    temperature: float,
+    trajectory: int,
+) -> tuple[FloatArray, FloatArray]:
+    """Positions and momenta at the end of the melt, at exactly `temperature`."""
+    inverse_mass = 1.0 / particles.masses[:, None]
+    hot = spec.melt_temperature if spec.melt_steps else temperature
+    q = sites
+    p = rescaled(
+        maxwell(particles.masses, sites.shape[1], hot, generator(spec.seed, trajectory)),
+        particles.masses,
+        hot,
+    )
+    force = potential.forces(q)
+    for done in range(0, spec.melt_steps, _RESCALE_EVERY):
+        steps = min(_RESCALE_EVERY, spec.melt_steps - done)
+        q, p, force = verlet(q, p, force, inverse_mass, potential.forces, spec.dt, steps)
+        p = rescaled(p, particles.masses, hot if done < spec.melt_steps // 2 else temperature)
+    return q, rescaled(p, particles.masses, temperature)

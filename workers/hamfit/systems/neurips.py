@@ -1,0 +1,151 @@
+"""The n-spring and n-body systems of the NeurIPS 2022 benchmark (arXiv 2211.05520), as its code computes
+them.
+
+n-spring is a closed ring of N unit masses in the plane with V = sum over springs of (d^2 - 1)^2: its
+docstring says linear, its code passes squared distances and counts each spring twice. n-body is four unit
+masses under -1/r. The benchmark stores a frame every 0.1; it integrates with Verlet steps of 1e-3, we with
+order 8 and steps of 0.01 to 0.02, whose energy error is near rounding. Its generator's random stream is not
+reproduced, only its distribution.
+
+Its n-body test trajectory is the training trajectory mirrored, (-R, V), so an invariant model sees nothing
+new there. `fresh` starts keep the structure, two binaries that circle each other, with new orbits,
+orientations and phases whose distances stay inside the range that the given trajectory covers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from hamfit.errors import SpecError
+from hamfit.progress import Progress
+from hamfit.systems.gravity import gravity_potential
+from hamfit.systems.laws import QuarticSpring
+from hamfit.systems.options import SimulationSpec, option
+from hamfit.systems.potentials import PairSum
+from hamfit.systems.simulation import Particles, Simulation, run_smooth
+from hamfit.systems.starts import generator
+from hamfit.types import FloatArray, IntArray
+
+_GIVEN_X = (1.0, 9.0, 11.0, -1.0)
+_GIVEN_VY = (0.05, -0.05, 0.65, -0.65)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NSpringSpec(SimulationSpec):
+    """Options of the benchmark's ring of springs."""
+
+    n_trajectories: int = option(
+        100, "Trajectories, each from a start of its own.", flag="--trajectories", minimum=1
+    )
+    n_frames: int = option(
+        100, "Frames stored per trajectory, the start included.", flag="--frames", minimum=1
+    )
+    dt: float = option(0.01, "Step of the reference integrator.", above=0.0)
+    every: int = option(10, "Steps between two stored frames.", minimum=1)
+    seed: int = option(42, "Seed of the starts; the same seed gives the same bits.", minimum=0)
+    n_bodies: int = option(5, "Number of bodies on the ring.", flag="--bodies", minimum=3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NBodySpec(SimulationSpec):
+    """Options of the benchmark's four bodies."""
+
+    n_trajectories: int = option(
+        1, "Trajectories; more than 1 for fresh starts only.", flag="--trajectories", minimum=1
+    )
+    n_frames: int = option(
+        10_000, "Frames stored per trajectory, the start included.", flag="--frames", minimum=1
+    )
+    dt: float = option(0.02, "Step of the reference integrator.", above=0.0)
+    every: int = option(5, "Steps between two stored frames.", minimum=1)
+    start: str = option(
+        "given",
+        "The benchmark's start, its mirror image (the benchmark's test), or fresh ones.",
+        choices=("given", "mirror", "fresh"),
+    )
+    dim: int = option(
+        3, "Dimensions of space, 2 or 3; the benchmark's orbits lie in the plane z = 0.", minimum=2
+    )
+
+    def _check(self) -> None:
+        if self.dim > 3:
+            raise SpecError(f"n-body lives in 2 or 3 dimensions; dim is {self.dim}")
+        if self.start != "fresh" and self.n_trajectories != 1:
+            raise SpecError(
+                f"start '{self.start}' is one trajectory, {self.n_trajectories} are asked for;"
+                " take --start fresh"
+            )
+
+
+def ring_bonds(n: int) -> IntArray:
+    """Springs (i, i + 1) around a ring of `n`, (n, 2)."""
+    first = np.arange(n, dtype=np.int64)
+    return np.stack([first, (first + 1) % n], axis=1)
+
+
+def run_nspring(spec: NSpringSpec, progress: Progress) -> Simulation:
+    """Simulate rings from q ~ U[0, 2)^2 and v ~ U[0, 0.1)^2 minus its mean."""
+    n = spec.n_bodies
+    bonds = ring_bonds(n)
+    particles = Particles(
+        labels=("1",),
+        species=np.zeros(n, dtype=np.int64),
+        masses=np.ones(n),
+        periodic=(False, False),
+        bonds=bonds,
+        bond_types=np.zeros(n, dtype=np.int64),
+        bond_labels=("bond",),
+    )
+    q = np.empty((n, spec.n_trajectories, 2))
+    p = np.empty_like(q)
+    for k in range(spec.n_trajectories):
+        rng = generator(spec.seed, k)
+        q[:, k] = rng.uniform(0.0, 2.0, (n, 2))
+        v = rng.uniform(0.0, 0.1, (n, 2))
+        p[:, k] = v - v.mean(axis=0)
+    return run_smooth(spec, PairSum(QuarticSpring(), bonds, n), particles, q, p, progress)
+
+
+def run_nbody(spec: NBodySpec, progress: Progress) -> Simulation:
+    """Simulate the four bodies."""
+    particles = Particles.identical(4, spec.dim)
+    q = np.zeros((4, spec.n_trajectories, spec.dim))
+    p = np.zeros_like(q)
+    for k in range(spec.n_trajectories):
+        if spec.start == "fresh":
+            q[:, k, :2], p[:, k, :2] = _two_binaries(generator(spec.seed, k))
+        else:
+            q[:, k, 0] = np.array(_GIVEN_X) * (-1.0 if spec.start == "mirror" else 1.0)
+            p[:, k, 1] = _GIVEN_VY
+    return run_smooth(spec, gravity_potential(particles.masses), particles, q, p, progress)
+
+
+def _two_binaries(rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Positions and velocities of two binaries circling each other, both (4, 2).
+
+    The given start has binaries of separation 2 and relative speed 0.7 (apocentre 2, pericentre 0.65), at
+    distance 10 with relative speed 0.6 (apocentre 10, pericentre 8.2). Fresh ones start at their apocentres
+    too, on rounder orbits that lie inside these ranges with room for the pull of the other binary.
+    """
+    distance, speed = rng.uniform(9.4, 9.8), rng.uniform(0.62, 0.64)
+    direction, across = _frame(rng)
+    q, v = np.empty((4, 2)), np.empty((4, 2))
+    for binary, sign in ((0, 1.0), (1, -1.0)):
+        separation, pericentre = rng.uniform(1.6, 1.9), rng.uniform(0.8, 1.2)
+        # Vis viva at the apocentre, for the relative motion of two unit masses: mu = 2.
+        relative = math.sqrt(4.0 * pericentre / (separation * (separation + pericentre)))
+        along, sideways = _frame(rng)
+        centre, drift = 0.5 * sign * distance * direction, 0.5 * sign * speed * across
+        for body, side in ((2 * binary, 1.0), (2 * binary + 1, -1.0)):
+            q[body] = centre + 0.5 * side * separation * along
+            v[body] = drift + 0.5 * side * relative * sideways
+    return q, v
+
+
+def _frame(rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """A random direction in the plane and the one 90 degrees ahead of it."""
+    angle = rng.uniform(0.0, 2.0 * math.pi)
+    return np.array([math.cos(angle), math.sin(angle)]), np.array([-math.sin(angle), math.cos(angle)])
