@@ -83,7 +83,9 @@ def slow_features(block: ManyBodyBlock, frame: Frame) -> FloatArray:
         shifts = [np.array(c) @ frame.box for c in product(range(-3, 4), repeat=frame.dim)]
     for i in range(frame.n_particles):
         si = frame.species[i]
-        tensors = [np.zeros((layer.mixing.shape[2],) + (frame.dim,) * l) for l in range(layer.l_max + 1)]
+        tensors: list[FloatArray] = [
+            np.zeros((layer.mixing.shape[2],) + (frame.dim,) * l) for l in range(layer.l_max + 1)
+        ]
         for j in range(frame.n_particles):
             sj = frame.species[j]
             for shift in shifts:
@@ -105,14 +107,14 @@ def slow_features(block: ManyBodyBlock, frame: Frame) -> FloatArray:
                 if layer.l_max >= 3:
                     tensors[3] += np.einsum("c,x,y,z->cxyz", g, u, u, u)
         values = [tensors[0]]
-        values += [(t**2).reshape(t.shape[0], -1).sum(axis=1) for t in tensors[1:]]
+        values += [(t**2).reshape(len(t), -1).sum(axis=1) for t in tensors[1:]]
         standard = (np.concatenate(values) - layer.mean[si]) / layer.deviation[si]
         own = slice(layer.first[si], layer.first[si + 1])
         tanh_parts[si].append(np.tanh(standard @ layer.weights[:, own] + layer.bias[own]))
         direct_parts[si].append(standard)
-    parts = [np.sum(p, axis=0) for p in tanh_parts]
+    parts = [np.vstack(p).sum(axis=0) for p in tanh_parts]
     if layer.direct_links:
-        parts += [np.sum(p, axis=0) for p in direct_parts]
+        parts += [np.vstack(p).sum(axis=0) for p in direct_parts]
     return np.concatenate(parts)
 
 
