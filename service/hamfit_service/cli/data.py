@@ -23,9 +23,7 @@ _SHARED_FLAGS = ("--out", "--overwrite", "--json", "--help")
 
 def simulate(
     context: typer.Context,
-    system: Annotated[
-        str | None, typer.Argument(help="Name of a built-in system.", show_default=False)
-    ] = None,
+    system: Annotated[str | None, typer.Argument(help="Name of a built-in system.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the dataset.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset at --out.")] = False,
     as_json: JsonFlag = False,
@@ -46,9 +44,7 @@ def simulate(
 
 
 def ingest(
-    files: Annotated[
-        list[Path], typer.Argument(help="LAMMPS dumps (also .gz), extended XYZ or ASE .traj files.")
-    ],
+    files: Annotated[list[Path], typer.Argument(help="LAMMPS dumps (also .gz), extended XYZ or ASE .traj files.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the dataset.")],
     units: Annotated[str, typer.Option("--units", help="Units of the files: lj, metal, real, ase, si, ...")],
     energies: Annotated[

@@ -106,12 +106,8 @@ def _versions() -> Check:
             missing.append(package)
     facts["platform"] = platform.platform()
     if missing:
-        return Check(
-            "versions", "failure", f"{', '.join(missing)} not installed; run `pip install hamfit`", facts
-        )
-    shown = ", ".join(
-        f"{name} {facts[name]}" for name in ("hamfit", "python", "numpy", "numba", "dask", "zarr")
-    )
+        return Check("versions", "failure", f"{', '.join(missing)} not installed; run `pip install hamfit`", facts)
+    shown = ", ".join(f"{name} {facts[name]}" for name in ("hamfit", "python", "numpy", "numba", "dask", "zarr"))
     return Check("versions", "ok", shown, facts)
 
 
@@ -140,8 +136,7 @@ def _blas() -> Check:
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     facts = {
         "libraries": [
-            {"name": pool["internal_api"], "version": pool["version"], "threads": pool["num_threads"]}
-            for pool in pools
+            {"name": pool["internal_api"], "version": pool["version"], "threads": pool["num_threads"]} for pool in pools
         ]
     }
     if not pools:
@@ -155,9 +150,7 @@ def _compiler_cache() -> Check:
     facts = {"candidates": [str(place) for place in places]}
     for place in places:
         if _is_writable(place):
-            return Check(
-                "compiler", "ok", f"compiled kernels are kept in {place}", {**facts, "folder": str(place)}
-            )
+            return Check("compiler", "ok", f"compiled kernels are kept in {place}", {**facts, "folder": str(place)})
     return Check(
         "compiler",
         "warning",
@@ -206,9 +199,7 @@ def _gpu() -> Check:
             )
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return Check("gpu", "warning", f"CuPy finds no usable GPU ({error}); check the driver", facts)
-    names = ", ".join(
-        f"{device['name']} ({format_bytes(device['total_bytes'])})" for device in facts["devices"]
-    )
+    names = ", ".join(f"{device['name']} ({format_bytes(device['total_bytes'])})" for device in facts["devices"])
     return Check("gpu", "ok", names or "none; fits run on the CPU", facts)
 
 
@@ -217,9 +208,7 @@ def _disk(path: Path) -> Check:
     spaces = {"data": path, "scratch": scratch}
     free = {name: shutil.disk_usage(place).free for name, place in spaces.items()}
     facts = {f"{name}_free_bytes": count for name, count in free.items()}
-    detail = ", ".join(
-        f"{format_bytes(free[name])} free at {place.resolve()}" for name, place in spaces.items()
-    )
+    detail = ", ".join(f"{format_bytes(free[name])} free at {place.resolve()}" for name, place in spaces.items())
     if not all(os.access(place, os.W_OK) for place in spaces.values()):
         return Check("disk", "warning", f"{detail}, not writable; choose another --path or TMPDIR", facts)
     if min(free.values()) < _LITTLE_DISK_BYTES:

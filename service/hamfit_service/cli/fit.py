@@ -32,9 +32,7 @@ def _option(name: str, *flags: str) -> Any:
 
 
 def fit(
-    data: Annotated[
-        list[Path], typer.Argument(help="Datasets made by `hamfit ingest` or `hamfit simulate`.")
-    ],
+    data: Annotated[list[Path], typer.Argument(help="Datasets made by `hamfit ingest` or `hamfit simulate`.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the model.")] = None,
     cutoff: Annotated[str | None, _option("cutoff")] = None,
     features: Annotated[int | None, _option("features")] = None,
@@ -58,13 +56,9 @@ def fit(
     direct_links: Annotated[bool | None, _option("direct_links", "--direct-links/--no-direct-links")] = None,
     resume: Annotated[bool | None, _option("resume", "--resume/--no-resume")] = None,
     checkpoint: Annotated[bool | None, _option("checkpoint", "--checkpoint/--no-checkpoint")] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file of options; flags given here win.")
-    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="TOML file of options; flags given here win.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model at --out.")] = False,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Print what the fit would cost, and run nothing.")
-    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Print what the fit would cost, and run nothing.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Fit a model to trajectories."""

@@ -1,16 +1,18 @@
 """Clusters that need nothing installed: no cluster, processes on this machine, a scheduler already running.
 
-BLAS and numba get one thread in each worker thread: parallelism comes from the tasks, and nested thread pools
-would only fight for the same cores. The variables must be in place before a worker imports NumPy, hence
-`pre-spawn-environ`.
+BLAS and numba get one thread in each worker thread: parallelism comes from the tasks, and nested thread
+pools would only fight for the same cores. The variables must be in place before a worker imports NumPy, so
+they are set here, where workers inherit them: Dask's own `pre-spawn-environ` gives way to what the user's
+shell happens to have.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -52,9 +54,7 @@ class LocalProcesses:
 
     def __post_init__(self) -> None:
         if self.workers < 1 or self.threads < 1:
-            raise SpecError(
-                f"a local cluster needs a worker and a thread, not {self.workers} x {self.threads}"
-            )
+            raise SpecError(f"a local cluster needs a worker and a thread, not {self.workers} x {self.threads}")
 
     @contextmanager
     def _running(self) -> Iterator[Client]:
@@ -62,14 +62,12 @@ class LocalProcesses:
         from distributed import Client, LocalCluster
 
         scratch = tempfile.mkdtemp(prefix="hamfit-workers-")
-        settings = {
-            "distributed.nanny.pre-spawn-environ": ONE_THREAD_ENVIRONMENT,
-            # A nanny restarts lost workers; a task that kills one worker after another is itself at fault.
-            "distributed.scheduler.allowed-failures": 3,
-        }
+        # A nanny restarts lost workers; a task that kills one worker after another is itself at fault.
+        settings = {"distributed.scheduler.allowed-failures": 3, "temporary-directory": scratch}
         try:
             with (
                 dask.config.set(settings),
+                _environment(ONE_THREAD_ENVIRONMENT),
                 LocalCluster(
                     n_workers=self.workers,
                     threads_per_worker=self.threads,
@@ -93,6 +91,21 @@ class LocalProcesses:
         return self._running()
 
 
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for child processes; this process has read its own already."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 @dataclass(frozen=True, slots=True)
 class RunningScheduler:
     """Workers that somebody else started and will stop."""
@@ -113,9 +126,7 @@ class RunningScheduler:
             ) from error
         with client:
             if not client.scheduler_info()["workers"]:
-                raise SpecError(
-                    f"the scheduler at '{self.address}' has no workers; start some with `dask worker`"
-                )
+                raise SpecError(f"the scheduler at '{self.address}' has no workers; start some with `dask worker`")
             yield client
 
     def connect(self) -> AbstractContextManager[Client]:
