@@ -1,0 +1,1 @@
+"""Random features: samplers, and the blocks that pool them over particles and pairs."""

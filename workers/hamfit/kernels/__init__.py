@@ -1,0 +1,1 @@
+"""Compiled loops: each with a plain NumPy twin in the tests."""

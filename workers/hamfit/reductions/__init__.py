@@ -1,0 +1,26 @@
+"""How rows become a solution: one protocol, two reductions, and the whitening that makes the fast one accurate.
+
+``normal`` accumulates the Gram matrix of the raw columns, ``tsqr`` the triangular factor of their QR decomposition,
+``sketched`` (the default) the Gram matrix of whitened columns, whose condition number is small.
+"""
+
+from __future__ import annotations
+
+from hamfit.reductions.gram import Gram
+from hamfit.reductions.ridge import Penalty, Solution, solve_groups
+from hamfit.reductions.triangle import AbstractReduction, Accumulator, Triangle
+from hamfit.reductions.tsqr import Tsqr
+from hamfit.reductions.whitening import Whitening, whiten
+
+__all__ = [
+    "AbstractReduction",
+    "Accumulator",
+    "Gram",
+    "Penalty",
+    "Solution",
+    "Triangle",
+    "Tsqr",
+    "Whitening",
+    "solve_groups",
+    "whiten",
+]

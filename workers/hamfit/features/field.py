@@ -1,0 +1,106 @@
+"""The field block: functions of a particle's absolute position, one set per species.
+
+For traps, gravity and walls. It breaks translation invariance, so it is used only on request, and it refuses
+periodic directions, in which an absolute position means nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from hamfit.errors import DataError
+from hamfit.features.block import AbstractBlock, Part
+from hamfit.features.sampling import sample_elm, sample_swim
+from hamfit.frames import Frame
+from hamfit.types import FloatArray, IntArray
+
+
+class FieldBlock(AbstractBlock):
+    """tanh(W x + b) and x itself, with x the position scaled to the unit cube of the data."""
+
+    kind: ClassVar[str] = "field"
+    part: ClassVar[Part] = "force"
+
+    def __init__(
+        self, low: FloatArray, high: FloatArray, weights: FloatArray, biases: FloatArray, species: int
+    ) -> None:
+        self.low, self.high = low, high
+        self.weights, self.biases = weights, biases
+        self.n_species = species
+
+    @classmethod
+    def sample(cls, frames: Sequence[Frame], *, n_features: int, sampler: str, rng: np.random.Generator) -> FieldBlock:
+        """Sample n_features functions from the positions in ``frames``; ``sampler`` is elm or swim."""
+        for frame in frames:
+            _refuse_periodic(frame)
+        q = np.concatenate([frame.q for frame in frames])
+        low, high = q.min(axis=0), q.max(axis=0)
+        high = np.where(high > low, high, low + 1.0)
+        if sampler == "elm":
+            weights, biases = sample_elm(n_features, q.shape[1], rng)
+        else:
+            weights, biases = sample_swim((q - low) / (high - low), n_features, rng)
+        return cls(low, high, weights, biases, len(frames[0].labels))
+
+    @property
+    def per_species(self) -> int:
+        """Features of one species, direct links included."""
+        return int(self.weights.shape[0] + self.weights.shape[1])
+
+    @property
+    def n_columns(self) -> int:
+        """Number of features."""
+        return self.n_species * self.per_species
+
+    def rows(self, frame: Frame, centres: IntArray) -> FloatArray:
+        """Derivatives of all features, (len(centres) * d, n_columns)."""
+        _refuse_periodic(frame)
+        n, d = self.weights.shape
+        slope = 1.0 - self._tanh(frame.q[centres]) ** 2
+        scale = 1.0 / (self.high - self.low)
+        out = np.zeros((centres.size, d, self.n_species, self.per_species))
+        for s in range(self.n_species):
+            mine = np.flatnonzero(frame.species[centres] == s)
+            out[mine, :, s, :n] = slope[mine][:, None, :] * (self.weights * scale).T[None]
+            out[mine, :, s, n:] = np.diag(scale)[None]
+        return out.reshape(centres.size * d, self.n_columns)
+
+    def features(self, frame: Frame) -> FloatArray:
+        """Pooled features of the whole frame, (n_columns,)."""
+        _refuse_periodic(frame)
+        values = np.hstack([self._tanh(frame.q), (frame.q - self.low) / (self.high - self.low)])
+        return np.concatenate([values[frame.species == s].sum(axis=0) for s in range(self.n_species)])
+
+    def gradient(self, frame: Frame, theta: FloatArray) -> FloatArray:
+        """``sum_k theta_k dPhi_k/dq`` of all particles, (N, d)."""
+        _refuse_periodic(frame)
+        n = self.weights.shape[0]
+        mine = theta.reshape(self.n_species, self.per_species)[frame.species]
+        slope = (1.0 - self._tanh(frame.q) ** 2) * mine[:, :n]
+        return np.asarray((slope @ self.weights + mine[:, n:]) / (self.high - self.low))
+
+    def energy(self, frame: Frame, theta: FloatArray) -> float:
+        """``sum_k theta_k Phi_k`` of the whole frame."""
+        return float(self.features(frame) @ theta)
+
+    def to_store(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Attributes and arrays that ``from_store`` turns back into the same block."""
+        arrays: dict[str, np.ndarray] = {name: getattr(self, name) for name in ("low", "high", "weights", "biases")}
+        return {"n_species": self.n_species}, arrays
+
+    @classmethod
+    def from_store(cls, attrs: dict[str, Any], arrays: dict[str, np.ndarray]) -> FieldBlock:
+        """The block that ``to_store`` described."""
+        return cls(arrays["low"], arrays["high"], arrays["weights"], arrays["biases"], int(attrs["n_species"]))
+
+    def _tanh(self, q: FloatArray) -> FloatArray:
+        x = (q - self.low) / (self.high - self.low)
+        return np.asarray(np.tanh(x @ self.weights.T + self.biases))
+
+
+def _refuse_periodic(frame: Frame) -> None:
+    if any(frame.periodic):
+        raise DataError("the field block needs absolute positions, which a periodic box does not have: leave it out")

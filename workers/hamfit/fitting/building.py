@@ -1,0 +1,139 @@
+"""Sampling the blocks of a fit from the survey: the one place that knows every kind of block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hamfit.errors import SpecError
+from hamfit.features.block import AbstractBlock, Part
+from hamfit.features.field import FieldBlock
+from hamfit.features.kinetic import KineticBlock, momentum_edges
+from hamfit.features.manybody import ManyBodyBlock
+from hamfit.features.pair import PairBlock
+from hamfit.features.radial import Taper
+from hamfit.fitting.basis import PartBasis
+from hamfit.fitting.choosing import RadialChoice, RadialSettings, choose_radial
+from hamfit.fitting.problem import Problem, channel_cutoffs
+from hamfit.fitting.streaming import targets_of
+from hamfit.fitting.survey import Survey, SurveySample, sample_edges
+from hamfit.graphs import CutoffGraph
+from hamfit.options import FitOptions
+from hamfit.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Built:
+    """A part with its blocks sampled, and what the survey saw of their edges."""
+
+    part: PartBasis
+    """Raw columns."""
+    extents: tuple[FloatArray | None, ...]
+    """Shortest and longest edge of every channel, for each block; None where a block has no radial channels."""
+    choices: dict[str, Any]
+    """How the features were chosen, for the report."""
+
+
+def build_parts(problem: Problem, found: Survey, options: FitOptions) -> list[Built]:
+    """Sample all blocks asked for, grouped into the independent parts of the problem."""
+    out = []
+    if "kinetic" in problem.kinds:
+        out.append(_velocity_part(problem, found, options))
+    if set(problem.kinds) - {"kinetic"}:
+        out.append(_force_part(problem, found, options))
+    return out
+
+
+def _velocity_part(problem: Problem, found: Survey, options: FitOptions) -> Built:
+    targets = [targets_of(frame, "velocity") for frame in found.frames]
+    rng = np.random.default_rng([options.seed, 3])
+    sample = sample_edges([momentum_edges(frame) for frame in found.frames], targets, rng)
+    cutoffs = np.full(len(problem.labels), np.inf)
+    # |p|^2 is the natural input: its direct link is the kinetic energy of a free particle
+    settings = RadialSettings(options.features, "r2", "shift", "elm", options.direct_links)
+    radial, _ = choose_radial(sample, cutoffs, settings, options.seed)
+    block = KineticBlock(radial, problem.labels)
+    return _built("velocity", (block,), (sample.extent(radial.n_channels),), targets, {})
+
+
+def _force_part(problem: Problem, found: Survey, options: FitOptions) -> Built:
+    graph = problem.graph
+    targets = [targets_of(frame, "force") for frame in found.frames]
+    blocks: list[AbstractBlock] = []
+    extents: list[FloatArray | None] = []
+    choices: dict[str, Any] = {}
+    if "pair" in problem.kinds:
+        assert graph is not None
+        rng = np.random.default_rng([options.seed, 4])
+        sample = sample_edges([graph.prepare(frame) for frame in found.frames], targets, rng)
+        smooth = "manybody" in problem.kinds and options.taper == "auto"
+        radial, judged = choose_radial(sample, channel_cutoffs(graph), _pair_settings(options, smooth), options.seed)
+        blocks.append(PairBlock(radial, graph))
+        extents.append(sample.extent(radial.n_channels))
+        choices["pair"] = _choice(radial.input_maps, radial.tapers, sample, judged)
+    if "manybody" in problem.kinds:
+        if not isinstance(graph, CutoffGraph):
+            raise SpecError("the many-body block needs a cutoff: give --cutoff")
+        blocks.append(
+            ManyBodyBlock.sample(
+                found.frames,
+                graph,
+                n_features=options.features,
+                l_max=options.l_max,
+                direct_links=options.direct_links,
+                rng=np.random.default_rng([options.seed, 5]),
+            )
+        )
+        extents.append(None)
+    if "field" in problem.kinds:
+        sampler = "swim" if options.sampler in ("swim", "swim-gradient") else "elm"
+        rng = np.random.default_rng([options.seed, 6])
+        blocks.append(FieldBlock.sample(found.frames, n_features=options.features, sampler=sampler, rng=rng))
+        extents.append(None)
+    return _built("force", tuple(blocks), tuple(extents), targets, choices)
+
+
+def _pair_settings(options: FitOptions, smooth: bool) -> RadialSettings:
+    taper: Taper | None = "smooth" if options.taper == "smooth" or smooth else None
+    if options.taper == "none":
+        taper = "shift"
+    return RadialSettings(
+        n_features=options.features,
+        input_map=None if options.input_map == "auto" else options.input_map,
+        taper=taper,
+        sampler=None if options.sampler == "auto" else options.sampler,
+        links=options.direct_links,
+    )
+
+
+def _choice(
+    input_maps: Sequence[str], tapers: Sequence[str], sample: SurveySample, judged: Sequence[Any]
+) -> dict[str, Any]:
+    def row(choice: RadialChoice, error: float) -> dict[str, Any]:
+        return {
+            "input_maps": list(choice.input_maps),
+            "taper": choice.taper,
+            "sampler": choice.sampler,
+            "error": error,
+        }
+
+    return {
+        "input_maps": list(input_maps),
+        "taper": tapers[0],
+        "sampled_rows": int(sample.targets.size),
+        "candidates": [row(j.choice, j.error) for j in judged],
+    }
+
+
+def _built(
+    part: Part,
+    blocks: tuple[AbstractBlock, ...],
+    extents: tuple[FloatArray | None, ...],
+    targets: Sequence[FloatArray],
+    choices: dict[str, Any],
+) -> Built:
+    size = float(np.sqrt(np.mean(np.concatenate([t.reshape(-1) for t in targets]) ** 2)))
+    return Built(PartBasis(part, blocks, size if size > 0.0 else 1.0), extents, choices)

@@ -1,0 +1,313 @@
+"""The fit from beginning to end: survey, sample, whiten, stream, solve, publish."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hamfit.bundles import MANIFEST
+from hamfit.data import Dataset
+from hamfit.errors import StoreError
+from hamfit.fitting.basis import Basis, whitened_basis
+from hamfit.fitting.building import Built, build_parts
+from hamfit.fitting.executors import (
+    AbstractExecutor,
+    DaskExecutor,
+    Stage,
+    ThreadExecutor,
+    single_blas_thread,
+    stored_basis,
+    write_basis,
+)
+from hamfit.fitting.partial import PartialState
+from hamfit.fitting.prediction import Prediction, columns_of, predict
+from hamfit.fitting.problem import Problem, as_datasets, pose
+from hamfit.fitting.shards import FrameTable, Shard, plan_sample, plan_shards
+from hamfit.fitting.solving import SolvedPart, constants_from_energies, solve_part
+from hamfit.fitting.survey import Survey, survey
+from hamfit.fitting.workspace import workspace
+from hamfit.model import Model, theta_of_blocks
+from hamfit.options import FitOptions
+from hamfit.progress import Event, Progress, silent
+from hamfit.reductions import whiten
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+#: Rows sampled for each raw column when whitening.
+SAMPLE_ROWS_PER_COLUMN = 4
+#: Tasks the sample is split into; part of the plan, so never a matter of how many workers there are.
+SAMPLE_TASKS = 8
+#: Operations of one shard: a few seconds of one thread.
+_SHARD_FLOPS = 6e10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FitResult:
+    """A fitted model and the report of how it came about."""
+
+    model: Model
+    """The model."""
+    report: dict[str, Any]
+    """Seconds per phase, ranks, condition numbers, errors, memory; JSON-able."""
+
+
+def plan(data: Dataset | str | Path | Sequence[Dataset | str | Path], options: FitOptions | None = None) -> Prediction:
+    """What a fit would cost; reads metadata only.
+
+    Raises DataError or SpecError when data and options contradict each other.
+    """
+    options = options or FitOptions()
+    problem = pose(as_datasets(data), options)
+    table = FrameTable.of(problem.datasets)
+    n_channels = problem.n_channels
+    columns = columns_of(problem, options, n_channels)
+    shards = plan_shards(table, options.groups, _most_particles(problem.dim, max(columns.values())))
+    return predict(problem, options, table, shards, n_channels)
+
+
+def fit(
+    data: Dataset | str | Path | Sequence[Dataset | str | Path],
+    *,
+    out: str | Path | None = None,
+    options: FitOptions | None = None,
+    client: Client | None = None,
+    progress: Progress = silent,
+    overwrite: bool = True,
+    **changes: Any,
+) -> FitResult:
+    """Learn a Hamiltonian from trajectories.
+
+    Args:
+        data: one or many datasets, or their paths.
+        out: where the model is stored; None keeps it in memory.
+        options: how to fit; further keyword arguments replace single options.
+        client: run on this Dask cluster; None runs on threads of this process. The bits are the same.
+        progress: listens to events.
+        overwrite: replace a model already at ``out``.
+
+    Raises:
+        DataError, SpecError: data and options contradict each other.
+        FitError, FeatureError, GraphError: the numbers cannot be fitted.
+        StoreError: ``out`` cannot be written, or another fit is writing it.
+
+    """
+    options = (options or FitOptions()).with_changes(**changes)
+    clock = _Clock(progress)
+    with clock.phase("reading"):
+        problem = pose(as_datasets(data), options)
+        target = None if out is None else Path(out).absolute()
+        _refuse(target, overwrite)
+    executor: AbstractExecutor = ThreadExecutor(options.threads) if client is None else DaskExecutor(client)
+    keep = client is not None or options.checkpoint
+    fingerprint = _fingerprint(problem, options)
+    with workspace(target, fingerprint, resume=options.resume, keep=keep) as home:
+        result = _run(problem, options, executor, home, clock, fingerprint)
+        if target is not None:
+            with clock.phase("publishing"):
+                result.model.save(target)
+    result.report["seconds"] = clock.seconds
+    result.report["seconds"]["total"] = clock.total
+    return result
+
+
+def _run(
+    problem: Problem,
+    options: FitOptions,
+    executor: AbstractExecutor,
+    home: Path | None,
+    clock: _Clock,
+    fingerprint: str,
+) -> FitResult:
+    table = FrameTable.of(problem.datasets)
+    with clock.phase("survey"), single_blas_thread():
+        found = survey(problem.datasets, problem.labels, problem.bond_labels)
+        built = build_parts(problem, found, options)
+    basis = stored_basis(home, "stream")
+    if basis is None:
+        basis = _basis(problem, options, executor, home, clock, table, built)
+    widest = max(part.n_columns for part in basis.parts)
+    shards = plan_shards(table, options.groups, _most_particles(problem.dim, widest))
+    stage = Stage(basis, "stream", home)
+    write_basis(stage)
+    with clock.phase("features", len(shards), table.n_particles * problem.dim * len(basis.parts)) as done:
+        roots = executor.run(stage, shards, done)
+    groups = [roots[g] for g in sorted(roots)]
+    with clock.phase("solving"), single_blas_thread():
+        weight = options.energy_weight or 0.0
+        solved = [solve_part(basis, part, groups, ridge=options.ridge, energy_weight=weight) for part in basis.parts]
+        model = _model(problem, options, found, solved, groups, fingerprint)
+    report = _report(problem, solved, built, groups, shards)
+    return FitResult(replace(model, provenance={**model.provenance, "report": report}), report)
+
+
+def _basis(
+    problem: Problem,
+    options: FitOptions,
+    executor: AbstractExecutor,
+    home: Path | None,
+    clock: _Clock,
+    table: FrameTable,
+    built: Sequence[Built],
+) -> Basis:
+    """The columns to stream: raw, or whitened by a sample of rows."""
+    raw = tuple(b.part for b in built)
+    if options.solver != "sketched":
+        return Basis(raw, problem.labels, problem.bond_labels, options.solver)
+    columns = max(part.n_raw for part in raw)
+    centres = -(-max(SAMPLE_ROWS_PER_COLUMN * columns, 1000) // problem.dim)
+    shards = plan_sample(table, centres, SAMPLE_TASKS, options.seed)
+    sampled = tuple(replace(part, n_constants=0) for part in raw)
+    stage = Stage(Basis(sampled, problem.labels, problem.bond_labels, "tsqr"), "sample", home)
+    write_basis(stage)
+    with clock.phase("sampling", len(shards)) as done:
+        state = executor.run(stage, shards, done)[0]
+    with clock.phase("whitening"), single_blas_thread():
+        parts = [
+            whitened_basis(b.part, whiten(state.triangles[b.part.part], options.rank_cutoff), b.extents) for b in built
+        ]
+    return Basis(tuple(parts), problem.labels, problem.bond_labels, "normal")
+
+
+def _model(
+    problem: Problem,
+    options: FitOptions,
+    found: Survey,
+    solved: Sequence[SolvedPart],
+    groups: Sequence[PartialState],
+    fingerprint: str,
+) -> Model:
+    blocks = tuple(block for part in solved for block in part.basis.blocks)
+    theta = tuple(t for part in solved for t in theta_of_blocks(part.basis.blocks, part.theta))
+    constants = next((part.constants for part in solved if part.constants is not None), None)
+    if constants is None:
+        constants = constants_from_energies(blocks, theta, found.energy_frames(), len(problem.labels))
+    extents = {
+        name: np.column_stack(
+            [
+                np.min([g.extents[name][:, 0] for g in groups], axis=0),
+                np.max([g.extents[name][:, 1] for g in groups], axis=0),
+            ]
+        )
+        for name in groups[0].extents
+    }
+    return Model(
+        blocks=blocks,
+        theta=theta,
+        constants=constants,
+        labels=problem.labels,
+        bond_labels=problem.bond_labels,
+        dim=problem.dim,
+        units=problem.datasets[0].units.to_attrs(),
+        extents=extents,
+        provenance={
+            "options": _json_options(options),
+            "data": [{"digest": d.digest, "frames": d.n_frames} for d in problem.datasets],
+            "fingerprint": fingerprint,
+            "versions": _versions(),
+        },
+        factors={part.basis.part: part.factor for part in solved},
+    )
+
+
+def _report(
+    problem: Problem,
+    solved: Sequence[SolvedPart],
+    built: Sequence[Built],
+    groups: Sequence[PartialState],
+    shards: Sequence[Shard],
+) -> dict[str, Any]:
+    parts = {part.basis.part: dict(part.report) for part in solved}
+    return {
+        "blocks": list(problem.kinds),
+        "rows": sum(p["rows"] for p in parts.values()),
+        "columns": sum(p["columns"] for p in parts.values()),
+        "rank": {name: p["rank"] for name, p in parts.items()},
+        "condition": {name: p["condition"] for name, p in parts.items()},
+        "train": {name: p["train"] for name, p in parts.items()},
+        "held_out": {name: p["held_out"] for name, p in parts.items()},
+        "parts": parts,
+        "choices": {name: value for b in built for name, value in b.choices.items()},
+        "shards": len(shards),
+        "compute_seconds": sum(group.seconds for group in groups),
+        "peak_bytes_per_worker": max(group.peak_bytes for group in groups),
+    }
+
+
+def _most_particles(dim: int, columns: int) -> int:
+    """Particles of a shard that keep one thread busy for a few seconds."""
+    per_row = 2.0 * max(columns, 200) * columns + columns**2 + 1e4
+    return max(256, int(_SHARD_FLOPS / per_row / dim))
+
+
+def _refuse(target: Path | None, overwrite: bool) -> None:
+    if target is None or not target.exists():
+        return
+    if not overwrite:
+        raise StoreError(f"{target} exists: choose another place, or allow overwriting")
+    if not (target / MANIFEST).exists():
+        raise StoreError(f"{target} exists and is no model of hamfit: choose another place")
+
+
+def _json_options(options: FitOptions) -> dict[str, Any]:
+    values: dict[str, Any] = options.model_dump(mode="json")
+    # where the fit ran is no part of what was fitted
+    return {key: value for key, value in values.items() if key not in ("workers", "threads", "resume", "checkpoint")}
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    names = ("numpy", "scipy", "numba", "zarr", "hamfit")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _fingerprint(problem: Problem, options: FitOptions) -> str:
+    content = {
+        "options": _json_options(options),
+        "data": [d.digest for d in problem.datasets],
+        "versions": _versions(),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+class _Clock:
+    """Times the phases and tells the listener."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.seconds: dict[str, float] = {}
+        self._began = time.perf_counter()
+
+    @property
+    def total(self) -> float:
+        return round(time.perf_counter() - self._began, 4)
+
+    @contextmanager
+    def phase(self, name: str, total: int = 0, rows: int = 0) -> Iterator[Callable[[Shard], None]]:
+        from hamfit.fitting.streaming import peak_bytes
+
+        began = time.perf_counter()
+        done = 0
+
+        def tell() -> None:
+            share = rows * done // total if total else 0
+            self.progress(Event(name, done, total, share, time.perf_counter() - began, peak_bytes()))
+
+        def one_more(shard: Shard) -> None:
+            nonlocal done
+            done += 1
+            tell()
+
+        tell()
+        yield one_more
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - began, 4)

@@ -1,0 +1,92 @@
+"""The partial state of a fit: what a shard leaves behind, and how two of them become one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hamfit.reductions import AbstractReduction, Triangle
+from hamfit.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartialState:
+    """Reduction states and statistics of the rows absorbed so far."""
+
+    triangles: Mapping[str, Triangle]
+    """Reduction state of every kind of row: force, velocity, energy."""
+    squares: Mapping[str, float]
+    """Sum of squared scaled targets of every kind of row."""
+    extents: Mapping[str, FloatArray]
+    """Shortest and longest edge of every channel met, by block kind, (channels, 2)."""
+    outside: int = 0
+    """Edges that lay outside the tables and were evaluated one by one."""
+    seconds: float = 0.0
+    """Time spent computing."""
+    peak_bytes: int = 0
+    """Largest resident memory of a process that took part."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all kinds."""
+        return sum(triangle.n_rows for triangle in self.triangles.values())
+
+    def to_store(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Attributes and one flat array: a state is written for every shard, and each array costs time."""
+        attrs: dict[str, Any] = {
+            "triangles": [(name, t.packed.size, t.n_rows) for name, t in self.triangles.items()],
+            "extents": [(name, extent.shape[0]) for name, extent in self.extents.items()],
+            "squares": dict(self.squares),
+            "outside": self.outside,
+            "seconds": self.seconds,
+            "peak_bytes": self.peak_bytes,
+        }
+        parts = [t.packed for t in self.triangles.values()] + [e.reshape(-1) for e in self.extents.values()]
+        return attrs, {"state": np.concatenate(parts)}
+
+    @classmethod
+    def from_store(cls, attrs: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> PartialState:
+        """The state that ``to_store`` described."""
+        flat, place = arrays["state"], 0
+        triangles, extents = {}, {}
+        for name, size, n_rows in attrs["triangles"]:
+            triangles[name] = Triangle(flat[place : place + size].copy(), int(n_rows))
+            place += size
+        for name, channels in attrs["extents"]:
+            extents[name] = flat[place : place + 2 * channels].reshape(channels, 2).copy()
+            place += 2 * channels
+        return cls(
+            triangles,
+            {name: float(value) for name, value in attrs["squares"].items()},
+            extents,
+            int(attrs["outside"]),
+            float(attrs["seconds"]),
+            int(attrs["peak_bytes"]),
+        )
+
+
+def merge_partial(
+    reductions: Mapping[str, AbstractReduction], first: PartialState, second: PartialState
+) -> PartialState:
+    """The state of both sets of rows together."""
+    return PartialState(
+        triangles={
+            name: reductions[name].merge(first.triangles[name], second.triangles[name]) for name in first.triangles
+        },
+        squares={name: first.squares[name] + second.squares[name] for name in first.squares},
+        extents={
+            name: np.column_stack(
+                [
+                    np.minimum(extent[:, 0], second.extents[name][:, 0]),
+                    np.maximum(extent[:, 1], second.extents[name][:, 1]),
+                ]
+            )
+            for name, extent in first.extents.items()
+        },
+        outside=first.outside + second.outside,
+        seconds=first.seconds + second.seconds,
+        peak_bytes=max(first.peak_bytes, second.peak_bytes),
+    )

@@ -1,0 +1,95 @@
+"""What a fit will cost, from metadata alone: rows, columns, tasks, memory of a worker and time.
+
+Memory is a promise: the prediction is an upper bound that the tests hold the fit to. Time is an estimate from
+the operations of the streaming pass at a rate typical of one core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hamfit.features.tables import most_local_columns
+from hamfit.fitting.problem import Problem
+from hamfit.fitting.shards import FrameTable, Shard
+from hamfit.fitting.streaming import PANEL_ROWS
+from hamfit.options import FitOptions
+
+#: Resident memory of a process that has imported everything and computed nothing.
+PROCESS_BYTES = 400 * 2**20
+#: Floating-point operations one thread does in a second in panels and products; measured on 2.6 GHz AVX-512 cores.
+RATE = 2e10
+#: Rank of whitened radial features in double precision: it grows slowly with their number and levels off.
+_RADIAL_RANK = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The size of a fit before it runs."""
+
+    frames: int
+    particles: int
+    rows: int
+    columns: int
+    tasks: int
+    peak_bytes_per_worker: int
+    expected_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self)
+
+
+def columns_of(problem: Problem, options: FitOptions, n_channels: int) -> dict[str, int]:
+    """Raw columns of each part."""
+    links = int(options.direct_links)
+    out: dict[str, int] = {}
+    if "kinetic" in problem.kinds:
+        out["velocity"] = len(problem.labels) * (options.features + links)
+    force = 0
+    if "pair" in problem.kinds:
+        force += n_channels * (options.features + links)
+    if "manybody" in problem.kinds:
+        # 32 sampled radial functions, one invariant for each moment
+        force += options.features + links * 32 * (options.l_max + 1) * len(problem.labels)
+    if "field" in problem.kinds:
+        force += len(problem.labels) * (options.features + problem.dim)
+    if force:
+        out["force"] = force
+    return out
+
+
+def predict(
+    problem: Problem, options: FitOptions, table: FrameTable, shards: Sequence[Shard], n_channels: int
+) -> Prediction:
+    """Predict rows, columns, tasks, memory and time of a fit."""
+    columns = columns_of(problem, options, n_channels)
+    rows = table.n_particles * problem.dim
+    threads = options.threads
+    state = 0
+    working = 0
+    flops = 0.0
+    for part, n in columns.items():
+        radial = part == "velocity" or set(problem.kinds) <= {"kinetic", "pair"}
+        k = min(n, _RADIAL_RANK * max(1, n_channels)) if radial and options.solver == "sketched" else n
+        local = min(most_local_columns(n_channels), 4 * n + 2048) if radial else n + 2048
+        state += 8 * (k + 1) ** 2
+        buffer = 2 * 8 * (n + 1) * max(4 * (n + 1), n + 1025)
+        working += 8 * PANEL_ROWS * (local + k) + buffer + 6 * 8 * n * n
+        flops += rows * (2.0 * local * k + k * k)
+    largest = int(table.particles.max()) if table.n_frames else 0
+    # positions, momenta, velocities, forces, sorted copies and cells of one frame, and the chunks they came from
+    frame_bytes = largest * 8 * 40 + 64 * 2**20
+    groups = options.groups + 3
+    peak = PROCESS_BYTES + threads * (working + 3 * state + frame_bytes) + groups * state
+    workers = (options.workers or 1) * threads
+    return Prediction(
+        frames=table.n_frames,
+        particles=table.n_particles,
+        rows=rows * len(columns),
+        columns=sum(columns.values()),
+        tasks=len(shards),
+        peak_bytes_per_worker=int(peak),
+        expected_seconds=round(flops / RATE / workers + 1.0, 1),
+    )

@@ -1,0 +1,141 @@
+"""What is to be fitted: the datasets joined, the blocks resolved, the graph decided; before any number is read.
+
+Contradictions between options and data are found here, so that a fit fails in its first moments or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hamfit.data import Dataset
+from hamfit.errors import DataError, SpecError
+from hamfit.graphs import AbstractGraph, AllPairsGraph, BondGraph, CutoffGraph, parse_cutoffs
+from hamfit.options import FitOptions
+from hamfit.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """The data of a fit and the families of features asked for."""
+
+    datasets: tuple[Dataset, ...]
+    """Data, all in the same units and dimension."""
+    labels: tuple[str, ...]
+    """Species of all datasets."""
+    bond_labels: tuple[str, ...]
+    """Bond types of all datasets."""
+    kinds: tuple[str, ...]
+    """Blocks to sample."""
+    graph: AbstractGraph | None
+    """Graph of the pair and many-body blocks; None when neither is asked for or the cutoff is to be chosen."""
+    has_energies: bool
+    """Whether any trajectory carries potential energies."""
+
+    @property
+    def dim(self) -> int:
+        """Number of space dimensions."""
+        return self.datasets[0].dim
+
+    @property
+    def n_channels(self) -> int:
+        """Kinds of edge; with a cutoff still to be chosen, the pairs of species."""
+        if self.graph is not None:
+            return self.graph.n_channels
+        return len(self.labels) * (len(self.labels) + 1) // 2
+
+
+def as_datasets(data: Dataset | str | Path | Sequence[Dataset | str | Path]) -> tuple[Dataset, ...]:
+    """One or many datasets, opened where they are paths; DataError when there are none."""
+    items = [data] if isinstance(data, Dataset | str | Path) else list(data)
+    if not items:
+        raise DataError("no dataset is given: name at least one")
+    return tuple(item if isinstance(item, Dataset) else Dataset.open(item) for item in items)
+
+
+def pose(datasets: Sequence[Dataset], options: FitOptions) -> Problem:
+    """Join the datasets and resolve the blocks; DataError or SpecError when they contradict each other."""
+    first = datasets[0]
+    for other in datasets[1:]:
+        if other.units != first.units:
+            raise DataError(
+                f"{other.path} is in {other.units.name} units, {first.path} in {first.units.name}: ingest both alike"
+            )
+        if other.dim != first.dim:
+            raise DataError(
+                f"{other.path} is {other.dim}-dimensional, {first.path} {first.dim}-dimensional: fit them apart"
+            )
+    labels = tuple(dict.fromkeys(label for d in datasets for label in d.labels))
+    bond_labels = tuple(dict.fromkeys(label for d in datasets for label in d.bond_labels))
+    trajectories = [t for d in datasets for t in d.trajectories]
+    if not any(t.n_frames for t in trajectories):
+        raise DataError(f"{first.path} holds no frames: ingest or simulate some")
+    kinds = _kinds(datasets, options)
+    if "kinetic" in kinds:
+        _check_masses(datasets, labels)
+    graph = None
+    if "pair" in kinds or "manybody" in kinds:
+        graph = _graph(datasets, labels, bond_labels, kinds, options)
+    has_energies = any(t.has_energies for t in trajectories)
+    return Problem(tuple(datasets), labels, bond_labels, kinds, graph, has_energies)
+
+
+def _kinds(datasets: Sequence[Dataset], options: FitOptions) -> tuple[str, ...]:
+    trajectories = [(d, t) for d in datasets for t in d.trajectories]
+    moving = all(t.has_velocities and t.has_momenta for _, t in trajectories)
+    kinds: tuple[str, ...] = options.blocks or (("kinetic", "pair") if moving else ("pair",))
+    for dataset, trajectory in trajectories:
+        where = f"trajectory {trajectory.name} of {dataset.path}"
+        if "kinetic" in kinds and not (trajectory.has_velocities and trajectory.has_momenta):
+            raise DataError(f"{where} has no velocities, which the kinetic block needs: leave kinetic out of --blocks")
+        if set(kinds) - {"kinetic"} and not trajectory.has_forces:
+            raise DataError(f"{where} has no forces: dump them, or ingest with derivatives from the time series")
+    return kinds
+
+
+def _check_masses(datasets: Sequence[Dataset], labels: tuple[str, ...]) -> None:
+    seen: dict[str, float] = {}
+    for dataset in datasets:
+        for trajectory in dataset.trajectories:
+            for index in np.unique(trajectory.species):
+                masses = trajectory.masses[trajectory.species == index]
+                label = dataset.labels[int(index)]
+                expected = seen.setdefault(label, float(masses[0]))
+                if not np.allclose(masses, expected, rtol=1e-12, atol=0.0):
+                    raise DataError(
+                        f"species {label} of {dataset.path} has particles of different mass: "
+                        "the kinetic block is one per species, so give them different species"
+                    )
+
+
+def _graph(
+    datasets: Sequence[Dataset],
+    labels: tuple[str, ...],
+    bond_labels: tuple[str, ...],
+    kinds: tuple[str, ...],
+    options: FitOptions,
+) -> AbstractGraph | None:
+    if options.cutoff is not None:
+        return CutoffGraph(labels, parse_cutoffs(str(options.cutoff), labels))
+    trajectories = [t for d in datasets for t in d.trajectories]
+    bonded = [t.bonds is not None for t in trajectories]
+    if any(bonded):
+        if not all(bonded):
+            raise DataError("some trajectories have bonds and some have none: give --cutoff, or fit them apart")
+        if "manybody" in kinds:
+            raise SpecError("the many-body block needs a cutoff beside the bonds of the data: give --cutoff")
+        return BondGraph(bond_labels)
+    if any(any(t.periodic) for t in trajectories) or "manybody" in kinds:
+        return None
+    return AllPairsGraph(labels)
+
+
+def channel_cutoffs(graph: AbstractGraph) -> FloatArray:
+    """Cutoff of every channel of a graph, (n_channels,); inf where the graph has none."""
+    if isinstance(graph, CutoffGraph):
+        first, second = np.triu_indices(len(graph.labels))
+        return np.asarray(graph.cutoffs[first, second], dtype=np.float64)
+    return np.full(graph.n_channels, np.inf)

@@ -1,0 +1,140 @@
+"""From the groups' states to a model and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from hamfit.features.block import AbstractBlock
+from hamfit.fitting.basis import Basis, PartBasis
+from hamfit.fitting.partial import PartialState
+from hamfit.frames import Frame
+from hamfit.reductions import Penalty, Solution, Triangle, solve_groups
+from hamfit.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SolvedPart:
+    """Coefficients of one part and everything worth reporting of them."""
+
+    basis: PartBasis
+    """The columns."""
+    theta: FloatArray
+    """Coefficients of the raw features in data units, (n_raw,)."""
+    constants: FloatArray | None
+    """Energy of a particle of each species, (S,), where energies were rows."""
+    factor: FloatArray
+    """(n_raw, k): covariance of theta is factor @ factor^T."""
+    report: Mapping[str, Any]
+    """JSON-able diagnostics."""
+
+
+def solve_part(
+    basis: Basis,
+    part: PartBasis,
+    groups: Sequence[PartialState],
+    *,
+    ridge: float | None,
+    energy_weight: float,
+) -> SolvedPart:
+    """Choose the ridge, solve, and go back from whitened to raw coefficients."""
+    states = [group.triangles[part.part] for group in groups]
+    energies = [group.triangles["energy"] for group in groups] if part.n_constants else None
+    n_rows = sum(state.n_rows for state in states)
+    n_energies = sum(state.n_rows for state in energies) if energies else 0
+    kind = "factor" if basis.reduction == "tsqr" else "gram"
+    solution = solve_groups(
+        kind,
+        states,
+        _penalty(part, states, kind),
+        extra=energies,
+        # a weight of one lets all energies together count as much as all forces together
+        extra_weight=energy_weight**2 * n_rows / n_energies if n_energies else 0.0,
+        ridge=ridge,
+        whitened=part.whitening is not None,
+    )
+    n_white = part.n_columns - part.n_constants
+    coefficients = solution.coefficients[:n_white]
+    scale = part.target_scale
+    theta = coefficients if part.whitening is None else part.whitening.projection @ coefficients
+    constants = solution.coefficients[n_white:] * scale if part.n_constants else None
+    noise = np.sqrt(solution.residual_square / max(1, n_rows - solution.rank)) * scale
+    inverse = solve_triangular(solution.factor, np.eye(part.n_columns), check_finite=False)[:n_white]
+    factor = inverse if part.whitening is None else part.whitening.projection @ inverse
+    square = sum(group.squares[part.part] for group in groups)
+    report = _report(part, groups, solution, n_rows, square, noise)
+    if n_energies:
+        report["energy_rows"] = n_energies
+        report["energy_weight"] = energy_weight
+    return SolvedPart(part, theta * scale, constants, factor * noise, report)
+
+
+def _penalty(part: PartBasis, states: Sequence[Triangle], kind: str) -> Penalty:
+    if part.whitening is not None:
+        spectrum, centre = part.whitening.spectrum, part.whitening.preliminary
+    else:
+        # raw columns: the ridge acts on coefficients of columns scaled to unit mean square
+        square = np.zeros(part.n_raw)
+        for state in states:
+            upper = state.unpack()[: part.n_raw + 1, : part.n_raw]
+            square += np.diag(upper) if kind == "gram" else np.einsum("ij,ij->j", upper, upper)
+        n_rows = sum(state.n_rows for state in states)
+        spectrum = 1.0 / np.sqrt(np.where(square > 0.0, square, n_rows) / n_rows)
+        centre = np.zeros(part.n_raw)
+    # constants are not penalised in earnest; the tiny ridge keeps a fixed composition solvable
+    free = np.full(part.n_constants, 1e3)
+    return Penalty(np.concatenate([spectrum, free]), np.concatenate([centre, np.zeros(part.n_constants)]))
+
+
+def _report(
+    part: PartBasis,
+    groups: Sequence[PartialState],
+    solution: Solution,
+    n_rows: int,
+    square: float,
+    noise: float,
+) -> dict[str, Any]:
+    whitening = part.whitening
+    size = np.sqrt(square)
+    return {
+        "rows": n_rows,
+        "columns": part.n_raw,
+        "rank": solution.rank,
+        "condition": whitening.condition if whitening is not None else solution.condition,
+        "solved_condition": solution.condition,
+        "rewhitened": solution.rewhitened,
+        "ridge": solution.ridge,
+        "train": float(np.sqrt(solution.residual_square)) / size if size > 0.0 else 0.0,
+        "held_out": float(np.sqrt(solution.held_out_square)) / size if size > 0.0 else 0.0,
+        "noise": float(noise),
+        "uncertainty": float(noise * np.sqrt(solution.rank / max(1, n_rows))),
+        "table_error": part.table_error(),
+        "edges_outside_tables": sum(group.outside for group in groups),
+    }
+
+
+def constants_from_energies(
+    blocks: Sequence[AbstractBlock], theta: Sequence[FloatArray], frames: Sequence[Frame], n_species: int
+) -> FloatArray:
+    """Energy of a particle of each species from the frames whose potential energy is known, (S,).
+
+    One known energy is enough; species that no such frame holds get nan. Where compositions never vary, the
+    minimum-norm split is taken.
+    """
+    residuals, counts = [], []
+    for frame in frames:
+        if frame.potential_energy is None:
+            continue
+        learned = sum(b.energy(frame, t) for b, t in zip(blocks, theta, strict=True) if b.part == "force")
+        residuals.append(frame.potential_energy - learned)
+        counts.append(np.bincount(frame.species, minlength=n_species))
+    out = np.full(n_species, np.nan)
+    if residuals:
+        matrix = np.array(counts, dtype=np.float64)
+        present = matrix.sum(axis=0) > 0
+        out[present] = np.linalg.lstsq(matrix[:, present], np.array(residuals), rcond=None)[0]
+    return out

@@ -1,0 +1,125 @@
+"""A first look at the data: a few frames that stand for all, and the edges of some of their particles.
+
+Everything that must be known before features can be sampled comes from here: ranges of distances and momenta, sizes
+of the targets, example environments. The frames are spread evenly over all trajectories, their number is bounded by
+particles, so that a survey takes a second at most whatever the size of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hamfit.data import Dataset
+from hamfit.errors import DataError, FitError
+from hamfit.features.pooled import EdgeSource
+from hamfit.frames import Frame
+from hamfit.graphs import Edges
+from hamfit.types import FloatArray, IntArray
+
+#: Particles looked at: enough rows for the choice among candidate features.
+SURVEY_CENTRES = 1200
+_FEWEST_FRAMES, _MOST_FRAMES = 4, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A few frames spread over all data."""
+
+    frames: tuple[Frame, ...]
+    """The frames, in the species and bond labels of the whole data."""
+
+    def __post_init__(self) -> None:
+        if not self.frames:
+            raise DataError("the datasets hold no frames: give trajectories with at least one")
+
+    def energy_frames(self) -> tuple[Frame, ...]:
+        """The frames whose potential energy is known."""
+        return tuple(frame for frame in self.frames if frame.potential_energy is not None)
+
+
+def survey(datasets: Sequence[Dataset], labels: tuple[str, ...], bond_labels: tuple[str, ...]) -> Survey:
+    """Read frames spread evenly over all trajectories of all datasets."""
+    places = [
+        (trajectory, index)
+        for dataset in datasets
+        for trajectory in dataset.trajectories
+        for index in range(trajectory.n_frames)
+    ]
+    mean_particles = max(1, sum(t.n_particles for t, _ in places) // max(1, len(places)))
+    count = min(len(places), _MOST_FRAMES, max(_FEWEST_FRAMES, -(-SURVEY_CENTRES // mean_particles)))
+    chosen = np.unique(np.linspace(0, max(len(places) - 1, 0), count).round().astype(np.int64))
+    frames = [places[k][0].frame(places[k][1]).relabel(labels, bond_labels) for k in chosen]
+    return Survey(tuple(frames))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SurveySample:
+    """Edges of sampled particles of the survey's frames, with their targets, for one family of rows."""
+
+    edges: Edges
+    """Edges of all sampled centres."""
+    targets: FloatArray
+    """Target of every row, (C * d,)."""
+    held_out: IntArray
+    """Rows of the frames kept apart for judging, ascending."""
+    fitted: IntArray
+    """All other rows, ascending."""
+    dim: int
+    """Number of space dimensions d."""
+
+    def extent(self, n_channels: int) -> FloatArray:
+        """Shortest and longest length of the edges of every channel, (n_channels, 2); FitError for an empty one."""
+        out = np.empty((n_channels, 2))
+        for c in range(n_channels):
+            lengths = self.edges.distance[self.edges.channel == c]
+            if lengths.size == 0:
+                out[c] = (np.nan, np.nan)
+                continue
+            out[c] = (lengths.min(), lengths.max())
+        return out
+
+
+def sample_edges(
+    sources: Sequence[EdgeSource], targets: Sequence[FloatArray], rng: np.random.Generator
+) -> SurveySample:
+    """Draw particles from every frame and collect their edges.
+
+    Every second frame is held out for judging; with a single frame, every second particle.
+    """
+    per_frame = max(1, -(-SURVEY_CENTRES // len(sources)))
+    pieces: list[Edges] = []
+    rows: list[FloatArray] = []
+    apart: list[bool] = []
+    for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        n = target.shape[0]
+        centres = np.sort(rng.permutation(n)[:per_frame]).astype(np.int64)
+        pieces.append(source.edges(centres))
+        rows.append(target[centres])
+        single = len(sources) == 1
+        apart += [(k % 2 == 1) if single else (index % 2 == 1) for k in range(centres.size)]
+    stacked = np.concatenate(rows)
+    mask = np.repeat(np.array(apart), stacked.shape[1])
+    if not np.all(np.isfinite(stacked)):
+        raise FitError("the targets hold values that are not finite: clean the data before fitting")
+    return SurveySample(
+        edges=join_edges(pieces),
+        targets=np.ascontiguousarray(stacked.reshape(-1)),
+        held_out=np.flatnonzero(mask),
+        fitted=np.flatnonzero(~mask),
+        dim=int(stacked.shape[1]),
+    )
+
+
+def join_edges(pieces: Sequence[Edges]) -> Edges:
+    """Edges of several sets of centres as one; neighbour indices keep the numbering of their own frames."""
+    counts = np.concatenate([np.diff(piece.offsets) for piece in pieces])
+    return Edges(
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        neighbour=np.concatenate([piece.neighbour for piece in pieces]),
+        vector=np.concatenate([piece.vector for piece in pieces]),
+        distance=np.concatenate([piece.distance for piece in pieces]),
+        channel=np.concatenate([piece.channel for piece in pieces]),
+    )

@@ -1,0 +1,69 @@
+"""The workspace of a running fit: a hidden directory beside the model, locked, resumable, gone when all is done.
+
+It holds the fingerprint of the plan, the basis and one state for every finished shard. A fit that was killed leaves
+it behind; the same fit started again finds it, checks the fingerprint and computes only what is missing. The lock is
+the kernel's (flock): it vanishes with the process that held it, however that died.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hamfit.errors import StoreError
+
+
+@contextmanager
+def workspace(out: Path | None, fingerprint: str, *, resume: bool, keep: bool) -> Iterator[Path | None]:
+    """The directory for partial states: beside ``out``, temporary when there is no ``out``, None when not kept.
+
+    Raises StoreError when another fit is writing to ``out`` or the place cannot be written. Removed on success;
+    left for resuming when the fit is interrupted.
+    """
+    if out is None:
+        if not keep:
+            yield None
+            return
+        with tempfile.TemporaryDirectory(prefix="hamfit-") as scratch:
+            yield Path(scratch)
+        return
+    home = out.with_name(f".{out.name}.fit")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        home.mkdir(exist_ok=True)
+        lock = os.open(home.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+        raise StoreError(f"{out} cannot be written: {reason}; choose another place") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(f"{out} is being written by another fit: wait for it, or choose another --out") from error
+        _claim(home, fingerprint, resume)
+        yield home if keep else None
+        shutil.rmtree(home, ignore_errors=True)
+        home.with_suffix(".lock").unlink(missing_ok=True)
+    finally:
+        os.close(lock)
+
+
+def _claim(home: Path, fingerprint: str, resume: bool) -> None:
+    """Keep what an earlier run of the same plan left, throw away anything else."""
+    home.mkdir(exist_ok=True)
+    note = home / "plan.json"
+    try:
+        same = resume and json.loads(note.read_text(encoding="utf-8"))["fingerprint"] == fingerprint
+    except (OSError, ValueError, KeyError):
+        same = False
+    if not same:
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir()
+        note.write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")

@@ -1,0 +1,123 @@
+"""Compiled kernels that turn edges into rows of the least-squares problem, on the CPU.
+
+All take edges in CSR form (see ``hamfit.graphs.Edges``) and add into a panel that the caller owns, so that no array
+larger than a panel is ever made. They are single-threaded and release the GIL: parallelism is over shards. Sums run
+in the order of the edges, so the same input gives the same bits.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from hamfit.types import FloatArray, IntArray
+
+#: Spline pieces are polynomials of this degree.
+SPLINE_DEGREE = 7
+_ORDER = SPLINE_DEGREE + 1
+
+MAP_R, MAP_INVERSE, MAP_SQUARE = 0, 1, 2
+
+
+@nb.njit(cache=True, nogil=True)
+def radial_rows(
+    offsets: IntArray,
+    vector: FloatArray,
+    channel: IntArray,
+    slopes: FloatArray,
+    per_channel: int,
+    dim: int,
+    column: int,
+    out: FloatArray,
+) -> None:
+    """Add slopes[e, k] * vector[e, axis] of every edge to the rows of its centre.
+
+    offsets (C+1), vector (E, 3), channel (E), slopes (E, per_channel); out (C*dim, at least column +
+    channels*per_channel), of which the columns from ``column`` on are used.
+    """
+    for centre in range(offsets.shape[0] - 1):
+        for e in range(offsets[centre], offsets[centre + 1]):
+            first = column + channel[e] * per_channel
+            for axis in range(dim):
+                component = vector[e, axis]
+                row = centre * dim + axis
+                for k in range(per_channel):
+                    out[row, first + k] += slopes[e, k] * component
+
+
+@nb.njit(cache=True, nogil=True)
+def spline_rows(
+    offsets: IntArray,
+    vector: FloatArray,
+    distance: FloatArray,
+    channel: IntArray,
+    maps: IntArray,
+    low: FloatArray,
+    scale: FloatArray,
+    pieces: IntArray,
+    first_column: IntArray,
+    slope_basis: FloatArray,
+    dim: int,
+    out: FloatArray,
+    extent: FloatArray,
+    outside: IntArray,
+) -> int:
+    """Add the gradients of all B-splines of the distance of every edge to the rows of its centre.
+
+    The splines of channel c live on ``pieces[c]`` equal intervals of t = (s(r) - low[c]) * scale[c], one interval
+    long each, and occupy columns first_column[c] + 0 .. pieces[c] + degree - 1. ``slope_basis`` (degree, degree+1)
+    holds, by rising power, the polynomials of d(B-spline)/dt on one interval. ``extent`` (channels, 2) is widened to
+    the distances met. Edges outside the intervals are left out and listed in ``outside``; their number is returned.
+    """
+    n_outside = 0
+    basis = np.empty(_ORDER)
+    for centre in range(offsets.shape[0] - 1):
+        row = centre * dim
+        for e in range(offsets[centre], offsets[centre + 1]):
+            c = channel[e]
+            r = distance[e]
+            if r < extent[c, 0]:
+                extent[c, 0] = r
+            if r > extent[c, 1]:
+                extent[c, 1] = r
+            if maps[c] == MAP_R:
+                s = r
+                slope = 1.0 / r if r > 0.0 else 0.0
+            elif maps[c] == MAP_INVERSE:
+                s = 1.0 / r
+                slope = -s * s * s
+            else:
+                s = r * r
+                slope = 2.0
+            t = (s - low[c]) * scale[c]
+            if t < 0.0 or t > pieces[c]:
+                outside[n_outside] = e
+                n_outside += 1
+                continue
+            piece = int(t)
+            if piece == pieces[c]:
+                piece -= 1
+            u = t - piece
+            slope *= scale[c]
+            for j in range(_ORDER):
+                basis[j] = slope_basis[SPLINE_DEGREE - 1, j]
+            for power in range(SPLINE_DEGREE - 2, -1, -1):
+                for j in range(_ORDER):
+                    basis[j] = basis[j] * u + slope_basis[power, j]
+            first = first_column[c] + piece
+            for axis in range(dim):
+                component = slope * vector[e, axis]
+                for j in range(_ORDER):
+                    out[row + axis, first + j] += component * basis[j]
+    return n_outside
+
+
+@nb.njit(cache=True, nogil=True)
+def widen_extent(distance: FloatArray, channel: IntArray, extent: FloatArray) -> None:
+    """Widen ``extent`` (channels, 2) to the shortest and longest distance of each channel."""
+    for e in range(distance.shape[0]):
+        c = channel[e]
+        if distance[e] < extent[c, 0]:
+            extent[c, 0] = distance[e]
+        if distance[e] > extent[c, 1]:
+            extent[c, 1] = distance[e]

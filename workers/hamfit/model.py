@@ -1,0 +1,227 @@
+"""A learned Hamiltonian: blocks with their coefficients, constants, and where it all came from.
+
+H(q, p) = sum_s c_s N_s + sum_k theta_k Phi_k(q, p). A model without a kinetic block uses |p|^2 / 2m with the
+masses of the frame it is given. Stored as a bundle (``bundles``): attributes, ``features/``, ``readout/``
+and diagnostics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hamfit.bundles import read_bundle, read_manifest, write_bundle
+from hamfit.errors import ModelError, StoreError
+from hamfit.features.block import AbstractBlock
+from hamfit.features.pooled import AbstractRadialBlock
+from hamfit.features.store import blocks_from_store, blocks_to_store
+from hamfit.frames import Frame
+from hamfit.types import FloatArray
+
+MODEL_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """Energies, forces and velocities of frames."""
+
+    blocks: tuple[AbstractBlock, ...]
+    """The sampled features."""
+    theta: tuple[FloatArray, ...]
+    """Coefficients of each block."""
+    constants: FloatArray
+    """Energy of a particle of each species beside the features, (S,); nan where no energy was known."""
+    labels: tuple[str, ...]
+    """Species."""
+    bond_labels: tuple[str, ...]
+    """Bond types."""
+    dim: int
+    """Number of space dimensions."""
+    units: Mapping[str, Any]
+    """Units of the data it was fitted to."""
+    extents: Mapping[str, FloatArray] = field(default_factory=dict)
+    """Shortest and longest edge seen in training, by block kind, (channels, 2)."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Options, data digests, package versions and the report of the fit."""
+    factors: Mapping[str, FloatArray] = field(default_factory=dict)
+    """For each part the (n, k) matrix G with covariance of theta = G G^T."""
+
+    def adapt(self, frame: Frame) -> Frame:
+        """The frame in the model's species and bond labels; ModelError when it does not fit the model."""
+        if frame.dim != self.dim:
+            raise ModelError(f"the model is {self.dim}-dimensional, the frame {frame.dim}-dimensional: use other data")
+        return frame.relabel(self.labels, self.bond_labels)
+
+    def potential_energy(self, frame: Frame) -> float:
+        """V(q) with the constants where they are known, in the data's energy unit."""
+        frame = self.adapt(frame)
+        constants = np.nan_to_num(self.constants)[frame.species].sum()
+        return float(constants) + sum(b.energy(frame, t) for b, t in self._of("force"))
+
+    def kinetic_energy(self, frame: Frame) -> float:
+        """T(p), in the data's energy unit; ModelError when the frame has no momenta."""
+        frame = self.adapt(frame)
+        if frame.p is None:
+            raise ModelError("the frame has no momenta, so its kinetic energy is unknown: give velocities")
+        blocks = self._of("velocity")
+        if not blocks:
+            return float(0.5 * np.sum(frame.p**2 / frame.masses[:, None]))
+        # T(0) = 0 fixes the constant that velocities leave open
+        rest = sum(b.energy(_at_rest(frame), t) for b, t in blocks)
+        return sum(b.energy(frame, t) for b, t in blocks) - rest
+
+    def energy(self, frame: Frame) -> float:
+        """H(q, p): potential energy, and kinetic energy where the frame has momenta."""
+        potential = self.potential_energy(frame)
+        return potential if frame.p is None else potential + self.kinetic_energy(frame)
+
+    def forces(self, frame: Frame) -> FloatArray:
+        """-dH/dq of every particle, (N, d)."""
+        frame = self.adapt(frame)
+        out = np.zeros_like(frame.q)
+        for block, theta in self._of("force"):
+            out -= block.gradient(frame, theta)
+        return out
+
+    def velocities(self, frame: Frame) -> FloatArray:
+        """dH/dp of every particle, (N, d); ModelError when the frame has no momenta."""
+        frame = self.adapt(frame)
+        if frame.p is None:
+            raise ModelError("the frame has no momenta, so its velocities are unknown: give velocities")
+        blocks = self._of("velocity")
+        if not blocks:
+            return frame.p / frame.masses[:, None]
+        return np.asarray(sum(block.gradient(frame, theta) for block, theta in blocks))
+
+    def force_uncertainty(self, frame: Frame) -> FloatArray:
+        """Standard error of every force component from the noise of the training data, (N, d)."""
+        return self._uncertainty(frame, "force")
+
+    def velocity_uncertainty(self, frame: Frame) -> FloatArray:
+        """Standard error of every velocity component from the noise of the training data, (N, d)."""
+        return self._uncertainty(frame, "velocity")
+
+    def _uncertainty(self, frame: Frame, part: str) -> FloatArray:
+        frame = self.adapt(frame)
+        if part not in self.factors:
+            raise ModelError(f"the model holds no covariance of its {part} part: fit again with this version")
+        blocks = [block for block, _ in self._of(part)]
+        factor = self.factors[part]
+        out = np.empty(frame.q.shape)
+        for start in range(0, frame.n_particles, 256):
+            centres = np.arange(start, min(start + 256, frame.n_particles), dtype=np.int64)
+            rows = np.hstack([block.rows(frame, centres) for block in blocks])
+            out[centres] = np.sqrt(np.sum((rows @ factor) ** 2, axis=1)).reshape(centres.size, -1)
+        return out
+
+    def with_constants(self, constants: FloatArray) -> Model:
+        """The same model with other constants."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return Model(**{**values, "constants": constants})
+
+    def _of(self, part: str) -> list[tuple[AbstractBlock, FloatArray]]:
+        return [(b, t) for b, t in zip(self.blocks, self.theta, strict=True) if b.part == part]
+
+    def save(self, path: str | Path) -> None:
+        """Write the model as a bundle, replacing one that is there; StoreError on a full or read-only disk."""
+        entries, arrays = blocks_to_store(self.blocks)
+        for position, theta in enumerate(self.theta):
+            arrays[f"readout/{position}/coefficients"] = theta
+        arrays["readout/constants"] = self.constants
+        for kind, extent in self.extents.items():
+            arrays[f"extents/{kind}"] = extent
+        for part, factor in self.factors.items():
+            arrays[f"readout/factor/{part}"] = factor
+        attrs = {
+            "blocks": entries,
+            "labels": list(self.labels),
+            "bond_labels": list(self.bond_labels),
+            "dim": self.dim,
+            "units": dict(self.units),
+            "provenance": dict(self.provenance),
+        }
+        write_bundle(Path(path), "model", MODEL_SCHEMA, attrs, arrays)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Model:
+        """Read a model; StoreError when it is missing, damaged or written by a newer version."""
+        attrs, arrays = read_bundle(Path(path), "model", MODEL_SCHEMA)
+        try:
+            blocks = blocks_from_store(attrs["blocks"], arrays)
+            return cls(
+                blocks=blocks,
+                theta=tuple(arrays[f"readout/{k}/coefficients"] for k in range(len(blocks))),
+                constants=arrays["readout/constants"],
+                labels=tuple(attrs["labels"]),
+                bond_labels=tuple(attrs["bond_labels"]),
+                dim=int(attrs["dim"]),
+                units=attrs["units"],
+                extents=_with_prefix("extents/", arrays),
+                provenance=attrs["provenance"],
+                factors=_with_prefix("readout/factor/", arrays),
+            )
+        except KeyError as error:
+            raise StoreError(f"model {path} lacks {error}: it is damaged; fit it again") from error
+
+    def extrapolated(self, frame: Frame) -> tuple[int, int]:
+        """Edges of the frame outside the range seen in training, and edges in all."""
+        frame = self.adapt(frame)
+        outside = total = 0
+        for block in self.blocks:
+            if block.part != "force" or not isinstance(block, AbstractRadialBlock):
+                continue
+            extent = self.extents[block.kind]
+            source = block.prepare(frame)
+            for start in range(0, frame.n_particles, 4096):
+                edges = source.edges(source.order[start : start + 4096])
+                low, high = extent[edges.channel, 0], extent[edges.channel, 1]
+                outside += int(np.count_nonzero((edges.distance < low) | (edges.distance > high)))
+                total += int(edges.distance.size)
+        return outside, total
+
+
+def _at_rest(frame: Frame) -> Frame:
+    from dataclasses import replace
+
+    assert frame.p is not None
+    return replace(frame, p=np.zeros_like(frame.p))
+
+
+def _with_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, FloatArray]:
+    return {name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)}
+
+
+def is_model(path: str | Path) -> bool:
+    """Whether a path holds a model of any version."""
+    try:
+        read_manifest(Path(path), "model", MODEL_SCHEMA)
+    except StoreError as error:
+        return "newer" in str(error)
+    return True
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """What ``hamfit info`` says of a model."""
+    model = Model.open(path)
+    return {
+        "kind": "model",
+        "path": str(path),
+        "labels": list(model.labels),
+        "bond_labels": list(model.bond_labels),
+        "dim": model.dim,
+        "units": dict(model.units),
+        "blocks": [{"kind": block.kind, "part": block.part, "columns": block.n_columns} for block in model.blocks],
+        "constants": [None if np.isnan(c) else float(c) for c in model.constants],
+        "ranges": {kind: extent.tolist() for kind, extent in model.extents.items()},
+        "provenance": dict(model.provenance),
+    }
+
+
+def theta_of_blocks(blocks: Sequence[AbstractBlock], theta: FloatArray) -> tuple[FloatArray, ...]:
+    """Cut the coefficients of all blocks into those of each."""
+    ends = np.cumsum([block.n_columns for block in blocks])[:-1]
+    return tuple(np.ascontiguousarray(part) for part in np.split(theta, ends))
