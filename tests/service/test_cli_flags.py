@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from typer.testing import Result
@@ -65,3 +66,21 @@ def test_pairs_masses_and_axes_are_read() -> None:
     assert read_pairs("--species", "1=Si, 2=O") == {"1": "Si", "2": "O"}
     assert read_masses("Si=28.085,O=15.999") == {"Si": 28.085, "O": 15.999}
     assert read_axes("T, f,1") == (True, False, True)
+
+
+def test_the_reference_page_names_every_flag_of_every_command() -> None:
+    import typer.main
+
+    from hamfit_service.cli import app
+
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    group = typer.main.get_command(app)
+    flags = {
+        flag
+        for command in group.commands.values()
+        for parameter in command.params
+        for flag in (*parameter.opts, *parameter.secondary_opts)
+        if flag.startswith("--")
+    }
+    assert len(flags) > 30
+    assert {flag for flag in flags - {"--help"} if f"`{flag}`" not in page and f"{flag} " not in page} == set()

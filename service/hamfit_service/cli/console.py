@@ -131,8 +131,7 @@ def format_seconds(seconds: float | None) -> str:
 
 def progress_text(event: Event) -> str:
     """One line about an event: phase, tasks, rows per second, time to go, peak memory."""
-    tasks = f"{event.done}/{event.total}" if event.total else f"{event.done}"
-    parts = [f"{event.phase} {tasks}"]
+    parts = [f"{event.phase} {event.done}/{event.total}" if event.total else event.phase]
     if event.rows:
         parts.append(f"{event.rows_per_second:,.0f} rows/s")
     remaining = event.remaining_seconds

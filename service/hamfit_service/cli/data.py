@@ -196,7 +196,8 @@ def _list_options(name: str) -> None:
 
 def _help_of(option: Option) -> str:
     choices = f" One of {', '.join(option.choices)}." if option.choices else ""
-    default = "" if option.default is None else f" Default {option.default}."
+    value = "x".join(map(str, option.default)) if option.kind == "shape" and option.default else option.default
+    default = "" if option.default is None else f" Default {value}."
     return f"{option.help}{choices}{default}"
 
 

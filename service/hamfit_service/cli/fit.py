@@ -57,7 +57,9 @@ def fit(
     resume: Annotated[bool | None, _option("resume", "--resume/--no-resume")] = None,
     checkpoint: Annotated[bool | None, _option("checkpoint", "--checkpoint/--no-checkpoint")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="TOML file of options; flags given here win.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model at --out.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite/--no-overwrite", help="Replace a model that is already at --out.")
+    ] = True,
     plan: Annotated[bool, typer.Option("--plan", help="Print what the fit would cost, and run nothing.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -98,7 +100,7 @@ def _plan(data: list[Path], options: FitOptions) -> Mapping[str, Any]:
     from hamfit.data import Dataset
     from hamfit.fitting import plan
 
-    return plan([Dataset.open(path) for path in data], options).report
+    return plan([Dataset.open(path) for path in data], options).to_dict()
 
 
 def _fit(
