@@ -18,9 +18,7 @@ CASES: list[tuple[str, dict[str, object]]] = [
 
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=lambda value: str(value)[:12])
-def test_what_is_read_back_is_what_was_simulated(
-    name: str, options: dict[str, object], tmp_path: Path
-) -> None:
+def test_what_is_read_back_is_what_was_simulated(name: str, options: dict[str, object], tmp_path: Path) -> None:
     options = {**options, "n_frames": 3, "amplitude": 0.05} if name != "nbody" else {"n_frames": 3}
     if name == "kob-andersen":
         del options["amplitude"]

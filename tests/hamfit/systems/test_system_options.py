@@ -49,16 +49,12 @@ def test_nonsense_is_not_a_shape(value: object) -> None:
 
 
 def test_an_unknown_system_is_refused_with_the_known_names() -> None:
-    with pytest.raises(
-        SpecError, match=r"'sprin' is unknown; did you mean 'spring'\? known: spring, anharmonic"
-    ):
+    with pytest.raises(SpecError, match=r"'sprin' is unknown; did you mean 'spring'\? known: spring, anharmonic"):
         system("sprin")
 
 
 def test_an_unknown_option_is_refused_with_the_known_names() -> None:
-    with pytest.raises(
-        SpecError, match=r"'temprature' is not an option of lj; did you mean 'temperature'\? known: "
-    ):
+    with pytest.raises(SpecError, match=r"'temprature' is not an option of lj; did you mean 'temperature'\? known: "):
         system("lj").spec({"temprature": 1.0})
 
 
@@ -86,9 +82,7 @@ def test_an_unknown_option_is_refused_with_the_known_names() -> None:
         ("nbody", {"start": "upside-down"}, "known: given, mirror, fresh"),
     ],
 )
-def test_nonsense_is_refused_with_the_field_and_the_fix(
-    name: str, values: dict[str, object], message: str
-) -> None:
+def test_nonsense_is_refused_with_the_field_and_the_fix(name: str, values: dict[str, object], message: str) -> None:
     with pytest.raises(SpecError, match=message.replace("(", r"\(")):
         system(name).spec(values)
 

@@ -52,9 +52,7 @@ def network_cases() -> list[Case]:
             )
             sites = spec.lattice().sites
             q = sites + np.random.default_rng(11).uniform(-0.2, 0.2, sites.shape)
-            kind = (
-                f"{spec_class.__name__}-{geometry}-{dim}d" + "-periodic" * periodic + "-diagonals" * diagonals
-            )
+            kind = f"{spec_class.__name__}-{geometry}-{dim}d" + "-periodic" * periodic + "-diagonals" * diagonals
             cases.append(Case(kind, network_potential(spec), q))
     return cases
 
@@ -117,9 +115,7 @@ def test_a_translation_changes_neither_energy_nor_forces(case: Case) -> None:
     moved = case.q + np.array([0.7, -1.3, 2.9])[: case.q.shape[1]]
     scale = np.abs(case.potential.forces(case.q)).max()
     assert np.isclose(case.potential.energy(moved), case.potential.energy(case.q), rtol=1e-11)
-    assert np.allclose(
-        case.potential.forces(moved), case.potential.forces(case.q), rtol=0, atol=1e-11 * scale
-    )
+    assert np.allclose(case.potential.forces(moved), case.potential.forces(case.q), rtol=0, atol=1e-11 * scale)
 
 
 @pytest.mark.parametrize("case", network_cases(), ids=lambda case: case.name)
@@ -209,9 +205,7 @@ def test_a_kept_pair_list_gives_the_forces_of_a_new_one(seed: int, size: float) 
 
 
 def test_lennard_jones_energy_is_zero_at_the_cutoff_and_the_force_is_not() -> None:
-    potential = LennardJones(
-        lennard_jones_table(LennardJonesSpec()), np.zeros(2, dtype=np.int64), np.full(3, 20.0)
-    )
+    potential = LennardJones(lennard_jones_table(LennardJonesSpec()), np.zeros(2, dtype=np.int64), np.full(3, 20.0))
     inside = np.array([[1.0, 1.0, 1.0], [3.5 - 1e-9, 1.0, 1.0]])
     outside = np.array([[1.0, 1.0, 1.0], [3.5 + 1e-9, 1.0, 1.0]])
     assert abs(float(potential.energy(inside))) < 1e-9
@@ -232,8 +226,6 @@ def test_lopsided_parameters_are_refused() -> None:
 def test_positions_that_are_not_finite_are_refused_before_the_neighbour_search() -> None:
     sites, edges = fcc((2, 2, 2), 0.8)
     sites[3, 1] = np.nan
-    potential = LennardJones(
-        lennard_jones_table(LennardJonesSpec()), np.zeros(len(sites), dtype=np.int64), edges
-    )
+    potential = LennardJones(lennard_jones_table(LennardJonesSpec()), np.zeros(len(sites), dtype=np.int64), edges)
     with pytest.raises(SpecError, match="smaller dt"):
         potential.forces(sites)

@@ -63,9 +63,7 @@ _ENTRIES = (
         run_network,
     ),
     System("morse", "Bonds D (1 - exp(-a (r - r0)))^2 on a chain, ring or lattice", MorseSpec, run_network),
-    System(
-        "lj", "Lennard-Jones liquid in a periodic box, cut and shifted", LennardJonesSpec, run_lennard_jones
-    ),
+    System("lj", "Lennard-Jones liquid in a periodic box, cut and shifted", LennardJonesSpec, run_lennard_jones),
     System("kob-andersen", "Kob-Andersen binary Lennard-Jones mixture", KobAndersenSpec, run_kob_andersen),
     System("gravity", "Bodies under -G m m / r near a rotating polygon", GravitySpec, run_gravity),
     System(

@@ -45,9 +45,7 @@ class Geometry:
     def __post_init__(self) -> None:
         n, d = self.sites.shape
         if len(self.periodic) != d or (any(self.periodic) and self.edges is None):
-            raise SpecError(
-                f"a geometry in {d} dimensions needs {d} periodic flags, and edges where one is set"
-            )
+            raise SpecError(f"a geometry in {d} dimensions needs {d} periodic flags, and edges where one is set")
         if self.bonds.shape != (len(self.bond_types), 2) or (self.bonds.size and self.bonds.max() >= n):
             raise SpecError(f"the bonds of a geometry must be (B, 2) with B types and indices below {n}")
 
@@ -109,9 +107,7 @@ def fcc(cells: tuple[int, ...], density: float) -> tuple[FloatArray, FloatArray]
         basis = np.array([[0.25, 0.25], [0.75, 0.75]])
         cell = np.array([a, math.sqrt(3.0) * a])
     else:
-        raise SpecError(
-            f"shape {'x'.join(map(str, cells))} needs 2 or 3 numbers of cells; write 5x5x5 or 10x6"
-        )
+        raise SpecError(f"shape {'x'.join(map(str, cells))} needs 2 or 3 numbers of cells; write 5x5x5 or 10x6")
     corners = np.array(list(product(*(range(count) for count in cells))), dtype=np.float64)
     positions = (corners[:, None, :] + basis[None, :, :]).reshape(-1, len(cells)) * cell
     return positions, cell * np.array(cells, dtype=np.float64)
@@ -121,9 +117,7 @@ def _ring(n: int, dim: int, periodic: bool, spacing: float) -> Geometry:
     if n < 3:
         raise SpecError(f"a ring of {n} particles has no inside; take at least 3")
     if periodic:
-        raise SpecError(
-            "a ring is closed in itself and open in space; leave periodic out, or take a periodic chain"
-        )
+        raise SpecError("a ring is closed in itself and open in space; leave periodic out, or take a periodic chain")
     angle = 2.0 * math.pi * np.arange(n) / n
     radius = spacing / (2.0 * math.sin(math.pi / n))
     sites = np.zeros((n, dim))

@@ -39,17 +39,13 @@ class GravitySpec(SimulationSpec):
         "Starts change coordinates and velocities by uniform numbers up to this, times radius and speed.",
         minimum=0.0,
     )
-    spread: float = option(
-        2.0, "Trajectories start with perturbations scaled by factors from 1 to this.", minimum=1.0
-    )
+    spread: float = option(2.0, "Trajectories start with perturbations scaled by factors from 1 to this.", minimum=1.0)
 
     def _check(self) -> None:
         if self.dim > 3:
             raise SpecError(f"gravity lives in 2 or 3 dimensions; dim is {self.dim}")
         if self.amplitude * self.spread >= 0.5 * math.sin(math.pi / self.n_bodies):
-            raise SpecError(
-                f"amplitude {self.amplitude:g} lets bodies start in each other's place; take a smaller one"
-            )
+            raise SpecError(f"amplitude {self.amplitude:g} lets bodies start in each other's place; take a smaller one")
 
 
 def gravity_potential(masses: FloatArray, strength: float = 1.0) -> PairSum:
@@ -74,7 +70,5 @@ def run_gravity(spec: GravitySpec, progress: Progress) -> Simulation:
     for k in range(spec.n_trajectories):
         rng, size = generator(spec.seed, k), spec.amplitude * heat(k, spec.spread)
         q[:, k] = sites + spec.radius * rng.uniform(-size, size, (n, d))
-        p[:, k] = without_drift(
-            spec.mass * (velocities + speed * rng.uniform(-size, size, (n, d))), particles.masses
-        )
+        p[:, k] = without_drift(spec.mass * (velocities + speed * rng.uniform(-size, size, (n, d))), particles.masses)
     return run_smooth(spec, gravity_potential(particles.masses, spec.strength), particles, q, p, progress)

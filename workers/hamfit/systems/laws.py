@@ -62,14 +62,14 @@ class Anharmonic(AbstractLaw):
 
     def energy(self, squared: FloatArray) -> FloatArray:
         """V(r), elementwise."""
-        stretch = np.sqrt(squared) - self.r0
-        return np.asarray(0.5 * self.beta * stretch**2 + 0.25 * self.gamma * stretch**4)
+        square = (np.sqrt(squared) - self.r0) ** 2
+        return np.asarray((0.5 * self.beta + 0.25 * self.gamma * square) * square)
 
     def slope_over_distance(self, squared: FloatArray) -> FloatArray:
         """V'(r) / r, elementwise."""
         r = np.sqrt(squared)
         stretch = r - self.r0
-        return _over(self.beta * stretch + self.gamma * stretch**3, r)
+        return _over((self.beta + self.gamma * (stretch * stretch)) * stretch, r)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -34,9 +34,7 @@ class PairTable:
         for name in ("epsilon", "sigma", "cutoff"):
             table = getattr(self, name)
             if table.ndim != 2 or not np.array_equal(table, table.T) or not (table > 0.0).all():
-                raise SpecError(
-                    f"{name} must be a symmetric table of positive numbers, one per pair of species"
-                )
+                raise SpecError(f"{name} must be a symmetric table of positive numbers, one per pair of species")
 
     @property
     def shift(self) -> FloatArray:
@@ -108,9 +106,7 @@ class LennardJones(AbstractPotential):
         from vesin import NeighborList
 
         if not np.isfinite(points).all():
-            raise SpecError(
-                "particles left their box at infinite speed; take a smaller dt or a gentler start"
-            )
+            raise SpecError("particles left their box at infinite speed; take a smaller dt or a gentler start")
         periodic = [axis < dim for axis in range(3)]
         edges = np.pad(self.edges, (0, 3 - dim), constant_values=1.0)
         # One thread, so that the order of pairs, and with it the last bit of a force, is always the same.

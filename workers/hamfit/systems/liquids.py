@@ -10,7 +10,7 @@ sigma.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from hamfit.types import FloatArray, IntArray
 VERLET_TOLERANCE = 1e-2
 """Largest relative energy error of a Verlet reference; at dt 0.004 and temperature 0.72 it is about 1e-4."""
 
+TILE_STEPS = 20
+"""Steps between tiling and the first stored frame."""
+
 _RESCALE_EVERY = 10
 
 
@@ -34,38 +37,34 @@ _RESCALE_EVERY = 10
 class LiquidSpec(SimulationSpec):
     """Options shared by the liquids."""
 
-    n_trajectories: int = option(
-        1, "Trajectories, each from a start of its own.", flag="--trajectories", minimum=1
-    )
-    n_frames: int = option(
-        20, "Frames stored per trajectory, the start included.", flag="--frames", minimum=1
-    )
+    density: float = option(0.8442, "Atoms per unit volume.", above=0.0)
+    temperature: float = option(0.72, "Kinetic temperature of the first stored frame.", above=0.0)
+
+    n_trajectories: int = option(1, "Trajectories, each from a start of its own.", flag="--trajectories", minimum=1)
+    n_frames: int = option(20, "Frames stored per trajectory, the start included.", flag="--frames", minimum=1)
     dt: float = option(0.004, "Step of the reference integrator.", above=0.0)
     every: int = option(50, "Steps between two stored frames.", minimum=1)
     shape: tuple[int, ...] = option(
         (5, 5, 5),
         "Crystal cells along each axis; 5x5x5 holds 500 atoms (4 a cell), 12x7 holds 168 (2 a cell).",
     )
-    mass: float = option(1.0, "Mass of every atom.", above=0.0)
-    melt_steps: int = option(
-        600, "Steps before the first stored frame; 0 starts from the crystal.", minimum=0
+    tile: int = option(
+        1, "Repeat the melted box this many times along each axis: the cheap way to a million atoms.", minimum=1
     )
+    mass: float = option(1.0, "Mass of every atom.", above=0.0)
+    melt_steps: int = option(600, "Steps before the first stored frame; 0 starts from the crystal.", minimum=0)
     melt_temperature: float = option(3.0, "Temperature of the first half of these steps.", above=0.0)
     skin: float = option(0.3, "Pairs are listed this far beyond the cutoff; changes speed only.", above=0.0)
 
     def _check(self) -> None:
         if len(self.shape) < 2:
-            raise SpecError(
-                f"shape {self.shape[0]} is one number; a liquid needs 3 (5x5x5) or, in the plane, 2 (12x7)"
-            )
+            raise SpecError(f"shape {self.shape[0]} is one number; a liquid needs 3 (5x5x5) or, in the plane, 2 (12x7)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LennardJonesSpec(LiquidSpec):
     """Options of the Lennard-Jones liquid."""
 
-    density: float = option(0.8442, "Atoms per unit volume.", above=0.0)
-    temperature: float = option(0.72, "Kinetic temperature of the first stored frame.", above=0.0)
     cutoff: float = option(2.5, "Distance beyond which atoms do not interact.", above=0.0)
     epsilon: float = option(1.0, "Depth of the well.", above=0.0)
     sigma: float = option(1.0, "Size of an atom.", above=0.0)
@@ -77,9 +76,7 @@ class KobAndersenSpec(LiquidSpec):
 
     density: float = option(1.2, "Atoms per unit volume.", above=0.0)
     temperature: float = option(1.0, "Kinetic temperature of the first stored frame.", above=0.0)
-    cutoff: float = option(
-        2.5, "Distance, in sigmas of the pair, beyond which atoms do not interact.", above=0.0
-    )
+    cutoff: float = option(2.5, "Distance, in sigmas of the pair, beyond which atoms do not interact.", above=0.0)
 
 
 def lennard_jones_table(spec: LennardJonesSpec) -> PairTable:
@@ -95,89 +92,97 @@ def kob_andersen_table(cutoff: float = 2.5) -> PairTable:
 
 def run_lennard_jones(spec: LennardJonesSpec, progress: Progress) -> Simulation:
     """Simulate the liquid."""
-    sites, _ = fcc(spec.shape, spec.density)
-    species = np.zeros(len(sites), dtype=np.int64)
-    return _run(spec, spec.density, spec.temperature, lennard_jones_table(spec), ("1",), species, progress)
+    sites, edges = fcc(spec.shape, spec.density)
+    liquid = _Box(lennard_jones_table(spec), ("1",), np.zeros(len(sites), dtype=np.int64), spec.mass, edges)
+    return _run(spec, liquid, sites, progress)
 
 
 def run_kob_andersen(spec: KobAndersenSpec, progress: Progress) -> Simulation:
     """Simulate the mixture; which sites hold species "2" (B) is the same in all trajectories of one seed."""
-    sites, _ = fcc(spec.shape, spec.density)
+    sites, edges = fcc(spec.shape, spec.density)
     n = len(sites)
-    species = np.zeros(n, dtype=np.int64)
-    # A stream of its own: trajectory numbers are never negative, so this one cannot meet [seed, k].
-    species[np.random.default_rng([spec.seed, 0, 1]).permutation(n)[: round(0.2 * n)]] = 1
-    if n - species.sum() == n:
+    n_small = round(0.2 * n)
+    if n_small == 0:
         raise SpecError(f"{n} atoms are too few for a mixture of 80 % and 20 %; take a larger shape")
-    return _run(
-        spec, spec.density, spec.temperature, kob_andersen_table(spec.cutoff), ("1", "2"), species, progress
-    )
+    species = np.zeros(n, dtype=np.int64)
+    # The key is longer than that of any trajectory, [seed, k], so the streams differ.
+    species[np.random.default_rng([spec.seed, 0, 1]).permutation(n)[:n_small]] = 1
+    return _run(spec, _Box(kob_andersen_table(spec.cutoff), ("1", "2"), species, spec.mass, edges), sites, progress)
 
 
-def _run(
-    spec: LiquidSpec,
-    density: float,
-    temperature: float,
-    table: PairTable,
-    labels: tuple[str, ...],
-    species: IntArray,
-    progress: Progress,
-) -> Simulation:
-    sites, edges = fcc(spec.shape, density)
-    n, d = sites.shape
-    particles = Particles(labels, species, np.full(n, spec.mass), (True,) * d, np.diag(edges))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Box:
+    """A periodic box of particles without their positions."""
+
+    table: PairTable
+    labels: tuple[str, ...]
+    species: IntArray
+    mass: float
+    edges: FloatArray
+
+    @property
+    def particles(self) -> Particles:
+        masses = np.full(len(self.species), self.mass)
+        return Particles(self.labels, self.species, masses, (True,) * len(self.edges), np.diag(self.edges))
+
+    def potential(self, skin: float) -> LennardJones:
+        return LennardJones(self.table, self.species, self.edges, skin=skin)
+
+    def tiled(self, times: int) -> _Box:
+        copies = times ** len(self.edges)
+        return replace(self, species=np.tile(self.species, copies), edges=self.edges * times)
+
+
+def _run(spec: LiquidSpec, cell: _Box, sites: FloatArray, progress: Progress) -> Simulation:
     clock = Clock(progress, spec.n_trajectories * spec.n_frames)
-    runs = tuple(
-        _trajectory(
-            spec, LennardJones(table, species, edges, skin=spec.skin), particles, sites, temperature, k, clock
-        )
-        for k in range(spec.n_trajectories)
-    )
-    return assembled(spec, particles, runs, VERLET_NAME)
+    box = cell.tiled(spec.tile)
+    runs = tuple(_trajectory(spec, cell, box, sites, k, clock) for k in range(spec.n_trajectories))
+    return assembled(spec, box.particles, runs, VERLET_NAME)
 
 
-def _trajectory(
-    spec: LiquidSpec,
-    potential: LennardJones,
-    particles: Particles,
-    sites: FloatArray,
-    temperature: float,
-    trajectory: int,
-    clock: Clock,
-) -> Run:
-    inverse_mass = 1.0 / particles.masses[:, None]
-    q, p = _melted(spec, potential, particles, sites, temperature, trajectory)
+def _trajectory(spec: LiquidSpec, cell: _Box, box: _Box, sites: FloatArray, trajectory: int, clock: Clock) -> Run:
+    rng = generator(spec.seed, trajectory)
+    hot = spec.melt_temperature if spec.melt_steps else spec.temperature
+    p = maxwell(np.full(len(sites), spec.mass), sites.shape[1], hot, rng)
+    n_hot = spec.melt_steps // 2
+    q, p = _thermalised(spec, cell, sites, p, n_hot, hot)
+    q, p = _thermalised(spec, cell, q, p, spec.melt_steps - n_hot, spec.temperature)
+    if spec.tile > 1:
+        # Copies get momenta of their own and a moment to forget that they were one box.
+        q = tiled_positions(q, cell.edges, spec.tile)
+        p = maxwell(np.full(len(q), spec.mass), q.shape[1], spec.temperature, rng)
+        q, p = _thermalised(spec, box, q, p, TILE_STEPS, spec.temperature)
+    particles, potential = box.particles, box.potential(spec.skin)
     force = potential.forces(q)
     frames = []
     for frame in range(spec.n_frames):
         if frame:
-            q, p, force = verlet(q, p, force, inverse_mass, potential.forces, spec.dt, spec.every)
+            q, p, force = verlet(q, p, force, np.asarray(1.0 / spec.mass), potential.forces, spec.dt, spec.every)
         frames.append((q, p, force, potential.energy(q)))
         clock.tick()
     qs, ps, forces, energies = (np.stack(column) for column in zip(*frames, strict=True))
     return finished_run(spec, particles, qs, ps, forces, energies, VERLET_TOLERANCE)
 
 
-def _melted(
-    spec: LiquidSpec,
-    potential: LennardJones,
-    particles: Particles,
-    sites: FloatArray,
-    temperature: float,
-    trajectory: int,
+def _thermalised(
+    spec: LiquidSpec, box: _Box, q: FloatArray, p: FloatArray, n_steps: int, temperature: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Positions and momenta at the end of the melt, at exactly `temperature`."""
-    inverse_mass = 1.0 / particles.masses[:, None]
-    hot = spec.melt_temperature if spec.melt_steps else temperature
-    q = sites
-    p = rescaled(
-        maxwell(particles.masses, sites.shape[1], hot, generator(spec.seed, trajectory)),
-        particles.masses,
-        hot,
-    )
+    """Positions and momenta after `n_steps`, rescaled to `temperature` every few steps and at the end."""
+    masses = np.full(len(q), spec.mass)
+    p = rescaled(p, masses, temperature)
+    if n_steps == 0:
+        return q, p
+    potential = box.potential(spec.skin)
     force = potential.forces(q)
-    for done in range(0, spec.melt_steps, _RESCALE_EVERY):
-        steps = min(_RESCALE_EVERY, spec.melt_steps - done)
-        q, p, force = verlet(q, p, force, inverse_mass, potential.forces, spec.dt, steps)
-        p = rescaled(p, particles.masses, hot if done < spec.melt_steps // 2 else temperature)
-    return q, rescaled(p, particles.masses, temperature)
+    for done in range(0, n_steps, _RESCALE_EVERY):
+        steps = min(_RESCALE_EVERY, n_steps - done)
+        q, p, force = verlet(q, p, force, np.asarray(1.0 / spec.mass), potential.forces, spec.dt, steps)
+        p = rescaled(p, masses, temperature)
+    return q, p
+
+
+def tiled_positions(q: FloatArray, edges: FloatArray, times: int) -> FloatArray:
+    """Positions (N, d) of a box and of its copies shifted by whole edges, (times^d N, d), copy after copy."""
+    axes = [np.arange(times, dtype=np.float64)] * len(edges)
+    shifts = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 1, len(edges)) * edges
+    return np.asarray((shifts + q).reshape(-1, len(edges)))

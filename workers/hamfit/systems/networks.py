@@ -40,9 +40,7 @@ class NetworkSpec(SimulationSpec):
     dim: int | None = option(None, "Dimensions of space; by default as few as the geometry needs.", minimum=1)
     periodic: bool = option(False, "Repeat the lattice along its own axes; at least 3 particles along each.")
     diagonals: bool = option(False, "Also bond face diagonals, as a second type of bond.")
-    diagonal_strength: float = option(
-        0.5, "Strength of the diagonal bonds over that of the others.", above=0.0
-    )
+    diagonal_strength: float = option(0.5, "Strength of the diagonal bonds over that of the others.", above=0.0)
     spacing: float = option(1.0, "Distance of neighbouring sites.", above=0.0)
     mass: float = option(1.0, "Mass of every particle.", above=0.0)
     amplitude: float = option(

@@ -59,12 +59,8 @@ def option(
 class SimulationSpec:
     """Options that every system shares; construction checks and normalises all fields."""
 
-    n_trajectories: int = option(
-        20, "Trajectories, each from a start of its own.", flag="--trajectories", minimum=1
-    )
-    n_frames: int = option(
-        50, "Frames stored per trajectory, the start included.", flag="--frames", minimum=1
-    )
+    n_trajectories: int = option(20, "Trajectories, each from a start of its own.", flag="--trajectories", minimum=1)
+    n_frames: int = option(50, "Frames stored per trajectory, the start included.", flag="--frames", minimum=1)
     dt: float = option(0.05, "Step of the reference integrator.", above=0.0)
     every: int = option(10, "Steps between two stored frames.", minimum=1)
     seed: int = option(0, "Seed of the starts; the same seed gives the same bits.", minimum=0)
@@ -143,14 +139,10 @@ def read_shape(value: object) -> tuple[int, ...]:
     for part in parts:
         text = str(part).strip()
         if isinstance(part, bool) or not text.isascii() or not text.isdigit() or int(text) < 1:
-            raise SpecError(
-                f"shape {value!r} is not a list of positive numbers; write it as 10, 3x3 or 16x16x16"
-            )
+            raise SpecError(f"shape {value!r} is not a list of positive numbers; write it as 10, 3x3 or 16x16x16")
         numbers.append(int(text))
     if not 1 <= len(numbers) <= 3:
-        raise SpecError(
-            f"shape {value!r} has {len(numbers)} numbers; give 1 to 3, such as 10, 3x3 or 16x16x16"
-        )
+        raise SpecError(f"shape {value!r} has {len(numbers)} numbers; give 1 to 3, such as 10, 3x3 or 16x16x16")
     return tuple(numbers)
 
 

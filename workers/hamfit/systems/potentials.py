@@ -40,12 +40,8 @@ class PairSum(AbstractPotential):
         edges: FloatArray | None = None,
         periodic: tuple[bool, ...] = (),
     ) -> None:
-        if pairs.size and (
-            pairs.min() < 0 or pairs.max() >= n_particles or (pairs[:, 0] == pairs[:, 1]).any()
-        ):
-            raise SpecError(
-                f"pairs must join two different particles below {n_particles}; check the list of bonds"
-            )
+        if pairs.size and (pairs.min() < 0 or pairs.max() >= n_particles or (pairs[:, 0] == pairs[:, 1]).any()):
+            raise SpecError(f"pairs must join two different particles below {n_particles}; check the list of bonds")
         self.law = law
         self.pairs = pairs
         self.n_particles = n_particles

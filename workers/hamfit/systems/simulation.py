@@ -137,9 +137,7 @@ def run_smooth(
         # One list per quantity; the axis of frames goes first, that of trajectories is split off.
         qs, ps, forces, energies = (np.stack(column) for column in zip(*frames, strict=True))
         runs = tuple(
-            finished_run(
-                spec, particles, qs[:, :, k], ps[:, :, k], forces[:, :, k], energies[:, k], SMOOTH_TOLERANCE
-            )
+            finished_run(spec, particles, qs[:, :, k], ps[:, :, k], forces[:, :, k], energies[:, k], SMOOTH_TOLERANCE)
             for k in range(q.shape[1])
         )
     return assembled(spec, particles, runs, KAHAN_LI_NAME)
@@ -175,9 +173,7 @@ def finished_run(
     )
 
 
-def assembled(
-    spec: SimulationSpec, particles: Particles, runs: tuple[Run, ...], integrator: str
-) -> Simulation:
+def assembled(spec: SimulationSpec, particles: Particles, runs: tuple[Run, ...], integrator: str) -> Simulation:
     """Runs with the time axis that their options imply."""
     step = np.arange(spec.n_frames, dtype=np.int64) * spec.every
     return Simulation(particles, runs, step, np.asarray(step * spec.dt, dtype=np.float64), integrator)
