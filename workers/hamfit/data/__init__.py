@@ -1,10 +1,22 @@
-"""Datasets: trajectories with units in Zarr, how they are written, read and made from other programs'
+"""Datasets: trajectories with units in Zarr, how they are written and read, and made from other programs'
 files."""
 
 from __future__ import annotations
 
 from hamfit.data.dataset import Dataset, Trajectory
-from hamfit.data.units import Units
+from hamfit.data.description import describe
+from hamfit.data.ingestion import ingest
+from hamfit.data.units import UNIT_NAMES, InputUnits, Units, input_units
 from hamfit.data.writer import DatasetWriter
 
-__all__ = ["Dataset", "DatasetWriter", "Trajectory", "Units"]
+__all__ = [
+    "UNIT_NAMES",
+    "Dataset",
+    "DatasetWriter",
+    "InputUnits",
+    "Trajectory",
+    "Units",
+    "describe",
+    "ingest",
+    "input_units",
+]

@@ -31,11 +31,7 @@ class Dataset:
         self._manifest = manifest
         self.path: Path = path
         """Absolute path of the store."""
-        self.digest: str = manifest.digest
-        """sha256 (hex) of the content; equal for equal numbers under equal names."""
-        self.trajectories: tuple[Trajectory, ...] = tuple(
-            Trajectory(path, manifest, t) for t in manifest.trajectories
-        )
+        self.trajectories: tuple[Trajectory, ...] = tuple(Trajectory(path, manifest, t) for t in manifest.trajectories)
         """All trajectories, in the order they were written."""
 
     @classmethod
@@ -58,6 +54,11 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.path)!r}, {len(self.trajectories)} trajectories, {self.n_frames} frames)"
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) of the content; equal for equal numbers under equal names."""
+        return self._manifest.digest
 
     @property
     def units(self) -> Units:

@@ -66,8 +66,7 @@ class Manifest:
             "labels": self.labels,
             "bond_labels": self.bond_labels,
             "trajectories": [
-                [t.name, t.n_frames, t.n_particles, t.dim, t.periodic, sorted(t.fields)]
-                for t in self.trajectories
+                [t.name, t.n_frames, t.n_particles, t.dim, t.periodic, sorted(t.fields)] for t in self.trajectories
             ],
             "arrays": sorted((a.key, a.shape, a.dtype, a.sha256) for a in self.arrays.values()),
         }
@@ -126,13 +125,9 @@ def read_manifest(path: Path) -> Manifest:
     newer."""
     if not path.is_dir():
         if is_being_written(path):
-            raise StoreError(
-                f"{path}: the dataset is still being written: wait until its writer has finished"
-            )
+            raise StoreError(f"{path}: the dataset is still being written: wait until its writer has finished")
         found = "is a file" if path.exists() else "does not exist"
-        raise StoreError(
-            f"{path}: {found}, not a hamfit dataset: give the folder that ingest or simulate wrote"
-        )
+        raise StoreError(f"{path}: {found}, not a hamfit dataset: give the folder that ingest or simulate wrote")
     try:
         raw = (path / MANIFEST_NAME).read_bytes()
     except OSError as error:

@@ -53,17 +53,13 @@ def is_being_written(path: Path) -> bool:
 def raise_store_error(error: OSError, path: Path) -> NoReturn:
     """Translate a failed write into a StoreError that names the store, the reason and the fix."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        raise StoreError(
-            f"{path}: the disk is full: free space or choose another place; nothing was kept"
-        ) from error
+        raise StoreError(f"{path}: the disk is full: free space or choose another place; nothing was kept") from error
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         raise StoreError(
             f"{path}: writing is not permitted there: choose another place or change its rights"
         ) from error
     reason = error.strerror or str(error)
-    raise StoreError(
-        f"{path}: cannot be written ({reason}): choose another place; nothing was kept"
-    ) from error
+    raise StoreError(f"{path}: cannot be written ({reason}): choose another place; nothing was kept") from error
 
 
 @contextmanager
@@ -127,9 +123,7 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
     if not overwrite:
         raise StoreError(f"{path}: something is there already: choose another path or ask to overwrite it")
     if not (path.is_dir() and any((path / mark).exists() for mark in _STORE_MARKS)):
-        raise StoreError(
-            f"{path}: what is there is not a Zarr store and will not be overwritten: choose another path"
-        )
+        raise StoreError(f"{path}: what is there is not a Zarr store and will not be overwritten: choose another path")
 
 
 def _remove_leftovers(path: Path) -> None:

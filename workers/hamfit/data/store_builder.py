@@ -57,9 +57,7 @@ class StoreBuilder:
         self, key: str, axes: tuple[str, ...], row_shape: tuple[int, ...], dtype: str, unit: str | None
     ) -> ArrayWriter:
         """A new array to append rows to and to hand to `finish_array`."""
-        return ArrayWriter(
-            self._folder(key), key, axes, row_shape, dtype, {} if unit is None else {"unit": unit}
-        )
+        return ArrayWriter(self._folder(key), key, axes, row_shape, dtype, {} if unit is None else {"unit": unit})
 
     def finish_array(self, writer: ArrayWriter) -> None:
         """Write what the array still holds back and note its manifest entry."""
@@ -68,9 +66,7 @@ class StoreBuilder:
         self.arrays[entry.key] = entry
         self._documents[entry.key] = document
 
-    def add_array(
-        self, key: str, values: npt.NDArray[Any], axes: tuple[str, ...], unit: str | None = None
-    ) -> None:
+    def add_array(self, key: str, values: npt.NDArray[Any], axes: tuple[str, ...], unit: str | None = None) -> None:
         """Write a whole array at once."""
         writer = self.array(key, axes, values.shape[1:], str(np.dtype(values.dtype)), unit)
         with self.writing():

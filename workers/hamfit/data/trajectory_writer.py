@@ -135,22 +135,14 @@ class TrajectoryWriter:
         if any(self._periodic) and "box" not in values and "box_fixed" not in self._fields:
             raise DataError(f"{self._where}: periodic, but without a box: give the lattice vectors")
         if "box" in values and "box_fixed" in self._fields:
-            raise DataError(
-                f"{self._where}: the box is given for all frames and for each: give one of the two"
-            )
+            raise DataError(f"{self._where}: the box is given for all frames and for each: give one of the two")
         self._fields |= (set(values) - {"position"}) | ({"time"} if has_time else set())
         for name, block in values.items():
             element = layout.ELEMENTS[name]
             path, axes = f"{self._name}/{element.path}", ("time", *element.axes)
-            value = self._builder.array(
-                f"{path}/value", axes, block.shape[1:], "float64", element.unit(self._units)
-            )
+            value = self._builder.array(f"{path}/value", axes, block.shape[1:], "float64", element.unit(self._units))
             step = self._builder.array(f"{path}/step", ("time",), (), "int64", None)
-            time = (
-                self._builder.array(f"{path}/time", ("time",), (), "float64", self._units.time)
-                if has_time
-                else None
-            )
+            time = self._builder.array(f"{path}/time", ("time",), (), "float64", self._units.time) if has_time else None
             self._elements[name] = (value, step, time)
 
     def _refuse_other_fields(self, values: Mapping[str, FloatArray], has_time: bool) -> None:

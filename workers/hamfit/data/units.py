@@ -53,9 +53,7 @@ class Units:
         try:
             fields = {key: str(attrs[key]) for key in ("name", "length", "energy", "mass", "time")}
         except (KeyError, TypeError) as error:
-            raise StoreError(
-                "the stored units are incomplete: ingest or simulate the dataset again"
-            ) from error
+            raise StoreError("the stored units are incomplete: ingest or simulate the dataset again") from error
         return cls(**fields)
 
 
@@ -107,9 +105,7 @@ _INPUT: dict[str, InputUnits] = {
     "ase": InputUnits("ase", ASE),
     "metal": InputUnits("metal", ASE, time=_PICOSECOND, velocity=1 / _PICOSECOND),
     "real": InputUnits("real", ASE, energy=_KCAL_PER_MOL, time=_FEMTOSECOND, velocity=1 / _FEMTOSECOND),
-    "si": InputUnits(
-        "si", ASE, length=_METRE, energy=_JOULE, mass=_KILOGRAM, time=_SECOND, velocity=_METRE / _SECOND
-    ),
+    "si": InputUnits("si", ASE, length=_METRE, energy=_JOULE, mass=_KILOGRAM, time=_SECOND, velocity=_METRE / _SECOND),
     # LAMMPS's manual gives electron velocities in Bohr per 1.03275e-15 s, but its integrator adds dt * v with
     # dt in femtoseconds and its mvv2e = 1.06657 is that of Bohr/fs: the numbers in a dump are Bohr/fs.
     "electron": InputUnits(
@@ -137,6 +133,6 @@ def consistent_units(name: str | Units) -> Units:
     found = input_units(name)
     if found.name != found.target.name:
         raise DataError(
-            f"units '{name}' are inconsistent (force is not m dv/dt): ingest converts to '{found.target.name}'"
+            f"units '{name}' need conversion (force is not m dv/dt there): ingest makes '{found.target.name}'"
         )
     return found.target

@@ -45,7 +45,7 @@ class DatasetWriter:
         self.attrs: dict[str, Any] = dict(attrs)
         """Provenance, JSON-able; may be added to until the writer is left."""
         self._labels = list(labels)
-        self._bond_labels = tuple(bond_labels)
+        self._bond_labels = list(bond_labels)
         self._overwrite = overwrite
         self._stack = ExitStack()
         self._builder: StoreBuilder | None = None
@@ -73,9 +73,7 @@ class DatasetWriter:
         consistent; entering raises StoreError when the path is taken, is being written by another, or cannot
         be written.
         """
-        return cls(
-            Path(path).absolute(), consistent_units(units), labels, bond_labels, attrs or {}, overwrite
-        )
+        return cls(Path(path).absolute(), consistent_units(units), labels, bond_labels, attrs or {}, overwrite)
 
     def __enter__(self) -> DatasetWriter:
         self._builder = StoreBuilder(
@@ -109,6 +107,13 @@ class DatasetWriter:
                 self._labels.append(name)
         return tuple(self._labels.index(name) for name in names)
 
+    def bond_label_index(self, names: Sequence[str]) -> tuple[int, ...]:
+        """Index of each bond type's name; names met for the first time are added to the bond labels."""
+        for name in names:
+            if name not in self._bond_labels:
+                self._bond_labels.append(name)
+        return tuple(self._bond_labels.index(name) for name in names)
+
     def open_trajectory(
         self,
         name: str,
@@ -135,14 +140,10 @@ class DatasetWriter:
         if name in self._names:
             raise DataError(f"{where}: the name is taken by an earlier trajectory: choose another")
         if not 1 <= dim <= 3 or (self._dim is not None and dim != self._dim):
-            raise DataError(
-                f"{where}: has {dim} dimensions, needed are {self._dim or '1 to 3'}: write two datasets"
-            )
+            raise DataError(f"{where}: has {dim} dimensions, needed are {self._dim or '1 to 3'}: write two datasets")
         flags = (periodic,) * dim if isinstance(periodic, bool) else tuple(bool(x) for x in periodic)
         if len(flags) != dim:
-            raise DataError(
-                f"{where}: periodic has {len(flags)} entries for {dim} dimensions: give one for each"
-            )
+            raise DataError(f"{where}: periodic has {len(flags)} entries for {dim} dimensions: give one for each")
         n = np.asarray(species).size
         kinds = checks.int_array(where, "species", species, (n,))
         checks.checked_index(where, "species", kinds, self.labels)
@@ -151,7 +152,7 @@ class DatasetWriter:
             ends = checks.checked_bonds(where, bonds, n)
             types = np.zeros(len(ends), dtype=np.int64) if bond_types is None else bond_types
             types = checks.int_array(where, "bond_types", types, (len(ends),))
-            pairs = (ends, checks.checked_index(where, "bond type", types, self._bond_labels))
+            pairs = (ends, checks.checked_index(where, "bond type", types, tuple(self._bond_labels)))
         self._names.add(name)
         self._dim = dim
         return TrajectoryWriter(
@@ -161,9 +162,7 @@ class DatasetWriter:
             species=kinds,
             masses=checks.checked_masses(where, masses, n),
             periodic=flags,
-            box=None
-            if box is None
-            else checks.checked_box(where, checks.float_array(where, "box", box, (dim, dim))),
+            box=None if box is None else checks.checked_box(where, checks.float_array(where, "box", box, (dim, dim))),
             bonds=pairs,
             attrs=attrs or {},
             on_close=self._trajectories.append,
@@ -231,15 +230,13 @@ class DatasetWriter:
         manifest = Manifest(
             self.units,
             self.labels,
-            self._bond_labels,
+            tuple(self._bond_labels),
             tuple(self._trajectories),
             self._builder.arrays,
             json.loads(json.dumps(self.attrs)),
         )
         names = {"units": self.units.to_attrs(), "labels": self.labels, "bond_labels": self._bond_labels}
         h5md = {"version": [1, 1], "creator": {"name": "hamfit"}}
-        self._builder.write_metadata(
-            {"h5md": h5md, "schema_version": SCHEMA_VERSION, **names, **manifest.attrs}
-        )
+        self._builder.write_metadata({"h5md": h5md, "schema_version": SCHEMA_VERSION, **names, **manifest.attrs})
         with self._builder.writing():
             write_bytes(self._builder.root / MANIFEST_NAME, encode(manifest))
