@@ -61,9 +61,7 @@ class BondGraph(AbstractGraph):
                 "list each pair once, and give a periodic lattice three cells or more along each direction"
             )
         lattice = Lattice.of(frame)
-        vectors = minimum_images(
-            q, bonds, lattice.vectors, lattice.inverse, lattice.heights, lattice.periodic
-        )
+        vectors = minimum_images(q, bonds, lattice.vectors, lattice.inverse, lattice.heights, lattice.periodic)
         lengths = np.sqrt(vectors[:, 0] ** 2 + vectors[:, 1] ** 2 + vectors[:, 2] ** 2)
         if lengths.size and lengths.min() == 0:
             raise coincident(*sorted(bonds[int(np.argmin(lengths))].tolist()))
@@ -85,9 +83,7 @@ class BondGraph(AbstractGraph):
             )
         types = np.ascontiguousarray(frame.bond_types, dtype=np.int64)
         if types.shape != (n_bonds,):
-            raise GraphError(
-                f"bond_types has shape {types.shape} for {n_bonds} bonds: give one for each bond"
-            )
+            raise GraphError(f"bond_types has shape {types.shape} for {n_bonds} bonds: give one for each bond")
         if n_bonds and (types.min() < 0 or types.max() >= n_types):
             raise GraphError(f"bond_types has indices outside 0 to {n_types - 1}: correct them")
         return types

@@ -25,6 +25,8 @@ _MOST_CELLS_PER_PARTICLE = 2
 """Keeps memory O(N) when particles are spread thinly."""
 _MOST_NEIGHBOURS = 1e7
 """A mean neighbour count beyond this is a mistake in the cutoff (one list would take half a gigabyte)."""
+_MOST_ROOM = 4096
+"""Edges per centre to make room for before any is found; beyond it buffers grow as needed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +116,7 @@ class CutoffGraph(AbstractGraph):
                 (self.cutoffs**2).max(axis=1),
                 search**2,
                 pair_channels(len(self.labels)),
-                int(1.2 * guess) + 16,
+                min(int(1.2 * guess) + 16, _MOST_ROOM),
             ),
         )
 
@@ -144,11 +146,9 @@ class PreparedCells(Prepared):
         offsets, neighbour, vector, distance, channel, verdict = find_edges(centres, *self._kernel_arguments)
         if verdict[0] != OK:
             first, second = verdict.tolist()
-            raise (
-                no_such_centre(second, len(self._order))
-                if first == OUT_OF_RANGE
-                else coincident(first, second)
-            )
+            if first == OUT_OF_RANGE:
+                raise no_such_centre(second, len(self._order))
+            raise coincident(first, second)
         return Edges(offsets, neighbour, vector, distance, channel)
 
 

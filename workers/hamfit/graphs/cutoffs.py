@@ -30,18 +30,14 @@ def parse_cutoffs(text: str, labels: tuple[str, ...]) -> FloatArray:
             if not equals:
                 raise SpecError(f"cutoff {part.strip()!r} names no pair: write it as {_example(labels)}")
             if name not in names:
-                raise SpecError(
-                    f"cutoff {part.strip()!r} names an unknown pair: the species are {', '.join(labels)}"
-                )
+                raise SpecError(f"cutoff {part.strip()!r} names an unknown pair: the species are {', '.join(labels)}")
             a, b = names[name]
             if not math.isnan(cutoffs[a, b]):
                 raise SpecError(f"cutoff of {name} is given twice: give it once")
             cutoffs[a, b] = cutoffs[b, a] = _length(number, part.strip())
     missing = [f"{labels[a]}-{labels[b]}" for a, b in species_pairs(n) if math.isnan(cutoffs[a, b])]
     if missing:
-        raise SpecError(
-            f"cutoff of {', '.join(missing)} is missing: give it, or 0 where there is no interaction"
-        )
+        raise SpecError(f"cutoff of {', '.join(missing)} is missing: give it, or 0 where there is no interaction")
     if not cutoffs.any():
         raise SpecError(f"cutoff {text!r} joins no particles: give at least one pair a positive length")
     return cutoffs
@@ -57,7 +53,5 @@ def _length(number: str, where: str) -> float:
     except ValueError:
         raise SpecError(f"cutoff {where!r} has no number: write a length such as 2.5") from None
     if not 0 <= length < math.inf:
-        raise SpecError(
-            f"cutoff {where!r} is not a finite length: give a positive number, or 0 for no interaction"
-        )
+        raise SpecError(f"cutoff {where!r} is not a finite length: give a positive number, or 0 for no interaction")
     return length

@@ -118,6 +118,4 @@ def no_such_centre(centre: int, n_particles: int) -> GraphError:
 
 def coincident(i: int, j: int) -> GraphError:
     """The error for two particles at one place."""
-    return GraphError(
-        f"particles {i} and {j} are at the same place, where no force is defined: remove or move one"
-    )
+    return GraphError(f"particles {i} and {j} are at the same place, where no force is defined: remove or move one")

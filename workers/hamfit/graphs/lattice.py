@@ -43,9 +43,7 @@ class Lattice:
                 vectors[k, : frame.dim] = frame.box[k]
                 periodic[k] = 1
         if not np.isfinite(vectors).all():
-            raise GraphError(
-                "box has entries that are not finite: give the lattice vectors as finite numbers"
-            )
+            raise GraphError("box has entries that are not finite: give the lattice vectors as finite numbers")
         _check_independent(vectors[periodic == 1])
         _complete(vectors, periodic)
         inverse: FloatArray = np.linalg.inv(vectors).astype(np.float64)

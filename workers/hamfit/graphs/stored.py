@@ -27,9 +27,5 @@ def graph_from_attrs(attrs: dict[str, Any]) -> AbstractGraph:
         if kind == AllPairsGraph.kind:
             return AllPairsGraph(tuple(attrs["labels"]))
     except (KeyError, TypeError, ValueError, SpecError) as error:
-        raise StoreError(
-            f"the stored graph of kind {kind!r} is damaged ({error}): restore the store"
-        ) from error
-    raise StoreError(
-        f"the stored graph is of unknown kind {kind!r}: open it with the version of hamfit that wrote it"
-    )
+        raise StoreError(f"the stored graph of kind {kind!r} is damaged ({error}): restore the store") from error
+    raise StoreError(f"the stored graph is of unknown kind {kind!r}: open it with the version of hamfit that wrote it")

@@ -299,9 +299,7 @@ def find_edges(
                 near = np.empty((6, place.shape[0]))
                 r2 = np.empty(place.shape[0])
                 hits = np.empty(place.shape[0], np.int64)
-            m = gather_candidates(
-                runs[:n_runs], start[home], start[home + 1], x, lattice, reach2, place, near
-            )
+            m = gather_candidates(runs[:n_runs], start[home], start[home + 1], x, lattice, reach2, place, near)
         x0, x1, x2, si = x[0, a], x[1, a], x[2, a], species[a]
         y0, y1, y2 = near[0, :m], near[1, :m], near[2, :m]
         t0, t1, t2 = near[3, :m], near[4, :m], near[5, :m]
