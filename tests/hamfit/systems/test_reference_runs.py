@@ -133,6 +133,8 @@ def test_benchmark_springs_start_in_their_boxes() -> None:
     assert q.max() > 1.9
     p = np.stack([one.p[0] for one in simulation.runs])
     assert np.abs(p).max() < 0.1
+    wider = run("nspring", n_frames=1, width=2.2)
+    assert np.allclose(wider.runs[0].q, 1.1 * simulation.runs[0].q)
 
 
 def test_benchmark_frames_are_a_tenth_apart() -> None:
