@@ -8,7 +8,7 @@ and diagnostics.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from hamfit.bundles import read_bundle, read_manifest, write_bundle
 from hamfit.errors import ModelError, StoreError
 from hamfit.features.block import AbstractBlock
+from hamfit.features.curves import RadialCurve
 from hamfit.features.pooled import AbstractRadialBlock
 from hamfit.features.store import blocks_from_store, blocks_to_store
 from hamfit.frames import Frame
@@ -49,6 +50,8 @@ class Model:
     """Options, data digests, package versions and the report of the fit."""
     factors: Mapping[str, FloatArray] = field(default_factory=dict)
     """For each part the (n, k) matrix G with covariance of theta = G G^T."""
+    _curves: dict[int, RadialCurve] = field(default_factory=dict, init=False, repr=False)
+    """Curves compiled so far, by position of their block."""
 
     def adapt(self, frame: Frame) -> Frame:
         """The frame in the model's species and bond labels; ModelError when it does not fit the model."""
@@ -60,7 +63,7 @@ class Model:
         """V(q) with the constants where they are known, in the data's energy unit."""
         frame = self.adapt(frame)
         constants = np.nan_to_num(self.constants)[frame.species].sum()
-        return float(constants) + sum(b.energy(frame, t) for b, t in self._of("force"))
+        return float(constants) + self._evaluated(frame, "force")[0]
 
     def kinetic_energy(self, frame: Frame) -> float:
         """T(p), in the data's energy unit; ModelError when the frame has no momenta."""
@@ -71,8 +74,8 @@ class Model:
         if not blocks:
             return float(0.5 * np.sum(frame.p**2 / frame.masses[:, None]))
         # T(0) = 0 fixes the constant that velocities leave open
-        rest = sum(b.energy(_at_rest(frame), t) for b, t in blocks)
-        return sum(b.energy(frame, t) for b, t in blocks) - rest
+        rest = replace(frame, p=np.zeros_like(frame.p))
+        return self._evaluated(frame, "velocity")[0] - self._evaluated(rest, "velocity")[0]
 
     def energy(self, frame: Frame) -> float:
         """H(q, p): potential energy, and kinetic energy where the frame has momenta."""
@@ -82,10 +85,7 @@ class Model:
     def forces(self, frame: Frame) -> FloatArray:
         """-dH/dq of every particle, (N, d)."""
         frame = self.adapt(frame)
-        out = np.zeros_like(frame.q)
-        for block, theta in self._of("force"):
-            out -= block.gradient(frame, theta)
-        return out
+        return -self._evaluated(frame, "force")[1]
 
     def velocities(self, frame: Frame) -> FloatArray:
         """dH/dp of every particle, (N, d); ModelError when the frame has no momenta."""
@@ -95,7 +95,33 @@ class Model:
         blocks = self._of("velocity")
         if not blocks:
             return frame.p / frame.masses[:, None]
-        return np.asarray(sum(block.gradient(frame, theta) for block, theta in blocks))
+        return self._evaluated(frame, "velocity")[1]
+
+    def _evaluated(self, frame: Frame, part: str) -> tuple[float, FloatArray]:
+        """Energy and gradient (N, d) of one part, radial blocks through their compiled curves."""
+        energy, gradient = 0.0, np.zeros_like(frame.q)
+        for position, (block, theta) in enumerate(zip(self.blocks, self.theta, strict=True)):
+            if block.part != part:
+                continue
+            if isinstance(block, AbstractRadialBlock):
+                more, steeper = block.follow(frame, self._curve(position, block))
+            else:
+                more, steeper = block.energy(frame, theta), block.gradient(frame, theta)
+            energy += more
+            gradient += steeper
+        return energy, gradient
+
+    def _curve(self, position: int, block: AbstractRadialBlock) -> RadialCurve:
+        if position not in self._curves:
+            nothing = np.full((block.radial.n_channels, 2), np.nan)
+            extent = self.extents.get(block.kind, nothing)
+            self._curves[position] = RadialCurve.compile(block.radial, self.theta[position], extent)
+        return self._curves[position]
+
+    def compilation_error(self) -> float:
+        """Largest relative error of the compiled curves against the features they stand for."""
+        radial = [(k, b) for k, b in enumerate(self.blocks) if isinstance(b, AbstractRadialBlock)]
+        return max((self._curve(k, b).error for k, b in radial), default=0.0)
 
     def force_uncertainty(self, frame: Frame) -> FloatArray:
         """Standard error of every force component from the noise of the training data, (N, d)."""
@@ -117,11 +143,6 @@ class Model:
             rows = np.hstack([block.rows(frame, centres) for block in blocks])
             out[centres] = np.sqrt(np.sum((rows @ factor) ** 2, axis=1)).reshape(centres.size, -1)
         return out
-
-    def with_constants(self, constants: FloatArray) -> Model:
-        """The same model with other constants."""
-        values = {name: getattr(self, name) for name in self.__slots__}
-        return Model(**{**values, "constants": constants})
 
     def _of(self, part: str) -> list[tuple[AbstractBlock, FloatArray]]:
         return [(b, t) for b, t in zip(self.blocks, self.theta, strict=True) if b.part == part]
@@ -182,13 +203,6 @@ class Model:
                 outside += int(np.count_nonzero((edges.distance < low) | (edges.distance > high)))
                 total += int(edges.distance.size)
         return outside, total
-
-
-def _at_rest(frame: Frame) -> Frame:
-    from dataclasses import replace
-
-    assert frame.p is not None
-    return replace(frame, p=np.zeros_like(frame.p))
 
 
 def _with_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, FloatArray]:

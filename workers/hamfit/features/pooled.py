@@ -8,8 +8,8 @@ For pairs every edge is seen from both sides, so pooling is 1/2; for momenta eac
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,10 @@ from hamfit.types import FloatArray, IntArray
 
 #: Feature values evaluated at a time, so that one piece (4 MB) stays in cache.
 _PIECE_VALUES = 2**19
+
+
+Curve: TypeAlias = Callable[[FloatArray, IntArray], tuple[FloatArray, FloatArray]]
+"""Distances and channels (E,) to f(r) and f'(r)/r."""
 
 
 class EdgeSource(Protocol):
@@ -121,11 +125,15 @@ class AbstractRadialBlock(AbstractBlock):
         return self.energy_and_gradient(frame, theta)[0]
 
     def energy_and_gradient(self, frame: Frame, theta: FloatArray) -> tuple[float, FloatArray]:
-        """Both at once, for the price of one."""
+        """Both at once, for the price of one, feature by feature."""
+        return self.follow(frame, lambda distance, channel: self.radial.contract(distance, channel, theta))
+
+    def follow(self, frame: Frame, curve: Curve) -> tuple[float, FloatArray]:
+        """Energy and gradient (N, d) of a function of the edge lengths: ``curve`` gives f(r) and f'(r)/r."""
         out = np.zeros((frame.n_particles, frame.dim))
         energy = 0.0
         for edges, centres in self._pieces(frame):
-            value, slope = self.radial.contract(edges.distance, edges.channel, theta)
+            value, slope = curve(edges.distance, edges.channel)
             energy += float(value.sum())
             owner = np.repeat(np.arange(centres.size), np.diff(edges.offsets))
             for axis in range(frame.dim):

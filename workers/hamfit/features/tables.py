@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from scipy.interpolate import make_lsq_spline
 
 from hamfit.features.radial import InputMap, RadialFeatures, map_slope_over_r, map_value
 from hamfit.graphs import Edges
@@ -179,8 +180,8 @@ def _interpolate(
     t = 0.5 * t + 0.5 * np.linspace(0.0, pieces, n)
     r = _inverse_map(features.input_maps[c], low + (high - low) * t / pieces)
     values = features.values(c, r) @ projection
-    solution = np.linalg.lstsq(_design(t, pieces, spline_polynomials()), values, rcond=None)[0]
-    return np.ascontiguousarray(solution)
+    knots = np.arange(-SPLINE_DEGREE, pieces + SPLINE_DEGREE + 1, dtype=np.float64)
+    return np.ascontiguousarray(make_lsq_spline(t, values, knots, k=SPLINE_DEGREE).c)
 
 
 def _force_error(

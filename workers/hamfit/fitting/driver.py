@@ -189,8 +189,6 @@ def _model(
     blocks = tuple(block for part in solved for block in part.basis.blocks)
     theta = tuple(t for part in solved for t in theta_of_blocks(part.basis.blocks, part.theta))
     constants = next((part.constants for part in solved if part.constants is not None), None)
-    if constants is None:
-        constants = constants_from_energies(blocks, theta, found.energy_frames(), len(problem.labels))
     extents = {
         name: np.column_stack(
             [
@@ -200,10 +198,10 @@ def _model(
         )
         for name in groups[0].extents
     }
-    return Model(
+    model = Model(
         blocks=blocks,
         theta=theta,
-        constants=constants,
+        constants=np.full(len(problem.labels), np.nan) if constants is None else constants,
         labels=problem.labels,
         bond_labels=problem.bond_labels,
         dim=problem.dim,
@@ -217,6 +215,9 @@ def _model(
         },
         factors={part.basis.part: part.factor for part in solved},
     )
+    if constants is None:
+        model = replace(model, constants=constants_from_energies(model, found.energy_frames()))
+    return model
 
 
 def _report(

@@ -2,8 +2,8 @@
 
 States are merged within each group along a fixed binary tree over the order of the plan: leaf 2i with leaf 2i + 1,
 and so on upwards. The tree depends on the plan alone, so neither the number of workers nor the order in which they
-finish, nor a retry after a worker's death, changes a bit. BLAS runs on one thread everywhere: its results may depend on the
-number of threads, and the cores are busy with shards already.
+finish, nor a retry after a worker's death, changes a bit. BLAS runs on one thread everywhere: its results may
+depend on the number of threads, and the cores are busy with shards already.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from hamfit.features.block import AbstractBlock
 from hamfit.fitting.basis import Basis, PartBasis
 from hamfit.fitting.partial import PartialState
 from hamfit.frames import Frame
+from hamfit.model import Model
 from hamfit.reductions import Penalty, Solution, Triangle, solve_groups
 from hamfit.types import FloatArray
 
@@ -117,20 +117,18 @@ def _report(
     }
 
 
-def constants_from_energies(
-    blocks: Sequence[AbstractBlock], theta: Sequence[FloatArray], frames: Sequence[Frame], n_species: int
-) -> FloatArray:
-    """Energy of a particle of each species from the frames whose potential energy is known, (S,).
+def constants_from_energies(model: Model, frames: Sequence[Frame]) -> FloatArray:
+    """Energy of a particle of each species from frames whose potential energy is known, (S,).
 
-    One known energy is enough; species that no such frame holds get nan. Where compositions never vary, the
-    minimum-norm split is taken.
+    ``model`` has no constants yet. One known energy is enough; species that no such frame holds get nan. Where
+    compositions never vary, the minimum-norm split is taken.
     """
+    n_species = len(model.labels)
     residuals, counts = [], []
     for frame in frames:
         if frame.potential_energy is None:
             continue
-        learned = sum(b.energy(frame, t) for b, t in zip(blocks, theta, strict=True) if b.part == "force")
-        residuals.append(frame.potential_energy - learned)
+        residuals.append(frame.potential_energy - model.potential_energy(frame))
         counts.append(np.bincount(frame.species, minlength=n_species))
     out = np.full(n_species, np.nan)
     if residuals:

@@ -1,0 +1,64 @@
+"""Learned functions of one distance, compiled: after the fit sum_k theta_k phi_k(r) is one curve for each channel.
+
+The curve is a spline of degree 7 whose slope is the exact derivative of its value, so energy and forces stay
+consistent. It covers the distances seen in training; beyond them the features themselves are summed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hamfit.features.radial import RadialFeatures
+from hamfit.features.tables import RadialTable, build_table, spline_polynomials
+from hamfit.kernels.cpu import spline_curve
+from hamfit.types import FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RadialCurve:
+    """f(r) = sum_k theta_k phi_k(r) for every channel."""
+
+    radial: RadialFeatures
+    """The features."""
+    theta: FloatArray
+    """Their coefficients, (n_columns,)."""
+    table: RadialTable
+    """The splines."""
+
+    @classmethod
+    def compile(cls, radial: RadialFeatures, theta: FloatArray, extent: FloatArray) -> RadialCurve:
+        """Compile the curves on the distances in ``extent`` (channels, 2), or where that is empty on the sampled range."""
+        known = np.isfinite(extent).all(axis=1) & (extent[:, 1] > extent[:, 0])
+        reach = np.where(known[:, None], extent, np.column_stack([radial.low, radial.high]))
+        return cls(radial, theta, build_table(radial, reach, theta[:, None], np.ones(1)))
+
+    @property
+    def error(self) -> float:
+        """Relative error of the compiled force, rms over the range."""
+        return self.table.error
+
+    def __call__(self, distance: FloatArray, channel: IntArray) -> tuple[FloatArray, FloatArray]:
+        """f(r) and f'(r)/r for distances of mixed channels, both (E,)."""
+        value, slope = np.empty_like(distance), np.empty_like(distance)
+        outside = np.empty(distance.size, dtype=np.int64)
+        table = self.table
+        count = spline_curve(
+            distance,
+            channel,
+            table.maps,
+            table.low,
+            table.scale,
+            table.pieces,
+            table.first_column,
+            table.lift[:, 0],
+            spline_polynomials(),
+            value,
+            slope,
+            outside,
+        )
+        if count:
+            few = outside[:count]
+            value[few], slope[few] = self.radial.contract(distance[few], channel[few], self.theta)
+        return value, slope
