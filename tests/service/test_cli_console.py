@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,17 @@ def test_progress_in_a_log_is_one_line_per_finished_phase(capsys: pytest.Capture
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "solving 4/4 · 1.0 s\n"
+
+
+def test_a_warning_is_one_sentence_on_stderr(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", console.show_warning)
+        warnings.warn("too few rows;\nadd frames", stacklevel=1)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "hamfit: warning: too few rows; add frames\n")
 
 
 def test_tables_do_not_interpret_brackets(capsys: pytest.CaptureFixture[str]) -> None:

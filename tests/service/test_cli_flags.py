@@ -10,7 +10,7 @@ from typer.testing import Result
 
 from hamfit.errors import SpecError
 from hamfit.systems import SYSTEMS
-from hamfit_service.cli.data import read_axes, read_flags, read_masses, read_pairs
+from hamfit_service.cli.data import read_axes, read_flags
 
 Cli = Callable[..., Result]
 
@@ -62,9 +62,7 @@ def test_flags_that_make_no_sense_are_refused(arguments: list[str]) -> None:
         read_flags(SYSTEMS["spring"], arguments)
 
 
-def test_pairs_masses_and_axes_are_read() -> None:
-    assert read_pairs("--species", "1=Si, 2=O") == {"1": "Si", "2": "O"}
-    assert read_masses("Si=28.085,O=15.999") == {"Si": 28.085, "O": 15.999}
+def test_axes_are_read() -> None:
     assert read_axes("T, f,1") == (True, False, True)
 
 

@@ -22,6 +22,7 @@ Cli = Callable[..., Result]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 COMMANDS = ("simulate", "ingest", "fit", "evaluate", "info", "doctor")
+DUMP = str(Path(__file__).parents[1] / "data" / "lj-500.lammpstrj.gz")
 OWN_FLAGS_OF_FIT = {"data", "out", "scheduler", "config", "overwrite", "plan", "as_json"}
 
 
@@ -64,7 +65,7 @@ def test_no_command_shows_help_and_is_wrong_usage(cli: Cli) -> None:
         ("fit", "x", "--features", "many"),
         ("fit", "x", "--solver", "magic"),
         ("evaluate", "x"),
-        ("ingest", "x", "--out", "y"),
+        ("ingest", "x"),
         ("info",),
         ("doctor", "--bogus"),
     ],
@@ -93,9 +94,10 @@ def test_wrong_usage_is_exit_code_2_with_nothing_on_stdout(cli: Cli, arguments: 
         (("simulate", "spring", "--out", "d", "--bogus", "1"), "spring has no option --bogus"),
         (("simulate", "spring", "--seed"), "--seed of spring needs a value"),
         (("simulate", "spring", "--seed", "1"), "give --out"),
-        (("ingest", "x", "--out", "y", "--units", "lj", "--masses", "A"), "NAME=VALUE"),
-        (("ingest", "x", "--out", "y", "--units", "lj", "--masses", "A=heavy"), "'heavy'"),
-        (("ingest", "x", "--out", "y", "--units", "lj", "--species", "1=A,1=B"), "names '1' twice"),
+        (("ingest", DUMP, "--out", "y", "--units", "lj", "--masses", "A"), "NAME=VALUE"),
+        (("ingest", DUMP, "--out", "y", "--units", "lj", "--masses", "A=heavy"), "'heavy'"),
+        (("ingest", DUMP, "--out", "y", "--units", "lj", "--species", "1=A,1=B"), "each name once"),
+        (("ingest", DUMP, "--out", "y", "--units", "parsec"), "parsec"),
         (("ingest", "x", "--out", "y", "--units", "lj", "--pbc", "yes"), "--pbc 'yes'"),
         (("ingest", "nowhere.dump", "--out", "y", "--units", "lj"), "nowhere.dump"),
     ],

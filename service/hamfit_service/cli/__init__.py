@@ -7,13 +7,14 @@ go to standard output, progress and errors to standard error, so that `--json` c
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated
 
 import typer
 
 import hamfit
 from hamfit_service.cli import data, doctor, evaluate, fit, info
-from hamfit_service.cli.console import HamfitGroup
+from hamfit_service.cli.console import HamfitGroup, show_warning
 
 app = typer.Typer(
     cls=HamfitGroup,
@@ -48,6 +49,7 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit: 0 success, 2 bad input or usage, 130 interrupted."""
+    warnings.showwarning = show_warning
     app(prog_name="hamfit")
 
 

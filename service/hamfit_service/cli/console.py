@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeAlias
 
 import typer
 from typer.core import TyperGroup
@@ -61,6 +61,19 @@ class HamfitGroup(TyperGroup):
 def one_line(text: str) -> str:
     """The text without line breaks."""
     return " ".join(text.split())
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Write a warning as one sentence on standard error; a replacement for `warnings.showwarning`."""
+    del category, filename, lineno, file, line
+    typer.echo(f"hamfit: warning: {one_line(str(message))}", err=True)
 
 
 def print_json(result: Mapping[str, Any]) -> None:

@@ -44,9 +44,15 @@ def simulate(
 
 
 def ingest(
-    files: Annotated[list[Path], typer.Argument(help="LAMMPS dumps (also .gz), extended XYZ or ASE .traj files.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="LAMMPS dumps, extended XYZ (both also .gz), ASE .traj or NumPy .npz files."),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the dataset.")],
-    units: Annotated[str, typer.Option("--units", help="Units of the files: lj, metal, real, ase, si, ...")],
+    units: Annotated[
+        str | None,
+        typer.Option("--units", help="Units of the files: lj, metal, real, ase, si or electron."),
+    ] = None,
     energies: Annotated[
         Path | None, typer.Option("--energies", help="CSV of potential energies, one line per frame.")
     ] = None,
@@ -61,7 +67,7 @@ def ingest(
     ] = None,
     dt: Annotated[float | None, typer.Option("--dt", help="Time of one step, in the files' unit.")] = None,
     derivatives: Annotated[
-        bool, typer.Option("--derivatives", help="Compute missing derivatives from the time series.")
+        bool, typer.Option("--derivatives", help="Fill in missing velocities and forces from the time series.")
     ] = False,
     pbc: Annotated[
         str | None, typer.Option("--pbc", help="Periodic axes where the files do not say, such as T,T,F.")
@@ -74,8 +80,8 @@ def ingest(
         "units": units,
         "energies": energies,
         "energies_per": energies_per,
-        "species": None if species is None else read_pairs("--species", species),
-        "masses": None if masses is None else read_masses(masses),
+        "species": species,
+        "masses": masses,
         "dt": dt,
         "derivatives": derivatives,
         "pbc": None if pbc is None else read_axes(pbc),
@@ -120,30 +126,6 @@ def _is_flag(text: str) -> bool:
     return text.startswith("--")
 
 
-def read_pairs(flag: str, text: str) -> dict[str, str]:
-    """Names and values from `A=x,B=y`; SpecError when it is not of that form."""
-    pairs: dict[str, str] = {}
-    for part in text.split(","):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals or not name or not value:
-            raise SpecError(f"{flag} has '{part.strip()}' where NAME=VALUE,... is needed; mend it")
-        if name in pairs:
-            raise SpecError(f"{flag} names '{name}' twice; keep one of them")
-        pairs[name] = value
-    return pairs
-
-
-def read_masses(text: str) -> dict[str, float]:
-    """Masses by species from `A=1.0,B=2.0`; SpecError when one is no number."""
-    masses = {}
-    for name, value in read_pairs("--masses", text).items():
-        try:
-            masses[name] = float(value)
-        except ValueError as error:
-            raise SpecError(f"--masses gives '{name}' the mass '{value}', which is no number") from error
-    return masses
-
-
 def read_axes(text: str) -> tuple[bool, ...]:
     """Which axes are periodic from `T,T,F`; SpecError for other letters."""
     axes = {"t": True, "true": True, "1": True, "f": False, "false": False, "0": False}
@@ -172,7 +154,8 @@ def _ingest(files: list[Path], out: Path, options: Mapping[str, Any]) -> Mapping
     from hamfit.data import describe
     from hamfit.data import ingest as ingest_files
 
-    ingest_files(files, out, **options)
+    with progress_on_stderr() as progress:
+        ingest_files(files, out, progress=progress, **options)
     return describe(out)
 
 

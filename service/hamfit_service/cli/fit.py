@@ -127,9 +127,24 @@ def _show_plan(report: Mapping[str, Any], *, as_json: bool) -> None:
 
 def _show_report(report: Mapping[str, Any], out: Path, *, as_json: bool) -> None:
     if as_json:
-        print_json(report)
+        print_json({"model": str(out), **report})
         return
-    print_table(f"Model {out}", ((name, _with_unit(name, value)) for name, value in flat_rows(report)))
+    seconds = report["seconds"]
+    phases = ", ".join(f"{name} {format_seconds(time)}" for name, time in seconds.items() if name != "total")
+    print_table(
+        f"Model {out}",
+        [
+            ("blocks", report["blocks"]),
+            ("rows", report["rows"]),
+            ("columns", report["columns"]),
+            ("rank", report["rank"]),
+            ("condition", report["condition"]),
+            ("error, training", report["train"]),
+            ("error, held out", report["held_out"]),
+            ("seconds", f"{format_seconds(seconds['total'])} ({phases})"),
+            ("peak memory per worker", format_bytes(report["peak_bytes_per_worker"])),
+        ],
+    )
 
 
 def _with_unit(name: str, value: object) -> str:

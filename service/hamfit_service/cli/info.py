@@ -14,6 +14,9 @@ from hamfit_service.cli.console import JsonFlag, flat_rows, print_json, print_ta
 
 _MANIFEST = "_manifest.json"
 
+_DETAILS = ("kind", "path", "provenance.report.parts", "provenance.report.choices", "provenance.fingerprint")
+"""Entries that `--json` has and the table leaves out."""
+
 
 def info(
     path: Annotated[Path, typer.Argument(help="A dataset or a model.")],
@@ -24,7 +27,8 @@ def info(
     if as_json:
         print_json({"kind": kind, **description})
         return
-    print_table(f"{kind.capitalize()} {path}", flat_rows(description))
+    rows = ((name, value) for name, value in flat_rows(description) if not name.startswith(_DETAILS))
+    print_table(f"{kind.capitalize()} {path}", rows)
 
 
 def _describe(path: Path) -> tuple[str, Mapping[str, Any]]:
