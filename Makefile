@@ -43,8 +43,8 @@ bench: $(STAMP) ## Measure speed and memory
 	$(BIN)/python -m pytest -m results tests/benchmarks $(PYTEST_ARGS)
 
 demo: $(STAMP) ## Fit a Lennard-Jones liquid and test the model
-	$(BIN)/hamfit ingest tests/data/lj-500.lammpstrj.gz --units lj --out build/demo/lj-500.zarr --overwrite
-	$(BIN)/hamfit fit build/demo/lj-500.zarr --cutoff 2.5 --out build/demo/lj-500.model --overwrite
+	$(BIN)/hamfit ingest tests/data/lj-500.lammpstrj.gz --energies tests/data/lj-500.energies.csv --units lj --out build/demo/lj-500.zarr --overwrite
+	$(BIN)/hamfit fit build/demo/lj-500.zarr --cutoff 2.5 --out build/demo/lj-500.model
 	$(BIN)/hamfit evaluate build/demo/lj-500.model build/demo/lj-500.zarr
 
 docs: $(STAMP) ## Build the documentation in docs/_build/html

@@ -40,12 +40,15 @@ def test_every_command_has_help_and_json(cli: Cli, name: str) -> None:
 
 
 def test_help_takes_less_than_half_a_second(command: Command) -> None:
-    command("--help")  # the first run writes byte code
+    # Processor time, and the best of some runs, so that other work on the machine does not count.
+    assert min(_processor_seconds(command, "--help") for _ in range(5)) < 0.5
+
+
+def _processor_seconds(command: Command, *arguments: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert command("--help").returncode == 0
+    assert command(*arguments).returncode == 0
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # Processor time, so that other work on the machine does not count.
-    assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 0.5
+    return (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
 
 
 def test_version_is_printed(cli: Cli) -> None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hamfit.errors import SpecError
-from hamfit_service.cli.console import JsonFlag, flat_rows, print_json, print_table, progress_on_stderr
+from hamfit_service.cli.console import JsonFlag, print_json, print_table, progress_on_stderr
+from hamfit_service.cli.info import print_dataset
 
 if TYPE_CHECKING:
     from hamfit.systems import Option, System
@@ -163,7 +164,7 @@ def _show_dataset(description: Mapping[str, Any], out: Path, *, as_json: bool) -
     if as_json:
         print_json(description)
         return
-    print_table(f"Dataset {out}", flat_rows(description))
+    print_dataset(description, out)
 
 
 def _list_systems() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from hamfit.errors import StoreError
-from hamfit_service.cli.console import JsonFlag, flat_rows, print_json, print_table
+from hamfit_service.cli.console import JsonFlag, flat_rows, format_bytes, print_json, print_table
 
 _MANIFEST = "_manifest.json"
 
@@ -27,8 +27,38 @@ def info(
     if as_json:
         print_json({"kind": kind, **description})
         return
+    if kind == "dataset":
+        print_dataset(description, path)
+        return
     rows = ((name, value) for name, value in flat_rows(description) if not name.startswith(_DETAILS))
-    print_table(f"{kind.capitalize()} {path}", rows)
+    print_table(f"Model {path}", rows)
+
+
+def print_dataset(description: Mapping[str, Any], path: Path) -> None:
+    """Write what a dataset holds as a table; `--json` has all of it."""
+    count = description["n_trajectories"]
+    fewest, most = description["n_particles"]
+    print_table(
+        f"Dataset {path}",
+        [
+            ("units", f"{description['units']['name']} ({_units_text(description['units'])})"),
+            ("dimensions", description["dim"]),
+            ("species", description["labels"]),
+            ("bond types", description["bond_labels"]),
+            ("frames", f"{description['n_frames']:,} in {count:,} {'trajectory' if count == 1 else 'trajectories'}"),
+            ("particles", f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"),
+            ("holds", [_having(name, having, count) for name, having in description["has"].items() if having]),
+            ("size", format_bytes(description["n_bytes"])),
+        ],
+    )
+
+
+def _units_text(units: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {unit}" for name, unit in units.items() if name != "name")
+
+
+def _having(name: str, having: int, count: int) -> str:
+    return name if having == count else f"{name} ({having:,} of {count:,})"
 
 
 def _describe(path: Path) -> tuple[str, Mapping[str, Any]]:
