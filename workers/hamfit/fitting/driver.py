@@ -43,8 +43,10 @@ from hamfit.reductions import whiten
 if TYPE_CHECKING:
     from distributed import Client
 
-#: Rows sampled for each raw column when whitening.
-SAMPLE_ROWS_PER_COLUMN = 4
+#: Rows sampled for each raw column when whitening: eight, but for thousands of columns four are enough.
+SAMPLE_ROWS_PER_COLUMN = (4, 8)
+#: Up to this many rows the larger number is taken.
+_CHEAP_SAMPLE_ROWS = 8192
 #: Tasks the sample is split into; part of the plan, so never a matter of how many workers there are.
 SAMPLE_TASKS = 8
 #: Operations of one shard: a few seconds of one thread.
@@ -164,7 +166,9 @@ def _basis(
     if options.solver != "sketched":
         return Basis(raw, problem.labels, problem.bond_labels, options.solver)
     columns = max(part.n_raw for part in raw)
-    centres = -(-max(SAMPLE_ROWS_PER_COLUMN * columns, 1000) // problem.dim)
+    fewest, many = SAMPLE_ROWS_PER_COLUMN
+    rows = max(fewest * columns, min(many * columns, _CHEAP_SAMPLE_ROWS), 1000)
+    centres = -(-rows // problem.dim)
     shards = plan_sample(table, centres, SAMPLE_TASKS, options.seed)
     sampled = tuple(replace(part, n_constants=0) for part in raw)
     stage = Stage(Basis(sampled, problem.labels, problem.bond_labels, "tsqr"), "sample", home)

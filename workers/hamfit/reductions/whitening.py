@@ -1,6 +1,6 @@
 """Whitening: the basis in which the least-squares problem is well conditioned, found from a sample of rows.
 
-A sample of rows Z_s, about four per column, gives R by QR; its columns are scaled to unit norm by D and
+A sample of rows Z_s, several per column, gives R by QR; its columns are scaled to unit norm by D and
 R D^-1 = U S V^T. The k columns with singular value above ``cutoff`` times the largest are kept:
 P = sqrt(m) D^-1 V_k S_k^-1. The columns of Z P then have a Gram matrix close to the identity (condition about 10)
 on all rows, if the sample was representative, so that plain Cholesky solves for z and theta = P z. This is the
@@ -41,8 +41,8 @@ class Whitening:
 def whiten(sample: Triangle, cutoff: float | None = None) -> Whitening:
     """Find the whitened basis from the R factor of a sample of rows [Z_s | u_s].
 
-    ``cutoff`` is relative to the largest singular value; the default, n * eps, keeps all that double precision
-    can tell from nothing. Raises FitError when the sample is empty or all zero.
+    ``cutoff`` is relative to the largest singular value; the default, sqrt(n) * eps, is the rounding of a sum of n
+    terms: it keeps all that double precision can tell from nothing. Raises FitError when the sample is empty or all zero.
     """
     upper = sample.unpack()
     columns, target = upper[:, :-1], upper[:, -1]
@@ -54,7 +54,7 @@ def whiten(sample: Triangle, cutoff: float | None = None) -> Whitening:
     left, singular, right = np.linalg.svd(columns / scale, full_matrices=False)
     relative = singular / singular[0]
     if cutoff is None:
-        cutoff = columns.shape[1] * np.finfo(np.float64).eps
+        cutoff = np.sqrt(columns.shape[1]) * np.finfo(np.float64).eps
     rank = int(np.count_nonzero(relative > cutoff))
     size = np.sqrt(sample.n_rows)
     projection = right[:rank].T / singular[:rank] / scale[:, None] * size
