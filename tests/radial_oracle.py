@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
@@ -83,15 +82,3 @@ def pooled_momenta(radial: RadialFeatures, frame: Frame) -> FloatArray:
         for k in range(radial.per_channel):
             out[c * radial.per_channel + k] += value(radial, c, k, float(np.linalg.norm(frame.p[i])))
     return out
-
-
-def only(radial: RadialFeatures, c: int) -> RadialFeatures:
-    """One channel by itself."""
-    return replace(
-        radial,
-        input_maps=(radial.input_maps[c],),
-        tapers=(radial.tapers[c],),
-        **{
-            name: getattr(radial, name)[c : c + 1] for name in ("low", "high", "weights", "biases", "cutoffs")
-        },
-    )

@@ -20,6 +20,9 @@ from hamfit.types import FloatArray
 def triangular_factor(rows: FloatArray) -> FloatArray:
     """R of the QR decomposition of rows (m, n), as an upper triangle (n, n) with non-negative diagonal."""
     size = rows.shape[1]
+    if rows.shape[0] == 0:
+        # LAPACK refuses empty matrices, but no rows are the identity of the monoid
+        return np.zeros((size, size))
     factor, _, _, info = dgeqrf(np.asfortranarray(rows))
     if info != 0:
         raise FitError(f"LAPACK's QR refused argument {-info}: the rows hold values that are not finite")
