@@ -46,7 +46,7 @@ class Assembler:
     n_frames: int = 0
     derivative_error: float = 0.0
     _first: RawFrame | None = None
-    _last_step: int | None = None
+    _last: RawFrame | None = None
     _run: TrajectoryWriter | None = None
     _run_masses: FloatArray = field(default_factory=lambda: np.zeros(0))
     _block: SeriesBlock | None = None
@@ -75,22 +75,24 @@ class Assembler:
         assert self._block is not None
         self._block.append(frame, self._potential(frame), self._time(frame))
         self.n_frames += 1
-        self._last_step = frame.step
+        self._last = frame
         if not self.derivatives and self._block.is_full(_BLOCK_BYTES, _BLOCK_FRAMES):
             self._flush()
 
     def follows(self, frame: RawFrame) -> bool:
         """Whether a frame that begins a file continues the open trajectory: same particles, later step."""
-        if self._first is None or self._last_step is None or frame.step is None:
+        last = self._last
+        if last is None or last.step is None or frame.step is None:
             return False
-        return frame.step > self._last_step and _change(self._first, frame) is None
+        return frame.step > last.step and _change(last, frame) is None
 
     def repeats(self, frame: RawFrame) -> bool:
         """Whether a frame that begins a file is the one that ended the file before, as restarted runs write
         it."""
-        if self._first is None or self._block is None or frame.step is None or frame.step != self._last_step:
+        last = self._last
+        if last is None or frame.step is None or frame.step != last.step:
             return False
-        return _change(self._first, frame) is None and self._block.ends_with(frame)
+        return _change(last, frame) is None and np.array_equal(last.q, frame.q)
 
     def _begin(self, frame: RawFrame, name: str) -> None:
         names = tuple(self._renamed(old, frame) for old in frame.names)

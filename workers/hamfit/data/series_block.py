@@ -46,10 +46,6 @@ class SeriesBlock:
             if value is not None:
                 self._series.setdefault(name, []).append(value)
 
-    def ends_with(self, frame: RawFrame) -> bool:
-        """Whether the last frame has the same positions as this one."""
-        return len(self) > 0 and np.array_equal(self._series["q"][-1], frame.q * self._units.length)
-
     def is_full(self, max_bytes: int, max_frames: int) -> bool:
         """Whether it is time to write."""
         return len(self) >= max_frames or len(self) * int(self._series["q"][0].nbytes) >= max_bytes
