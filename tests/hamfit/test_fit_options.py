@@ -36,9 +36,20 @@ def test_blocks_are_read_from_text() -> None:
     assert FitOptions.build({"blocks": "kinetic, pair"}).blocks == ("kinetic", "pair")
 
 
-@pytest.mark.parametrize("cutoff", ["2.5", 2.5, 3, "1-1=2.5,1-2=2.0", "Si-Si=3.7, Si-O=0", "C-a-C-b=1.0"])
-def test_cutoffs_as_people_write_them_are_accepted(cutoff: str | float) -> None:
-    assert FitOptions.build({"cutoff": cutoff}).cutoff == cutoff
+@pytest.mark.parametrize(
+    ("cutoff", "read"),
+    [
+        ("2.5", 2.5),
+        (2.5, 2.5),
+        (3, 3.0),
+        ("1-1=2.5,1-2=2.0", "1-1=2.5,1-2=2.0"),
+        ("Si-Si=3.7, Si-O=0", "Si-Si=3.7,Si-O=0"),
+        ("C-a-C-b=1.0", "C-a-C-b=1.0"),
+    ],
+)
+def test_cutoffs_as_people_write_them_are_read(cutoff: str | float, read: str | float) -> None:
+    found = FitOptions.build({"cutoff": cutoff}).cutoff
+    assert (found, type(found)) == (read, type(read))
 
 
 @pytest.mark.parametrize(

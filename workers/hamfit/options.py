@@ -118,9 +118,13 @@ class FitOptions(BaseModel):
     @field_validator("cutoff")
     @classmethod
     def _cutoff_is_readable(cls, value: str | float | None) -> str | float | None:
-        if value is not None:
-            _check_cutoff(str(value))
-        return value
+        if value is None:
+            return None
+        _check_cutoff(str(value))
+        # "2.5" and 2.5 are one choice, so that a fit begun by one door can be resumed by another.
+        if isinstance(value, str) and "=" in value:
+            return ",".join(part.strip() for part in value.split(","))
+        return float(value)
 
     @field_validator("blocks", mode="before")
     @classmethod
