@@ -3,8 +3,8 @@
 A pure function of the datasets' metadata, never of the number of workers, so that every run cuts the data alike and
 the fixed merge order gives the same bits. A task carries names and ranges only; the worker reads the numbers.
 
-All frames of all trajectories in their order form one line of rows. It is cut into blocks, four for each group and
-as equal as frame boundaries allow, and block b belongs to group b mod groups: so groups are made of stretches of
+All frames of all trajectories in their order form one line of rows. It is cut into blocks, four for each group (fewer
+where frames are few) and as equal as frame boundaries allow, and block b belongs to group b mod groups: so groups are made of stretches of
 time (neighbouring frames are alike, and must not stand on both sides of a held-out test) and yet each group sees all
 of the data. Blocks that cost too much for one task are cut into several shards; frames larger than a shard are cut
 by particles.
@@ -20,7 +20,7 @@ import numpy as np
 from hamfit.data import Dataset
 from hamfit.types import IntArray
 
-#: Blocks of frames for each leave-out group.
+#: Blocks of frames for each leave-out group, at most.
 BLOCKS_PER_GROUP = 4
 
 
@@ -122,14 +122,14 @@ def plan_shards(table: FrameTable, groups: int, most_particles: int) -> tuple[Sh
     if table.n_frames == 0:
         return ()
     shards: list[Shard] = []
-    blocks = groups * BLOCKS_PER_GROUP
-    if table.n_frames >= blocks:
+    blocks = groups * min(BLOCKS_PER_GROUP, table.n_frames // groups)
+    if blocks:
         for block, frames in enumerate(np.array_split(np.arange(table.n_frames), blocks)):
             for stretch in _split_frames(table, frames, most_particles):
                 shards += _shards_of(table, stretch, block % groups, most_particles, len(shards))
         return tuple(shards)
-    # fewer frames than blocks: frames are cut by particles, and a group holds parts of every frame
-    per_frame = -(-blocks // table.n_frames)
+    # fewer frames than groups: every frame is cut by particles into equally many parts for each group
+    per_frame = groups * -(-BLOCKS_PER_GROUP // table.n_frames)
     for k in range(table.n_frames):
         n = int(table.particles[k])
         count = max(min(per_frame, n), -(-n // most_particles))
