@@ -1,26 +1,24 @@
 """A bundle: attributes and named arrays in one Zarr group that is either complete or not there at all.
 
-Models, the bases of running fits and their partial states are bundles. A bundle is written under a temporary name
-beside its place, its ``_manifest.json`` (kind, schema version, shape, dtype and digest of every array) comes last,
-and a rename puts it in place. Reading checks everything against the manifest, so that a missing chunk never reads as
-fill values. Arrays are stored uncompressed: they are numbers without structure, and time matters more than space.
+Models, the bases of running fits and their partial states are bundles. A bundle is written under a hidden name beside
+its place, its ``_manifest.json`` (kind, schema version, shape and checksums of every array) comes last, and a rename
+puts it in place. Reading checks everything against the manifest, so that a missing chunk never reads as fill values.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hamfit.errors import StoreError
+from hamfit.stores.publish import publishing
+from hamfit.stores.store_builder import StoreBuilder
+from hamfit.stores.zarr_array import ArrayEntry, StoredArray, write_bytes
 
 MANIFEST = "_manifest.json"
 
@@ -28,52 +26,23 @@ MANIFEST = "_manifest.json"
 def write_bundle(
     path: Path, kind: str, schema: int, attrs: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """Write a bundle at ``path``, replacing one that is there; nothing is left behind on failure.
+    """Write a bundle at ``path``, replacing a store that is there; nothing is left behind on failure.
 
-    Array names may hold slashes, which become Zarr groups. Raises StoreError when the disk is full or read-only.
+    Array names may hold slashes, which become Zarr groups; dtypes are float64 and int64. Raises StoreError when the
+    disk is full or read-only, or another process is writing the same bundle.
     """
-    import zarr
-
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        group = zarr.open_group(temporary, mode="w", zarr_format=3, attributes=dict(attrs))
+    with publishing(path, overwrite=True) as root:
+        builder = StoreBuilder(root, path)
         for name, value in arrays.items():
-            # one chunk an array; an empty array still needs a chunk length
-            chunks = tuple(max(1, n) for n in value.shape)
-            stored = group.create_array(name, shape=value.shape, dtype=value.dtype, chunks=chunks, compressors=None)
-            if value.size:
-                stored[...] = value
+            builder.add_array(name, np.ascontiguousarray(value), tuple(f"axis_{k}" for k in range(value.ndim)))
+        builder.write_metadata(attrs)
         manifest = {
             "kind": kind,
             "schema": schema,
-            "arrays": {
-                name: {"shape": list(value.shape), "dtype": str(value.dtype), "sha256": digest_of(value)}
-                for name, value in arrays.items()
-            },
+            "arrays": [asdict(entry) for entry in builder.arrays.values()],
         }
-        with open(temporary / MANIFEST, "w", encoding="utf-8") as file:
-            json.dump(manifest, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        _put_in_place(temporary, path)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
-        raise StoreError(f"{kind} {path} cannot be written: {reason}; free space or choose another place") from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _put_in_place(temporary: Path, path: Path) -> None:
-    if not path.exists():
-        os.rename(temporary, path)
-        return
-    old = path.with_name(f".{path.name}.{uuid.uuid4().hex}.old")
-    os.rename(path, old)
-    os.rename(temporary, path)
-    shutil.rmtree(old, ignore_errors=True)
+        with builder.writing():
+            write_bytes(root / MANIFEST, json.dumps(manifest).encode())
 
 
 def read_manifest(path: Path, kind: str, schema: int) -> dict[str, Any]:
@@ -97,37 +66,28 @@ def read_manifest(path: Path, kind: str, schema: int) -> dict[str, Any]:
 
 
 def read_bundle(path: Path, kind: str, schema: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Attributes and arrays of a bundle, every array checked against its digest.
+    """Attributes and arrays of a bundle, every chunk checked against the manifest.
 
     Raises StoreError when the bundle is missing, incomplete, damaged, of another kind or of a newer schema.
     """
-    import zarr
-
     manifest = read_manifest(path, kind, schema)
-    arrays: dict[str, np.ndarray] = {}
     try:
-        group = zarr.open_group(path, mode="r", zarr_format=3)
-        attrs = dict(group.attrs)
-        for name, entry in manifest["arrays"].items():
-            stored = group[name]
-            if not isinstance(stored, zarr.Array):
-                raise StoreError(f"array {name} of {kind} {path} is missing: write it again")
-            value = np.asarray(stored[...])
-            arrays[name] = value
-            if list(value.shape) != entry["shape"] or str(value.dtype) != entry["dtype"]:
-                raise StoreError(f"array {name} of {kind} {path} has changed its shape or type: write it again")
-            if digest_of(value) != entry["sha256"]:
-                raise StoreError(f"array {name} of {kind} {path} is damaged (digest differs): write it again")
-    except StoreError:
-        raise
-    except Exception as error:  # zarr raises many kinds for a damaged store
+        attrs = dict(json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"])
+        entries = [_entry(fields) for fields in manifest["arrays"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{kind} {path} cannot be read ({error}): it is damaged; write it again") from error
-    return attrs, arrays
+    return attrs, {entry.key: StoredArray(path, entry).read() for entry in entries}
 
 
-def digest_of(value: np.ndarray) -> str:
-    """SHA-256 of an array's bytes."""
-    return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+def _entry(fields: Mapping[str, Any]) -> ArrayEntry:
+    return ArrayEntry(
+        key=str(fields["key"]),
+        shape=tuple(fields["shape"]),
+        chunks=tuple(fields["chunks"]),
+        dtype=str(fields["dtype"]),
+        sha256=str(fields["sha256"]),
+        crc32c=tuple(fields["crc32c"]),
+    )
 
 
 def nested(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

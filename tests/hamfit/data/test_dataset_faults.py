@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from dataset_cases import trajectory, write_dataset
 
-from hamfit.data import Dataset, DatasetWriter, store_builder, writer, zarr_array
-from hamfit.data.publish import is_being_written, publishing
+from hamfit.data import Dataset, DatasetWriter, writer
 from hamfit.errors import DataError, StoreError
+from hamfit.stores import store_builder, zarr_array
+from hamfit.stores.publish import is_being_written, publishing
 
 BAD_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "nan position": ({"q": np.full((7, 5, 3), np.nan)}, r"d.zarr/run-0: position is nan at index \(0, 0, 0\)"),

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from hamfit.data import Dataset, DatasetWriter, Trajectory, describe
 from hamfit.data.units import ASE, LJ
-from hamfit.data.zarr_array import chunk_shape
 from hamfit.errors import DataError
+from hamfit.stores.zarr_array import chunk_shape
 
 
 @given(

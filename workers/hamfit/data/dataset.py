@@ -17,9 +17,9 @@ import numpy as np
 from hamfit.data import layout
 from hamfit.data.manifest import Manifest, TrajectoryEntry, read_manifest
 from hamfit.data.units import Units
-from hamfit.data.zarr_array import StoredArray
 from hamfit.errors import DataError, StoreError
 from hamfit.frames import Frame
+from hamfit.stores.zarr_array import StoredArray
 from hamfit.types import FloatArray, IntArray
 
 

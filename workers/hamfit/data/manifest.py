@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hamfit.data.publish import is_being_written
 from hamfit.data.units import Units
-from hamfit.data.zarr_array import ArrayEntry
 from hamfit.errors import StoreError
+from hamfit.stores.publish import is_being_written
+from hamfit.stores.zarr_array import ArrayEntry
 
 MANIFEST_NAME = "_manifest.json"
 FORMAT = "hamfit-dataset"

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from hamfit.data import checks, layout
 from hamfit.data.manifest import TrajectoryEntry
-from hamfit.data.store_builder import StoreBuilder
 from hamfit.data.units import Units
-from hamfit.data.zarr_array import ArrayWriter
 from hamfit.errors import DataError
+from hamfit.stores.store_builder import StoreBuilder
+from hamfit.stores.zarr_array import ArrayWriter
 from hamfit.types import FloatArray, IntArray
 
 

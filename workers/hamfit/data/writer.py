@@ -19,12 +19,12 @@ import numpy.typing as npt
 
 from hamfit.data import checks
 from hamfit.data.manifest import MANIFEST_NAME, SCHEMA_VERSION, Manifest, TrajectoryEntry, encode
-from hamfit.data.publish import publishing
-from hamfit.data.store_builder import StoreBuilder
 from hamfit.data.trajectory_writer import TrajectoryWriter
 from hamfit.data.units import Units, consistent_units
-from hamfit.data.zarr_array import write_bytes
 from hamfit.errors import DataError
+from hamfit.stores.publish import publishing
+from hamfit.stores.store_builder import StoreBuilder
+from hamfit.stores.zarr_array import write_bytes
 
 
 class DatasetWriter:

@@ -20,8 +20,8 @@ from hamfit.graphs import Edges
 from hamfit.kernels.cpu import radial_rows
 from hamfit.types import FloatArray, IntArray
 
-#: Feature values evaluated at a time, so that one piece (4 MB) stays in cache.
-_PIECE_VALUES = 2**19
+#: Feature values evaluated at a time, so that one piece (half a megabyte) stays in the second-level cache.
+_PIECE_VALUES = 2**16
 
 
 Curve: TypeAlias = Callable[[FloatArray, IntArray], tuple[FloatArray, FloatArray]]

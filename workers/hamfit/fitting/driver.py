@@ -48,7 +48,7 @@ SAMPLE_ROWS_PER_COLUMN = (4, 8)
 #: Up to this many rows the larger number is taken.
 _CHEAP_SAMPLE_ROWS = 8192
 #: Tasks the sample is split into; part of the plan, so never a matter of how many workers there are.
-SAMPLE_TASKS = 8
+SAMPLE_TASKS = 4
 #: Operations of one shard: a few seconds of one thread.
 _SHARD_FLOPS = 6e10
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hamfit.data.publish import raise_store_error
-from hamfit.data.zarr_array import ArrayEntry, ArrayWriter, group_document, write_bytes
+from hamfit.stores.publish import raise_store_error
+from hamfit.stores.zarr_array import ArrayEntry, ArrayWriter, group_document, write_bytes
 
 
 class StoreBuilder:

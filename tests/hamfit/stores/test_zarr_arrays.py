@@ -10,9 +10,9 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamfit.data import zarr_array
-from hamfit.data.zarr_array import ArrayEntry, ArrayWriter, StoredArray, chunk_shape
 from hamfit.errors import StoreError
+from hamfit.stores import zarr_array
+from hamfit.stores.zarr_array import ArrayEntry, ArrayWriter, StoredArray, chunk_shape
 
 
 def write(

@@ -1,0 +1,1 @@
+"""Zarr stores on disk: written whole or not at all, checked byte by byte when read."""
