@@ -51,6 +51,10 @@ def survey(datasets: Sequence[Dataset], labels: tuple[str, ...], bond_labels: tu
     mean_particles = max(1, sum(t.n_particles for t, _ in places) // max(1, len(places)))
     count = min(len(places), _MOST_FRAMES, max(_FEWEST_FRAMES, -(-SURVEY_CENTRES // mean_particles)))
     chosen = np.unique(np.linspace(0, max(len(places) - 1, 0), count).round().astype(np.int64))
+    known = [k for k, (trajectory, _) in enumerate(places) if trajectory.has_energies]
+    if known and not np.isin(chosen, known).any():
+        # a single known energy fixes the constant, wherever it is
+        chosen = np.sort(np.append(chosen, known[0]))
     frames = [places[k][0].frame(places[k][1]).relabel(labels, bond_labels) for k in chosen]
     return Survey(tuple(frames))
 

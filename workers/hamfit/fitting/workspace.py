@@ -20,6 +20,11 @@ from pathlib import Path
 from hamfit.errors import StoreError
 
 
+def lock_path(out: Path) -> Path:
+    """The lock of a fit; another than that of the store ``out``, which the same process takes to publish."""
+    return out.with_name(f".{out.name}.fit.lock")
+
+
 @contextmanager
 def workspace(out: Path | None, fingerprint: str, *, resume: bool, keep: bool) -> Iterator[Path | None]:
     """The directory for partial states: beside ``out``, temporary when there is no ``out``, None when not kept.
@@ -38,7 +43,7 @@ def workspace(out: Path | None, fingerprint: str, *, resume: bool, keep: bool) -
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         home.mkdir(exist_ok=True)
-        lock = os.open(home.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(lock_path(out), os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
         raise StoreError(f"{out} cannot be written: {reason}; choose another place") from error
@@ -50,7 +55,7 @@ def workspace(out: Path | None, fingerprint: str, *, resume: bool, keep: bool) -
         _claim(home, fingerprint, resume)
         yield home if keep else None
         shutil.rmtree(home, ignore_errors=True)
-        home.with_suffix(".lock").unlink(missing_ok=True)
+        lock_path(out).unlink(missing_ok=True)
     finally:
         os.close(lock)
 
