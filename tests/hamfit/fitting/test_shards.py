@@ -21,7 +21,7 @@ def table_of(sizes: list[list[int]], particles: list[list[int]]) -> FrameTable:
     ]
     table = np.array(rows, dtype=np.int64).reshape(-1, 4)
     paths = tuple(f"/data/{d}.zarr" for d in range(len(sizes)))
-    return FrameTable(paths, table[:, 0], table[:, 1], table[:, 2], table[:, 3])
+    return FrameTable(paths, paths, table[:, 0], table[:, 1], table[:, 2], table[:, 3])
 
 
 @st.composite

@@ -171,7 +171,7 @@ def _basis(
     centres = -(-rows // problem.dim)
     shards = plan_sample(table, centres, SAMPLE_TASKS, options.seed)
     sampled = tuple(replace(part, n_constants=0) for part in raw)
-    stage = Stage(Basis(sampled, problem.labels, problem.bond_labels, "tsqr"), "sample", home)
+    stage = Stage(Basis(sampled, problem.labels, problem.bond_labels, "tsqr"), "sample", home, keep_states=False)
     write_basis(stage)
     with clock.phase("sampling", len(shards)) as done:
         state = executor.run(stage, shards, done)[0]

@@ -8,6 +8,7 @@ depend on the number of threads, and the cores are busy with shards already.
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from abc import ABC, abstractmethod
 from collections import deque
@@ -15,11 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hamfit.bundles import read_bundle, write_bundle
+from hamfit.bundles import MANIFEST, read_bundle, write_bundle
 from hamfit.errors import FitError, HamfitError, StoreError
 from hamfit.fitting.basis import Basis
 from hamfit.fitting.partial import PartialState, merge_partial
@@ -33,6 +34,8 @@ _BASIS_SCHEMA = 1
 _STATE_SCHEMA = 1
 #: Tasks handed to the cluster ahead of a free thread, so that none waits for the driver.
 _AHEAD = 2
+#: States below this size are merged by the driver.
+_SMALL_STATE_BYTES = 2 * 2**20
 
 
 @contextmanager
@@ -54,6 +57,8 @@ class Stage:
     """Name of the pass, unique within the fit."""
     home: Path | None
     """Directory for the basis and the states; None keeps everything in memory."""
+    keep_states: bool = True
+    """Whether finished states are stored for a restart; not worth it for a pass of a second."""
 
     @property
     def basis_path(self) -> Path | None:
@@ -62,7 +67,9 @@ class Stage:
 
     def state_path(self, shard: Shard) -> Path | None:
         """Where the state of a shard is stored once finished."""
-        return None if self.home is None else self.home / f"{self.name}-{shard.index:06d}"
+        if self.home is None or not self.keep_states:
+            return None
+        return self.home / f"{self.name}-{shard.index:06d}"
 
 
 def write_basis(stage: Stage) -> None:
@@ -189,73 +196,117 @@ class ThreadExecutor(AbstractExecutor):
 
 
 class DaskExecutor(AbstractExecutor):
-    """Dask workers: tasks carry ranges and paths, states stay on the workers until the roots are fetched."""
+    """Dask workers: tasks carry ranges and paths, results are states.
+
+    Small states come to the driver as soon as they are ready and are merged there, which costs less than a task;
+    large ones stay on the workers, are merged by tasks, and only the roots travel.
+    """
 
     def __init__(self, client: Client) -> None:
         self.client = client
 
     def run(self, stage: Stage, shards: Sequence[Shard], on_done: Callable[[Shard], None]) -> dict[int, PartialState]:
         """Reduce all shards; a bounded number is in flight at any time."""
-        from distributed import as_completed
-
-        if stage.basis_path is None:
-            raise FitError("a fit on a cluster needs a directory that all workers can read: give out=")
         write_basis(stage)
-        run = uuid.uuid4().hex[:8]
-        basis_path, home = str(stage.basis_path), stage
-        tree = MergeTree(shards)
-        waiting = deque(shards)
-        leaves: dict[str, Shard] = {}
-        nodes: dict[str, tuple[int, int, int]] = {}
-        futures = as_completed()
-        in_flight = 0
-        limit = _AHEAD * max(1, sum(self.client.nthreads().values()))
-
-        def submit_leaves() -> None:
-            nonlocal in_flight
-            while waiting and in_flight < limit:
-                shard = waiting.popleft()
-                key = f"hamfit-{stage.name}-{run}-leaf-{shard.index}"
-                leaves[key] = shard
-                futures.add(
-                    self.client.submit(leaf_task, shard, basis_path, str(home.state_path(shard)), key=key, pure=False)
-                )
-                in_flight += 1
-
-        def climb(merge: tuple[tuple[int, int, int], Any, Any] | None) -> None:
-            if merge is None:
-                return
-            node, left, right = merge
-            key = f"hamfit-{stage.name}-{run}-node-{'-'.join(map(str, node))}"
-            nodes[key] = node
-            futures.add(self.client.submit(merge_task, basis_path, left, right, key=key, pure=False))
-
-        submit_leaves()
-        for future in futures:
-            if future.status == "error":
-                raise _translated(future.exception())
-            if future.key in leaves:
-                shard = leaves.pop(future.key)
-                in_flight -= 1
-                submit_leaves()
-                climb(tree.add_leaf(shard, future))
-                on_done(shard)
-            else:
-                climb(tree.add(nodes.pop(future.key), future))
-        roots: dict[int, PartialState] = self.client.gather(tree.roots)
+        reductions = reductions_of(stage.basis)
+        here = sum(reduction.state_bytes for reduction in reductions.values()) < _SMALL_STATE_BYTES
+        run = _DaskRun(self.client, stage, shards, here)
+        for shard in run:
+            on_done(shard)
+        if here:
+            return run.tree.roots
+        roots: dict[int, PartialState] = self.client.gather(run.tree.roots)
         return roots
 
 
-def leaf_task(shard: Shard, basis_path: str, state_path: str) -> PartialState:
-    """Runs on a worker: reduce one shard with the basis stored at ``basis_path``."""
+class _DaskRun:
+    """One pass over shards on a cluster: iterating submits, merges and yields every shard once it is reduced."""
+
+    def __init__(self, client: Client, stage: Stage, shards: Sequence[Shard], here: bool) -> None:
+        from distributed import as_completed
+
+        self.client, self.stage, self.here = client, stage, here
+        self.tree = MergeTree(shards)
+        self.reductions = reductions_of(stage.basis)
+        self._basis = StoredBasis.at(stage)
+        self._prefix = f"hamfit-{stage.name}-{uuid.uuid4().hex[:8]}"
+        self._waiting = deque(shards)
+        self._leaves: dict[str, Shard] = {}
+        self._nodes: dict[str, tuple[int, int, int]] = {}
+        self._futures = as_completed(with_results=here, raise_errors=False)
+        self._limit = _AHEAD * max(1, sum(client.nthreads().values()))
+
+    def __iter__(self) -> Iterator[Shard]:
+        self._submit()
+        for item in self._futures:
+            future, value = item if self.here else (item, item)
+            if future.status == "error":
+                raise _translated(future.exception())
+            if future.key not in self._leaves:
+                self._climb(self.tree.add(self._nodes.pop(future.key), value))
+                continue
+            shard = self._leaves.pop(future.key)
+            self._submit()
+            self._climb(self.tree.add_leaf(shard, value))
+            yield shard
+
+    def _submit(self) -> None:
+        while self._waiting and len(self._leaves) < self._limit:
+            shard = self._waiting.popleft()
+            key = f"{self._prefix}-leaf-{shard.index}"
+            self._leaves[key] = shard
+            path = self.stage.state_path(shard)
+            self._futures.add(
+                self.client.submit(
+                    leaf_task,
+                    shard,
+                    self._basis,
+                    None if path is None else str(path),
+                    key=key,
+                    pure=False,
+                )
+            )
+
+    def _climb(self, merge: tuple[tuple[int, int, int], Any, Any] | None) -> None:
+        while merge is not None:
+            node, left, right = merge
+            if self.here:
+                merge = self.tree.add(node, merge_partial(self.reductions, left, right))
+                continue
+            key = f"{self._prefix}-node-{'-'.join(map(str, node))}"
+            self._nodes[key] = node
+            self._futures.add(self.client.submit(merge_task, self._basis, left, right, key=key, pure=False))
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBasis:
+    """Where workers find the basis of a stage."""
+
+    path: str
+    """Path of the bundle."""
+    digest: str
+    """Digest of its manifest: another fit to the same place has another basis there."""
+
+    @classmethod
+    def at(cls, stage: Stage) -> StoredBasis:
+        """The basis of a stage, already written."""
+        if stage.basis_path is None:
+            raise FitError("a fit on a cluster needs a directory that all workers can read: give out=")
+        manifest = (stage.basis_path / MANIFEST).read_bytes()
+        return cls(str(stage.basis_path), hashlib.sha256(manifest).hexdigest())
+
+
+def leaf_task(shard: Shard, stored: StoredBasis, state_path: str | None) -> PartialState:
+    """Runs on a worker: reduce one shard."""
     _keep_blas_single()
-    return reduce_and_keep(shard, _cached_basis(basis_path), Path(state_path))
+    return reduce_and_keep(shard, _cached_basis(stored), None if state_path is None else Path(state_path))
 
 
-def merge_task(basis_path: str, left: PartialState, right: PartialState) -> PartialState:
+def merge_task(stored: StoredBasis, left: PartialState, right: PartialState) -> PartialState:
     """Runs on a worker: merge two states."""
     _keep_blas_single()
-    return merge_partial(reductions_of(_cached_basis(basis_path)), left, right)
+    return merge_partial(reductions_of(_cached_basis(stored)), left, right)
 
 
 @cache
@@ -266,15 +317,9 @@ def _keep_blas_single() -> None:
     threadpool_limits(limits=1, user_api="blas")
 
 
-_BASES: dict[str, Basis] = {}
-
-
-def _cached_basis(path: str) -> Basis:
-    if path not in _BASES:
-        # one fit at a time: an older basis will not be asked for again
-        _BASES.clear()
-        _BASES[path] = read_basis(Path(path))
-    return _BASES[path]
+@lru_cache(maxsize=2)
+def _cached_basis(stored: StoredBasis) -> Basis:
+    return read_basis(Path(stored.path))
 
 
 def _translated(error: Mapping[str, Any] | BaseException | None) -> BaseException:

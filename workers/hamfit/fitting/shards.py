@@ -4,10 +4,10 @@ A pure function of the datasets' metadata, never of the number of workers, so th
 the fixed merge order gives the same bits. A task carries names and ranges only; the worker reads the numbers.
 
 All frames of all trajectories in their order form one line of rows. It is cut into blocks, four for each group (fewer
-where frames are few) and as equal as frame boundaries allow, and block b belongs to group b mod groups: so groups are made of stretches of
-time (neighbouring frames are alike, and must not stand on both sides of a held-out test) and yet each group sees all
-of the data. Blocks that cost too much for one task are cut into several shards; frames larger than a shard are cut
-by particles.
+where frames are few) and as equal as frame boundaries allow, and block b belongs to group b mod groups: so groups are
+made of stretches of time (neighbouring frames are alike, and must not stand on both sides of a held-out test) and yet
+each group sees all of the data. Blocks that cost too much for one task are cut into several shards; frames larger
+than a shard are cut by particles.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Piece:
 
     dataset: str
     """Path of the dataset."""
+    digest: str
+    """Digest of the dataset, so that a worker notices when the path holds other data by now."""
     trajectory: int
     """Position of the trajectory in the dataset."""
     start: int
@@ -69,6 +71,8 @@ class FrameTable:
 
     paths: tuple[str, ...]
     """Paths of the datasets."""
+    digests: tuple[str, ...]
+    """Digests of the datasets."""
     dataset: IntArray
     """Dataset of every frame, (F,)."""
     trajectory: IntArray
@@ -88,7 +92,8 @@ class FrameTable:
             for f in range(trajectory.n_frames)
         ]
         table = np.array(columns, dtype=np.int64).reshape(-1, 4)
-        return cls(tuple(str(d.path) for d in datasets), table[:, 0], table[:, 1], table[:, 2], table[:, 3])
+        paths, digests = tuple(str(d.path) for d in datasets), tuple(d.digest for d in datasets)
+        return cls(paths, digests, table[:, 0], table[:, 1], table[:, 2], table[:, 3])
 
     @property
     def n_frames(self) -> int:
@@ -104,13 +109,14 @@ class FrameTable:
         """The given frames, ascending, as runs of consecutive ones."""
         out: list[Piece] = []
         for k in frames:
-            path, trajectory = self.paths[self.dataset[k]], int(self.trajectory[k])
+            path, digest = self.paths[self.dataset[k]], self.digests[self.dataset[k]]
+            trajectory = int(self.trajectory[k])
             index = int(self.frame[k])
             last = out[-1] if out else None
             if last and (last.dataset, last.trajectory, last.stop) == (path, trajectory, index):
-                out[-1] = Piece(path, trajectory, last.start, index + 1)
+                out[-1] = Piece(path, digest, trajectory, last.start, index + 1)
             else:
-                out.append(Piece(path, trajectory, index, index + 1))
+                out.append(Piece(path, digest, trajectory, index, index + 1))
         return tuple(out)
 
 

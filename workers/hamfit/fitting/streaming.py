@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 
 from hamfit.data import Dataset
-from hamfit.errors import DataError
+from hamfit.errors import DataError, StoreError
 from hamfit.features.pooled import AbstractRadialBlock, EdgeSource
 from hamfit.fitting.basis import Basis, PartBasis
 from hamfit.fitting.partial import PartialState
@@ -46,14 +46,17 @@ def reductions_of(basis: Basis) -> dict[str, AbstractReduction]:
 
 
 @lru_cache(maxsize=8)
-def _open(path: str) -> Dataset:
-    return Dataset.open(path)
+def _open(path: str, digest: str) -> Dataset:
+    dataset = Dataset.open(path)
+    if dataset.digest != digest:
+        raise StoreError(f"{path} was replaced while it was being fitted: start the fit again")
+    return dataset
 
 
 def frames_of(shard: Shard, labels: tuple[str, ...], bond_labels: tuple[str, ...]) -> Iterator[Frame]:
     """The frames of a shard, a few megabytes at a time, in the labels of the model."""
     for piece in shard.pieces:
-        trajectory = _open(piece.dataset).trajectories[piece.trajectory]
+        trajectory = _open(piece.dataset, piece.digest).trajectories[piece.trajectory]
         step = max(1, 50_000 // max(1, trajectory.n_particles))
         for start in range(piece.start, piece.stop, step):
             for frame in trajectory.frames(start, min(start + step, piece.stop)):

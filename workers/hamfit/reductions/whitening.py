@@ -42,7 +42,8 @@ def whiten(sample: Triangle, cutoff: float | None = None) -> Whitening:
     """Find the whitened basis from the R factor of a sample of rows [Z_s | u_s].
 
     ``cutoff`` is relative to the largest singular value; the default, sqrt(n) * eps, is the rounding of a sum of n
-    terms: it keeps all that double precision can tell from nothing. Raises FitError when the sample is empty or all zero.
+    terms: it keeps all that double precision can tell from nothing. Raises FitError when the sample is empty or
+    all zero.
     """
     upper = sample.unpack()
     columns, target = upper[:, :-1], upper[:, -1]
