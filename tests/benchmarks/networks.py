@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from tests.benchmarks.records import Case
 from tests.benchmarks.study import Study
 
 TITLE = "Networks"
 TEXT = """
-Spring, anharmonic and Morse networks. Each model is fitted to 20 trajectories of 50 frames with default options and
-tested on 20 trajectories of another seed. Errors are norm of the difference over norm of the truth, over all
-components of all frames.
+Spring, anharmonic and Morse networks. Each model is fitted to 20 trajectories of 50 frames with default
+options and tested on 20 trajectories of another seed. Errors are norm of the difference over norm of the
+truth, over all components of all frames.
 """
 
 _FORCE_BAR = 1e-7
 
-GEOMETRIES = {
+GEOMETRIES: dict[str, dict[str, Any]] = {
     "chain of 10, d = 1": {"geometry": "chain", "shape": "10", "dim": 1},
     "chain of 10, d = 2": {"geometry": "chain", "shape": "10", "dim": 2},
     "chain of 10, d = 3": {"geometry": "chain", "shape": "10", "dim": 3},

@@ -116,7 +116,7 @@ class Study:
         fitted: Fitted,
         material: Material,
         *,
-        force: float,
+        force: float | None,
         velocity: float = VELOCITY_BAR,
         note: str = "",
     ) -> Case:

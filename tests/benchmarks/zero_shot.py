@@ -9,8 +9,8 @@ from tests.benchmarks.study import Study
 
 TITLE = "Zero-shot transfer to larger systems"
 TEXT = """
-Each model is fitted to 20 trajectories of 50 frames of a small network with default options, and evaluated as it is on
-a large one. In arXiv 2506.06558 the step from 2x2 to 100x100 fails.
+Each model is fitted to 20 trajectories of 50 frames of a small network with default options, and evaluated as
+it is on a large one. In arXiv 2506.06558 the step from 2x2 to 100x100 fails.
 """
 
 _FORCE_BAR = 1e-6
