@@ -47,14 +47,15 @@ def test_swim_features_are_minus_and_plus_one_half_at_their_pair(seed: int, dim:
     assert np.all(np.abs(at_second - 0.5) < scale)
 
 
-def test_elm_weights_are_normal_and_its_centres_lie_in_the_cube() -> None:
+def test_elm_weights_are_normal_and_its_centres_reach_a_little_beyond_the_cube() -> None:
     weights, biases = sample_elm(4000, 1, np.random.default_rng(5))
     assert np.std(weights) == pytest.approx(ELM_SCALE, rel=0.05)
     assert abs(np.mean(weights)) < 0.05 * ELM_SCALE
     centres = -biases / weights[:, 0]
-    assert centres.min() >= 0.0
-    assert centres.max() <= 1.0
-    assert np.mean(centres) == pytest.approx(0.5, abs=0.02)
+    # uniform: the ends of the data need features that are steep beyond them
+    assert -0.5 <= centres.min() < -0.48
+    assert 1.48 < centres.max() <= 1.5
+    assert np.mean(centres) == pytest.approx(0.5, abs=0.04)
     assert sample_elm(3, 2, np.random.default_rng(5))[0].shape == (3, 2)
 
 
