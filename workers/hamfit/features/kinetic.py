@@ -1,7 +1,7 @@
 """The kinetic block: functions of |p_i|^2, one set per species.
 
-Its direct link is |p|^2 itself, so the kinetic energy |p|^2 / 2m is represented exactly; the sampled functions are
-there for what is not of that form (relativistic particles, velocity-dependent masses).
+One of its direct links is |p|^2 itself, so the kinetic energy |p|^2 / 2m is represented exactly; the sampled functions
+are there for what is not of that form (relativistic particles, velocity-dependent masses).
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ is not.
 At a cutoff the features are made continuous in one of two ways: ``shift`` subtracts the value at the cutoff (the
 force may jump, as in data that were cut hard), ``smooth`` multiplies by (1 - (r / cutoff)^2)^3.
 
-With ``links`` the scaled input x itself is the last feature of every channel (a direct link, as in RVFL networks).
+With ``links`` the last two features of every channel are x and x^2 (direct links, as in RVFL networks; Pao, Park,
+Sobajic, Neurocomputing 6, 163 (1994)): what is free or harmonic in the mapped distance is then represented exactly.
 This module is plain NumPy: it is evaluated directly where exactness matters (inference, tests, the sample that sets
 up a fit); the streaming pass over all rows uses the tables of ``features.tables``.
 """
@@ -26,6 +27,8 @@ from hamfit.types import FloatArray, IntArray
 InputMap = Literal["r", "1/r", "r2"]
 Taper = Literal["shift", "smooth"]
 INPUT_MAPS: tuple[InputMap, ...] = ("r", "1/r", "r2")
+#: Direct links of a channel: x and x^2.
+N_LINKS = 2
 
 
 def map_value(input_map: InputMap, r: FloatArray) -> FloatArray:
@@ -61,7 +64,7 @@ class RadialFeatures:
     tapers: tuple[Taper, ...]
     """How the features reach zero at the cutoff, length C."""
     links: bool = True
-    """Whether x itself is a feature."""
+    """Whether x and x^2 themselves are features."""
 
     def __post_init__(self) -> None:
         channels = len(self.input_maps)
@@ -79,8 +82,8 @@ class RadialFeatures:
 
     @property
     def per_channel(self) -> int:
-        """Features of one channel, direct link included."""
-        return int(self.weights.shape[1]) + int(self.links)
+        """Features of one channel, direct links included."""
+        return int(self.weights.shape[1]) + N_LINKS * int(self.links)
 
     @property
     def n_columns(self) -> int:
@@ -107,9 +110,11 @@ class RadialFeatures:
         x = self.scaled(channel, r)
         plain = self._plain(channel, x)
         slope = 1.0 - plain * plain
+        n = self.weights.shape[1]
+        slope[:, :n] *= self.weights[channel]
         if self.links:
-            slope[:, -1] = 1.0
-        slope[:, : self.weights.shape[1]] *= self.weights[channel]
+            slope[:, n] = 1.0
+            slope[:, n + 1] = 2.0 * x
         scale = 1.0 / (self.high[channel] - self.low[channel])
         slope *= (map_slope_over_r(self.input_maps[channel], r) * scale)[:, None]
         cutoff = self.cutoffs[channel]
@@ -127,6 +132,7 @@ class RadialFeatures:
         np.tanh(out[:, :n], out=out[:, :n])
         if self.links:
             out[:, n] = x
+            out[:, n + 1] = x * x
         return out
 
     def columns(self, channel: int) -> slice:

@@ -3,9 +3,10 @@
 All return (weights, biases) for tanh features tanh(w . x + b).
 
 - ELM draws without looking at the data: w ~ N(0, scale^2), and the centre (where w . x + b = 0) uniform in a cube
-  twice as wide as the unit cube in which the inputs are scaled to lie. Features centred outside the data look like
-  monomials of it; with them the fit goes on smoothly a little beyond the data (measured on Lennard-Jones: three
-  orders of magnitude on a hotter liquid). Huang et al., Neurocomputing 70, 489 (2006).
+  three times as wide as the unit cube in which the inputs are scaled to lie. Features centred outside the data look
+  like monomials of it; with them, and with moderate weights, the fit goes on smoothly a little beyond the data
+  (measured on a Lennard-Jones liquid four times hotter: four orders of magnitude). Huang et al.,
+  Neurocomputing 70, 489 (2006).
 - SWIM takes pairs of data points (x1, x2) and puts the steep part of tanh between them:
   w = s1 (x2 - x1) / |x2 - x1|^2, b = -<w, x1> - s2, with s2 = ln(3)/2, s1 = 2 s2, so that the feature is -1/2 at x1
   and +1/2 at x2. Bolager et al., arXiv 2306.16830, eq. (2) and Algorithm 1.
@@ -26,9 +27,9 @@ SWIM_S2 = 0.5 * np.log(3.0)
 SWIM_S1 = 2.0 * SWIM_S2
 #: Standard deviation of ELM weights for inputs in the unit cube. Smaller ones give a smaller numerical rank, larger
 #: ones a rougher fit; measured best on smooth laws.
-ELM_SCALE = 4.0
+ELM_SCALE = 2.0
 #: Range of the centres in every dimension.
-ELM_CENTRES = (-0.5, 1.5)
+ELM_CENTRES = (-1.0, 2.0)
 #: Pairs closer than this in the unit cube are not used: their features are steps that no finite table resolves.
 SWIM_MIN_DISTANCE = 0.02
 

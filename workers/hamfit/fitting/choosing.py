@@ -75,7 +75,7 @@ def choose_radial(
         tapers = (settings.taper,)
     first = settings.sampler if settings.sampler in ("elm", "swim") else "elm"
     if settings.links:
-        # a law that the links alone hold to rounding (|p|^2 / 2m, -1 / r) needs nothing else, and extrapolates
+        # a law that the links alone hold to rounding (|p|^2 / 2m, -1 / r, springs) needs nothing else, and extrapolates
         exact = trial.exact([RadialChoice((m,) * channels, t, "links") for t in tapers for m in maps])
         if exact is not None:
             return trial.make(exact.choice, 0), trial.judged

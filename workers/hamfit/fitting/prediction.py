@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hamfit.features.radial import N_LINKS
 from hamfit.features.tables import most_local_columns
 from hamfit.fitting.problem import Problem
 from hamfit.fitting.shards import FrameTable, Shard
@@ -46,10 +47,10 @@ def columns_of(problem: Problem, options: FitOptions, n_channels: int) -> dict[s
     links = int(options.direct_links)
     out: dict[str, int] = {}
     if "kinetic" in problem.kinds:
-        out["velocity"] = len(problem.labels) * (options.features + links)
+        out["velocity"] = len(problem.labels) * (options.features + N_LINKS * links)
     force = 0
     if "pair" in problem.kinds:
-        force += n_channels * (options.features + links)
+        force += n_channels * (options.features + N_LINKS * links)
     if "manybody" in problem.kinds:
         # 32 sampled radial functions, one invariant for each moment
         force += options.features + links * 32 * (options.l_max + 1) * len(problem.labels)

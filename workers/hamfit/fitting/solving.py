@@ -11,9 +11,10 @@ from scipy.linalg import solve_triangular
 
 from hamfit.fitting.basis import Basis, PartBasis
 from hamfit.fitting.partial import PartialState
+from hamfit.fitting.streaming import keeps_rare_rows, rare
 from hamfit.frames import Frame
 from hamfit.model import Model
-from hamfit.reductions import Penalty, Solution, Triangle, solve_groups
+from hamfit.reductions import Form, Penalty, Solution, Triangle, Tsqr, factor_of_gram, solve_groups
 from hamfit.types import FloatArray
 
 
@@ -42,20 +43,17 @@ def solve_part(
     energy_weight: float,
 ) -> SolvedPart:
     """Choose the ridge, solve, and go back from whitened to raw coefficients."""
-    states = [group.triangles[part.part] for group in groups]
-    energies = [group.triangles["energy"] for group in groups] if part.n_constants else None
+    form, states, energies = _states(basis, part, groups)
     n_rows = sum(state.n_rows for state in states)
     n_energies = sum(state.n_rows for state in energies) if energies else 0
-    kind = "factor" if basis.reduction == "tsqr" else "gram"
     solution = solve_groups(
-        kind,
+        form,
         states,
-        _penalty(part, states, kind),
+        _penalty(part, states, form),
         extra=energies,
         # a weight of one lets all energies together count as much as all forces together
         extra_weight=energy_weight**2 * n_rows / n_energies if n_energies else 0.0,
         ridge=ridge,
-        whitened=part.whitening is not None,
     )
     n_white = part.n_columns - part.n_constants
     coefficients = solution.coefficients[:n_white]
@@ -73,7 +71,23 @@ def solve_part(
     return SolvedPart(part, theta * scale, constants, factor * noise, report)
 
 
-def _penalty(part: PartBasis, states: Sequence[Triangle], kind: str) -> Penalty:
+def _states(
+    basis: Basis, part: PartBasis, groups: Sequence[PartialState]
+) -> tuple[Form, list[Triangle], list[Triangle] | None]:
+    """One state for each group, rare rows included, and its form; energies beside them where they are rows."""
+    states = [group.triangles[part.part] for group in groups]
+    energies = [group.triangles["energy"] for group in groups] if part.n_constants else None
+    if not keeps_rare_rows(part):
+        return ("factor" if basis.reduction == "tsqr" else "gram"), states, energies
+    reduction = Tsqr(part.n_columns)
+    whole = [
+        reduction.merge(factor_of_gram(state), group.triangles[rare(part)])
+        for state, group in zip(states, groups, strict=True)
+    ]
+    return "white-factor", whole, [factor_of_gram(e) for e in energies] if energies else None
+
+
+def _penalty(part: PartBasis, states: Sequence[Triangle], form: Form) -> Penalty:
     if part.whitening is not None:
         spectrum, centre = part.whitening.spectrum, part.whitening.preliminary
     else:
@@ -81,7 +95,7 @@ def _penalty(part: PartBasis, states: Sequence[Triangle], kind: str) -> Penalty:
         square = np.zeros(part.n_raw)
         for state in states:
             upper = state.unpack()[: part.n_raw + 1, : part.n_raw]
-            square += np.diag(upper) if kind == "gram" else np.einsum("ij,ij->j", upper, upper)
+            square += np.diag(upper) if form == "gram" else np.einsum("ij,ij->j", upper, upper)
         n_rows = sum(state.n_rows for state in states)
         spectrum = 1.0 / np.sqrt(np.where(square > 0.0, square, n_rows) / n_rows)
         centre = np.zeros(part.n_raw)
@@ -106,7 +120,7 @@ def _report(
         "rank": solution.rank,
         "condition": whitening.condition if whitening is not None else solution.condition,
         "solved_condition": solution.condition,
-        "rewhitened": solution.rewhitened,
+        "rare_rows": sum(group.triangles[rare(part)].n_rows for group in groups) if keeps_rare_rows(part) else 0,
         "ridge": solution.ridge,
         "train": float(np.sqrt(solution.residual_square)) / size if size > 0.0 else 0.0,
         "held_out": float(np.sqrt(solution.held_out_square)) / size if size > 0.0 else 0.0,

@@ -28,6 +28,11 @@ from hamfit.types import FloatArray, IntArray
 
 #: Rows of a panel: with a few hundred columns it stays in the second-level cache.
 PANEL_ROWS = 768
+#: A whitened row longer than this many times the usual sqrt(k) is rare: the sample held nothing like it, and squaring
+#: it into the Gram matrix would drown the digits of all others. Rare rows go to an R factor of their own.
+RARE_LENGTH = 6.0
+#: Up to this many whitened columns rare rows are kept apart; beyond, an R factor costs more than it saves.
+MOST_RARE_COLUMNS = 400
 
 
 def reduction_of(basis: Basis, part: PartBasis) -> AbstractReduction:
@@ -40,9 +45,21 @@ def reductions_of(basis: Basis) -> dict[str, AbstractReduction]:
     out: dict[str, AbstractReduction] = {}
     for part in basis.parts:
         out[part.part] = reduction_of(basis, part)
+        if keeps_rare_rows(part):
+            out[rare(part)] = Tsqr(part.n_columns)
         if part.n_constants:
             out["energy"] = reduction_of(basis, part)
     return out
+
+
+def keeps_rare_rows(part: PartBasis) -> bool:
+    """Whether rows unlike the sample are reduced apart."""
+    return part.whitening is not None and part.n_columns <= MOST_RARE_COLUMNS
+
+
+def rare(part: PartBasis) -> str:
+    """Name of the state of a part's rare rows."""
+    return f"{part.part}-rare"
 
 
 @lru_cache(maxsize=8)
@@ -96,6 +113,7 @@ class PartStream:
         self.part = part
         self.accumulator: Accumulator = reduction_of(basis, part).accumulator()
         self.energies: Accumulator | None = reduction_of(basis, part).accumulator() if part.n_constants else None
+        self.rare: Accumulator | None = Tsqr(part.n_columns).accumulator() if keeps_rare_rows(part) else None
         self.lift = part.lift()
         width = sum(part.local_widths) if self.lift is not None else part.n_columns + 1
         self.local = np.zeros((PANEL_ROWS, width))
@@ -208,14 +226,27 @@ class PartStream:
                 panel[row, -1] += addition @ whitening.preliminary
             np.subtract(targets, panel[:, -1], out=panel[:, -1])
         self.square[self.part.part] += float(targets @ targets)
-        self.accumulator.absorb(panel)
+        self.accumulator.absorb(self._without_rare(panel))
         self.corrections = []
         self.filled = 0
+
+    def _without_rare(self, panel: FloatArray) -> FloatArray:
+        """The rows like those of the sample; the others go where nothing is squared."""
+        if self.rare is None:
+            return panel
+        columns = panel[:, :-1]
+        long = np.einsum("ij,ij->i", columns, columns) > RARE_LENGTH**2 * columns.shape[1]
+        if not long.any():
+            return panel
+        self.rare.absorb(panel[long])
+        return np.asarray(panel[~long])
 
     def finish(self) -> PartialState:
         """Everything absorbed."""
         self._flush()
         triangles: dict[str, Triangle] = {self.part.part: self.accumulator.state()}
+        if self.rare is not None:
+            triangles[rare(self.part)] = self.rare.state()
         if self.energies is not None:
             triangles["energy"] = self.energies.state()
         return PartialState(triangles, self.square, self.extents, self.outside)

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 from hamfit.reductions.gram import Gram
-from hamfit.reductions.ridge import Penalty, Solution, solve_groups
+from hamfit.reductions.problems import Penalty, factor_of_gram
+from hamfit.reductions.ridge import Form, Solution, solve_groups
 from hamfit.reductions.triangle import AbstractReduction, Accumulator, Triangle
 from hamfit.reductions.tsqr import Tsqr
 from hamfit.reductions.whitening import Whitening, whiten
@@ -15,12 +16,14 @@ from hamfit.reductions.whitening import Whitening, whiten
 __all__ = [
     "AbstractReduction",
     "Accumulator",
+    "Form",
     "Gram",
     "Penalty",
     "Solution",
     "Triangle",
     "Tsqr",
     "Whitening",
+    "factor_of_gram",
     "solve_groups",
     "whiten",
 ]
