@@ -1,4 +1,7 @@
-"""`python -m tests.benchmarks NAME...|all|render`: measure pages of docs/results, or render them again."""
+"""`python -m tests.benchmarks NAME...|all`: measure pages of docs/results.
+
+`render` writes the pages again from what was measured before, `figures` draws the figures.
+"""
 
 from __future__ import annotations
 
@@ -30,21 +33,36 @@ def measure(name: str, folder: Path) -> Page:
 
 def main(names: list[str]) -> int:
     """Measure the named pages; 1 when a bar is missed, 2 for a name that is none."""
-    wanted = [*PAGES] if names == ["all"] else names
-    unknown = sorted(set(wanted) - {*PAGES, "render"})
+    wanted = [*_everything(), "figures"] if names == ["all"] else names
+    unknown = sorted(set(wanted) - {*PAGES, "render", "figures"})
     if unknown or not wanted:
-        print(f"name some of {', '.join(PAGES)}, all or render; not {', '.join(unknown)}", file=sys.stderr)
+        known = ", ".join([*PAGES, "figures", "render", "all"])
+        print(f"name some of {known}; not {', '.join(unknown) or 'nothing'}", file=sys.stderr)
         return 2
     pages = []
-    for name in wanted:
-        if name != "render":
-            folder = ROOT / "build" / "benchmarks" / name
-            folder.mkdir(parents=True, exist_ok=True)
-            page = measure(name, folder)
-            page.save()
-            pages.append(page)
+    for name in (name for name in wanted if name in PAGES):
+        page = measure(name, _folder(name))
+        page.save()
+        pages.append(page)
     render_all()
+    if "figures" in wanted:
+        from tests.benchmarks.figures import draw_all
+
+        draw_all(_folder("figures"))
     return int(any(not case.passes for page in pages for case in page.cases))
+
+
+def _everything() -> list[str]:
+    if os.environ.get("HAMFIT_DFT_DATA"):
+        return [*PAGES]
+    print("leaving out dft, whose files are not part of this repository: set HAMFIT_DFT_DATA", file=sys.stderr)
+    return [name for name in PAGES if name != "dft"]
+
+
+def _folder(name: str) -> Path:
+    folder = ROOT / "build" / "benchmarks" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 if __name__ == "__main__":
