@@ -233,3 +233,9 @@ def write(
 def relative(got: FloatArray, expected: FloatArray) -> float:
     """||got - expected|| / ||expected||."""
     return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
+
+
+def force_of(frame: Frame) -> FloatArray:
+    """The frame's forces, which it has."""
+    assert frame.pdot is not None
+    return frame.pdot

@@ -1,0 +1,17 @@
+"""One small fitted model for all tests that only need some model."""
+
+from __future__ import annotations
+
+import pytest
+
+from hamfit.fitting import FitResult, fit
+from hamfit.options import FitOptions
+from worlds import liquids, write
+
+
+@pytest.fixture(scope="session")
+def binary_fit(tmp_path_factory: pytest.TempPathFactory) -> FitResult:
+    """A binary Lennard-Jones liquid, kinetic and pair blocks, cutoff 1.75; exact to 1e-8."""
+    path = tmp_path_factory.mktemp("binary") / "data.zarr"
+    data = write(path, [liquids(1, 24, n_species=2)])
+    return fit(data, options=FitOptions(cutoff=1.75, features=32, threads=1, checkpoint=False))

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hamfit.errors import DataError, ModelError
+from hamfit.evaluation import evaluate
+from hamfit.fitting import FitResult
+from worlds import force_of, liquids, write
+
+
+def test_errors_equal_their_definitions(binary_fit: FitResult, tmp_path: Path) -> None:
+    model = binary_fit.model
+    frames = liquids(3, 5, n_species=2, jitter=0.09)
+    rng = np.random.default_rng(2)
+    wrong = [
+        replace(f, pdot=force_of(f) + rng.normal(size=f.q.shape), qdot=1.01 * f.qdot, potential_energy=e)
+        for f, e in zip(frames, (3.0, 1.0, 4.0, 1.5, 9.0), strict=True)
+    ]
+    told = evaluate(model, write(tmp_path / "a.zarr", [wrong]))
+    assert json.loads(json.dumps(told)) == told
+    difference = np.array([model.forces(f) - force_of(f) for f in wrong])
+    size = np.linalg.norm([force_of(f) for f in wrong])
+    assert told["frames"] == 5
+    assert told["force"] == pytest.approx(np.linalg.norm(difference) / size, rel=1e-12)
+    assert told["force_mae"] == pytest.approx(np.mean(np.abs(difference)), rel=1e-12)
+    assert told["force_rmse"] == pytest.approx(np.sqrt(np.mean(difference**2)), rel=1e-12)
+    # momenta are m v of the stored velocities, so the model agrees with them
+    assert told["velocity"] < 1e-8
+    energies = np.array([model.potential_energy(f) - f.potential_energy for f in wrong])
+    # equal compositions: the constants can only shift all frames alike
+    expected = np.mean(np.abs(energies - energies.mean())) / 27
+    assert told["energy_mae_per_particle"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_path_or_many_are_as_good_as_a_dataset(binary_fit: FitResult, tmp_path: Path) -> None:
+    binary_fit.model.save(tmp_path / "a.model")
+    paths = []
+    for seed in (3, 4):
+        write(tmp_path / f"{seed}.zarr", [liquids(seed, 3, n_species=2)])
+        paths.append(tmp_path / f"{seed}.zarr")
+    told = evaluate(tmp_path / "a.model", paths)
+    assert told["frames"] == 6
+    assert told == evaluate(binary_fit.model, [str(p) for p in paths])
+
+
+def test_what_the_data_cannot_tell_is_none(binary_fit: FitResult, tmp_path: Path) -> None:
+    frames = liquids(3, 3, n_species=2)
+    told = evaluate(binary_fit.model, write(tmp_path / "a.zarr", [frames], velocities=False, energies=False))
+    assert told["force"] < 1e-6
+    assert told["velocity"] is None
+    assert told["energy_mae_per_particle"] is None
+    told = evaluate(binary_fit.model, write(tmp_path / "b.zarr", [frames], forces=False))
+    assert told["force"] is None
+    assert told["force_mae"] is None
+    assert told["velocity"] < 1e-8
+
+
+def test_distances_never_seen_in_training_are_counted(binary_fit: FitResult, tmp_path: Path) -> None:
+    calm = evaluate(binary_fit.model, write(tmp_path / "a.zarr", [liquids(3, 4, n_species=2, jitter=0.05)]))
+    hot = evaluate(binary_fit.model, write(tmp_path / "b.zarr", [liquids(3, 4, n_species=2, jitter=0.25)]))
+    # a few edges lie between the longest one seen and the cutoff
+    assert calm["extrapolated_share"] < 0.005
+    assert 0.01 < hot["extrapolated_share"] < 1.0
+
+
+def test_data_that_the_model_cannot_judge_are_refused(binary_fit: FitResult, tmp_path: Path) -> None:
+    frames = liquids(3, 3, n_species=2)
+    renamed = [replace(f, labels=("A", "X")) for f in frames]
+    with pytest.raises(ModelError, match=r"species X is unknown here \(known: A, B\)"):
+        evaluate(binary_fit.model, write(tmp_path / "a.zarr", [renamed]))
+    with pytest.raises(DataError, match=r"b\.zarr is in ase units, the model in lj"):
+        evaluate(binary_fit.model, write(tmp_path / "b.zarr", [frames], units="ase"))
+    flat = write(tmp_path / "c.zarr", [liquids(3, 3, n_species=2, dim=2)])
+    with pytest.raises(ModelError, match="3-dimensional"):
+        evaluate(binary_fit.model, flat)
+    bare = write(tmp_path / "d.zarr", [frames], forces=False, velocities=False)
+    with pytest.raises(DataError, match=r"d\.zarr holds neither forces nor velocities"):
+        evaluate(binary_fit.model, bare)
+    with pytest.raises(DataError, match="no dataset is given"):
+        evaluate(binary_fit.model, [])
