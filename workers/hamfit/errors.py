@@ -16,6 +16,10 @@ translated where they enter, so that a caller needs to know this tree only.
 from __future__ import annotations
 
 
+class FitWarning(UserWarning):
+    """A fit went through, but its user should know something: too few rows, lost digits, a poor sample."""
+
+
 class HamfitError(Exception):
     """Base of all exceptions raised on purpose; the command line turns it into exit code 2."""
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,9 +17,10 @@ import numpy as np
 
 from hamfit.bundles import MANIFEST
 from hamfit.data import Dataset
-from hamfit.errors import StoreError
+from hamfit.errors import FitWarning, StoreError
 from hamfit.fitting.basis import Basis, whitened_basis
 from hamfit.fitting.building import Built, build_parts
+from hamfit.fitting.caveats import caveats
 from hamfit.fitting.executors import (
     AbstractExecutor,
     DaskExecutor,
@@ -148,7 +150,7 @@ def _run(
         weight = options.energy_weight or 0.0
         solved = [solve_part(basis, part, groups, ridge=options.ridge, energy_weight=weight) for part in basis.parts]
         model = _model(problem, options, found, solved, groups, fingerprint)
-    report = _report(problem, solved, built, groups, shards)
+    report = _report(problem, options.solver, solved, built, groups, shards)
     return FitResult(replace(model, provenance={**model.provenance, "report": report}), report)
 
 
@@ -226,13 +228,18 @@ def _model(
 
 def _report(
     problem: Problem,
+    solver: str,
     solved: Sequence[SolvedPart],
     built: Sequence[Built],
     groups: Sequence[PartialState],
     shards: Sequence[Shard],
 ) -> dict[str, Any]:
-    parts = {part.basis.part: dict(part.report) for part in solved}
+    parts: dict[str, dict[str, Any]] = {part.basis.part: dict(part.report) for part in solved}
+    notes = caveats(parts, solver)
+    for note in notes:
+        warnings.warn(note, FitWarning, stacklevel=4)
     return {
+        "warnings": notes,
         "blocks": list(problem.kinds),
         "rows": sum(p["rows"] for p in parts.values()),
         "columns": sum(p["columns"] for p in parts.values()),

@@ -26,6 +26,7 @@ from hamfit.fitting.basis import Basis
 from hamfit.fitting.partial import PartialState, merge_partial
 from hamfit.fitting.shards import Shard
 from hamfit.fitting.streaming import reduce_shard, reductions_of
+from hamfit.kernels.warmup import warm_up
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -299,22 +300,24 @@ class StoredBasis:
 
 def leaf_task(shard: Shard, stored: StoredBasis, state_path: str | None) -> PartialState:
     """Runs on a worker: reduce one shard."""
-    _keep_blas_single()
+    _ready()
     return reduce_and_keep(shard, _cached_basis(stored), None if state_path is None else Path(state_path))
 
 
 def merge_task(stored: StoredBasis, left: PartialState, right: PartialState) -> PartialState:
     """Runs on a worker: merge two states."""
-    _keep_blas_single()
+    _ready()
     return merge_partial(reductions_of(_cached_basis(stored)), left, right)
 
 
 @cache
-def _keep_blas_single() -> None:
-    """BLAS on one thread for the rest of this worker's life: tasks run side by side and must not restore it."""
+def _ready() -> None:
+    """Prepare this worker once: BLAS on one thread for the rest of its life, kernels compiled one process at a time."""
     from threadpoolctl import threadpool_limits
 
+    # not a context: tasks run side by side, and the first to end must not restore the others' BLAS
     threadpool_limits(limits=1, user_api="blas")
+    warm_up()
 
 
 @lru_cache(maxsize=2)

@@ -22,8 +22,8 @@ class PartialState:
     """Sum of squared scaled targets of every kind of row."""
     extents: Mapping[str, FloatArray]
     """Shortest and longest edge of every channel met, by block kind, (channels, 2)."""
-    outside: int = 0
-    """Edges that lay outside the tables and were evaluated one by one."""
+    outside: Mapping[str, int]
+    """Edges of every part that lay outside the tables and were evaluated one by one."""
     seconds: float = 0.0
     """Time spent computing."""
     peak_bytes: int = 0
@@ -40,7 +40,7 @@ class PartialState:
             "triangles": [(name, t.packed.size, t.n_rows) for name, t in self.triangles.items()],
             "extents": [(name, extent.shape[0]) for name, extent in self.extents.items()],
             "squares": dict(self.squares),
-            "outside": self.outside,
+            "outside": dict(self.outside),
             "seconds": self.seconds,
             "peak_bytes": self.peak_bytes,
         }
@@ -62,7 +62,7 @@ class PartialState:
             triangles,
             {name: float(value) for name, value in attrs["squares"].items()},
             extents,
-            int(attrs["outside"]),
+            {name: int(count) for name, count in attrs["outside"].items()},
             float(attrs["seconds"]),
             int(attrs["peak_bytes"]),
         )
@@ -86,7 +86,7 @@ def merge_partial(
             )
             for name, extent in first.extents.items()
         },
-        outside=first.outside + second.outside,
+        outside={name: count + second.outside[name] for name, count in first.outside.items()},
         seconds=first.seconds + second.seconds,
         peak_bytes=max(first.peak_bytes, second.peak_bytes),
     )

@@ -126,8 +126,9 @@ def _report(
         "held_out": float(np.sqrt(solution.held_out_square)) / size if size > 0.0 else 0.0,
         "noise": float(noise),
         "uncertainty": float(noise * np.sqrt(solution.rank / max(1, n_rows))),
+        "rare_rows_apart": keeps_rare_rows(part),
         "table_error": part.table_error(),
-        "edges_outside_tables": sum(group.outside for group in groups),
+        "edges_outside_tables": sum(group.outside[part.part] for group in groups),
     }
 
 

@@ -92,7 +92,7 @@ def reduce_shard(shard: Shard, basis: Basis) -> PartialState:
         triangles={name: triangle for state in states for name, triangle in state.triangles.items()},
         squares={name: value for state in states for name, value in state.squares.items()},
         extents={name: extent for state in states for name, extent in state.extents.items()},
-        outside=sum(state.outside for state in states),
+        outside={name: count for state in states for name, count in state.outside.items()},
         seconds=time.perf_counter() - began,
         peak_bytes=peak_bytes(),
     )
@@ -249,7 +249,7 @@ class PartStream:
             triangles[rare(self.part)] = self.rare.state()
         if self.energies is not None:
             triangles["energy"] = self.energies.state()
-        return PartialState(triangles, self.square, self.extents, self.outside)
+        return PartialState(triangles, self.square, self.extents, {self.part.part: self.outside})
 
 
 def targets_of(frame: Frame, part: str) -> FloatArray:

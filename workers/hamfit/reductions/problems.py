@@ -70,7 +70,8 @@ class GramProblem(AbstractProblem):
     def spectrum(self) -> FloatArray:
         """Singular values of the column-scaled Z; those below sqrt(eps) are lost to rounding."""
         scaled, _ = _unit_diagonal(self.upper[:-1, :-1])
-        return np.sqrt(np.maximum(eigh(scaled, eigvals_only=True, check_finite=False)[::-1], 0.0))
+        values: FloatArray = eigh(scaled, eigvals_only=True, check_finite=False)
+        return np.asarray(np.sqrt(np.maximum(values[::-1], 0.0)))
 
     def factor(self, ridge: float) -> FloatArray:
         """Upper Cholesky factor; where rounding forbids one, that of the matrix lifted by its rounding."""

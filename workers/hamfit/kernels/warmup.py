@@ -1,0 +1,70 @@
+"""Compiling all kernels once, before several processes want them.
+
+numba keeps compiled code in a cache on disk. Processes that fill it at the same time duplicate the work at best, so the
+first one holds a lock while it runs every kernel on a handful of particles; the others wait and then only load.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+
+@cache
+def warm_up() -> None:
+    """Compile, or load from the cache, every kernel that a shard needs."""
+    lock = Path(tempfile.gettempdir()) / "hamfit-kernels.lock"
+    try:
+        file = open(lock, "w", encoding="utf-8")  # noqa: SIM115 - closed below, after the lock is not needed
+    except OSError:
+        # no place for a lock (or one owned by somebody else): compiling twice is the lesser evil
+        _run_all()
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        _run_all()
+
+
+def _run_all() -> None:
+    from hamfit.features.curves import RadialCurve
+    from hamfit.features.kinetic import KineticBlock
+    from hamfit.features.pair import PairBlock
+    from hamfit.features.radial import RadialFeatures
+    from hamfit.features.tables import build_table
+    from hamfit.frames import Frame
+    from hamfit.graphs import AllPairsGraph, BondGraph, CutoffGraph
+    from hamfit.kernels.cpu import widen_extent
+
+    labels = ("1",)
+    q = np.array([[0.0, 0.0, 0.0], [1.0, 0.1, 0.0], [0.0, 1.1, 0.2], [0.9, 1.0, 1.2]])
+    frame = Frame(
+        q=q,
+        species=np.zeros(4, dtype=np.int64),
+        labels=labels,
+        masses=np.ones(4),
+        box=5.0 * np.eye(3),
+        periodic=(True, True, True),
+        p=1.0 + 0.1 * q,
+        bonds=np.array([[0, 1], [1, 2]]),
+        bond_types=np.zeros(2, dtype=np.int64),
+        bond_labels=labels,
+    )
+    one = np.ones(1)
+    radial = RadialFeatures(("r",), 0.5 * one, 2.0 * one, np.ones((1, 2)), np.zeros((1, 2)), 2.0 * one, ("shift",))
+    centres = np.arange(4, dtype=np.int64)
+    extent = np.array([[0.5, 2.0]])
+    table = build_table(radial, extent, np.eye(4), np.ones(4))
+    for graph in (CutoffGraph(labels, np.array([[2.0]])), BondGraph(labels)):
+        block = PairBlock(radial, graph)
+        edges = block.prepare(frame).edges(centres)
+        block.rows_of_edges(edges, 3)
+        table.fill(edges, 3, 0, np.zeros((12, table.n_local)), extent)
+        widen_extent(edges.distance, edges.channel, extent)
+    block.follow(frame, RadialCurve(radial, np.ones(4), build_table(radial, extent, np.ones((4, 1)), one)))
+    KineticBlock(radial, labels).rows(frame, centres)
+    open_frame = Frame(q=q, species=frame.species, labels=labels, masses=frame.masses)
+    AllPairsGraph(labels).prepare(open_frame).edges(centres)
