@@ -72,7 +72,7 @@ def test_datasets_that_do_not_belong_together_are_refused(tmp_path: Path, data: 
 def test_particles_of_one_species_with_different_masses_are_refused(tmp_path: Path) -> None:
     odd = [replace(f, masses=np.where(np.arange(27) == 5, 3.0, f.masses)) for f in FRAMES]
     odd = [replace(f, qdot=f.p / f.masses[:, None] if f.p is not None else None) for f in odd]
-    with pytest.raises(DataError, match="species A of .* has particles of different mass"):
+    with pytest.raises(DataError, match=r"species A of .* has particles of different mass"):
         fit(write(tmp_path / "a.zarr", [odd]), options=OPTIONS, out=tmp_path / "m")
     assert_nothing_written(tmp_path)
 
@@ -81,7 +81,7 @@ def test_coincident_particles_are_named(tmp_path: Path) -> None:
     frames = liquids(1, 3)
     for frame in frames:
         frame.q[3] = frame.q[11]
-    with pytest.raises(GraphError, match="particles 3 and 11 are at the same place|particles 11 and 3"):
+    with pytest.raises(GraphError, match=r"particles (3 and 11|11 and 3) are at the same place"):
         fit(write(tmp_path / "a.zarr", [frames]), options=OPTIONS, out=tmp_path / "m")
     assert not (tmp_path / "m").exists()
 

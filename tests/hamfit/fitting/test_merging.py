@@ -28,7 +28,7 @@ def state_of(seed: int, rows: int = 20) -> PartialState:
         triangles,
         {"force": float(rng.uniform()), "energy": float(rng.uniform())},
         {"pair": np.column_stack([low, low + 1.0])},
-        outside=int(rng.integers(0, 9)),
+        outside={"force": int(rng.integers(1, 9)), "energy": int(rng.integers(1, 9))},
         seconds=float(rng.uniform()),
         peak_bytes=int(rng.integers(1, 10**9)),
     )
@@ -57,7 +57,7 @@ def test_merging_adds_what_adds_and_widens_what_widens() -> None:
     merged = merge_partial(REDUCTIONS, first, second)
     assert merged.n_rows == 80
     assert merged.squares["force"] == first.squares["force"] + second.squares["force"]
-    assert merged.outside == first.outside + second.outside
+    assert merged.outside == {name: first.outside[name] + second.outside[name] for name in ("force", "energy")}
     assert merged.seconds == first.seconds + second.seconds
     assert merged.peak_bytes == max(first.peak_bytes, second.peak_bytes)
     for end, choose in ((0, np.minimum), (1, np.maximum)):
