@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,41 +16,28 @@ import numpy as np
 from hamfit.bundles import MANIFEST
 from hamfit.data import Dataset
 from hamfit.errors import FitWarning, StoreError
-from hamfit.fitting.basis import Basis, whitened_basis
-from hamfit.fitting.building import Built, build_parts
 from hamfit.fitting.caveats import caveats
+from hamfit.fitting.clock import Clock
 from hamfit.fitting.executors import (
     AbstractExecutor,
     DaskExecutor,
-    Stage,
     ThreadExecutor,
     single_blas_thread,
-    stored_basis,
-    write_basis,
 )
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.prediction import Prediction, columns_of, predict
+from hamfit.fitting.preparing import Prepared, most_particles, prepare
 from hamfit.fitting.problem import Problem, as_datasets, pose
-from hamfit.fitting.shards import FrameTable, Shard, plan_sample, plan_shards
+from hamfit.fitting.shards import FrameTable, plan_shards
 from hamfit.fitting.solving import SolvedPart, constants_from_energies, solve_part
-from hamfit.fitting.survey import Survey, survey
+from hamfit.fitting.survey import Survey
 from hamfit.fitting.workspace import workspace
 from hamfit.model import Model, theta_of_blocks
 from hamfit.options import FitOptions
-from hamfit.progress import Event, Progress, silent
-from hamfit.reductions import whiten
+from hamfit.progress import Progress, silent
 
 if TYPE_CHECKING:
     from distributed import Client
-
-#: Rows sampled for each raw column when whitening: eight, but for thousands of columns four are enough.
-SAMPLE_ROWS_PER_COLUMN = (4, 8)
-#: Up to this many rows the larger number is taken.
-_CHEAP_SAMPLE_ROWS = 8192
-#: Tasks the sample is split into; part of the plan, so never a matter of how many workers there are.
-SAMPLE_TASKS = 4
-#: Operations of one shard: a few seconds of one thread.
-_SHARD_FLOPS = 6e10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +60,7 @@ def plan(data: Dataset | str | Path | Sequence[Dataset | str | Path], options: F
     table = FrameTable.of(problem.datasets)
     n_channels = problem.n_channels
     columns = columns_of(problem, options, n_channels)
-    shards = plan_shards(table, options.groups, _most_particles(problem.dim, max(columns.values())))
+    shards = plan_shards(table, options.groups, most_particles(problem.dim, max(columns.values())))
     return predict(problem, options, table, shards, n_channels)
 
 
@@ -106,7 +91,7 @@ def fit(
 
     """
     options = (options or FitOptions()).with_changes(**changes)
-    clock = _Clock(progress)
+    clock = Clock(progress)
     with clock.phase("reading"):
         problem = pose(as_datasets(data), options)
         target = None if out is None else Path(out).absolute()
@@ -129,59 +114,20 @@ def _run(
     options: FitOptions,
     executor: AbstractExecutor,
     home: Path | None,
-    clock: _Clock,
+    clock: Clock,
     fingerprint: str,
 ) -> FitResult:
-    table = FrameTable.of(problem.datasets)
-    with clock.phase("survey"), single_blas_thread():
-        found = survey(problem.datasets, problem.labels, problem.bond_labels)
-        built = build_parts(problem, found, options)
-    basis = stored_basis(home, "stream")
-    if basis is None:
-        basis = _basis(problem, options, executor, home, clock, table, built)
-    widest = max(part.n_columns for part in basis.parts)
-    shards = plan_shards(table, options.groups, _most_particles(problem.dim, widest))
-    stage = Stage(basis, "stream", home)
-    write_basis(stage)
-    with clock.phase("features", len(shards), table.n_particles * problem.dim * len(basis.parts)) as done:
-        roots = executor.run(stage, shards, done)
+    prepared = prepare(problem, options, executor, home, clock)
+    basis = prepared.stage.basis
+    with clock.phase("features", len(prepared.shards), prepared.n_rows) as done:
+        roots = executor.run(prepared.stage, prepared.shards, done)
     groups = [roots[g] for g in sorted(roots)]
     with clock.phase("solving"), single_blas_thread():
         weight = options.energy_weight or 0.0
         solved = [solve_part(basis, part, groups, ridge=options.ridge, energy_weight=weight) for part in basis.parts]
-        model = _model(problem, options, found, solved, groups, fingerprint)
-    report = _report(problem, options.solver, solved, built, groups, shards)
+        model = _model(problem, options, prepared.found, solved, groups, fingerprint)
+    report = _report(problem, options.solver, solved, prepared, groups)
     return FitResult(replace(model, provenance={**model.provenance, "report": report}), report)
-
-
-def _basis(
-    problem: Problem,
-    options: FitOptions,
-    executor: AbstractExecutor,
-    home: Path | None,
-    clock: _Clock,
-    table: FrameTable,
-    built: Sequence[Built],
-) -> Basis:
-    """The columns to stream: raw, or whitened by a sample of rows."""
-    raw = tuple(b.part for b in built)
-    if options.solver != "sketched":
-        return Basis(raw, problem.labels, problem.bond_labels, options.solver)
-    columns = max(part.n_raw for part in raw)
-    fewest, many = SAMPLE_ROWS_PER_COLUMN
-    rows = max(fewest * columns, min(many * columns, _CHEAP_SAMPLE_ROWS), 1000)
-    centres = -(-rows // problem.dim)
-    shards = plan_sample(table, centres, SAMPLE_TASKS, options.seed)
-    sampled = tuple(replace(part, n_constants=0) for part in raw)
-    stage = Stage(Basis(sampled, problem.labels, problem.bond_labels, "tsqr"), "sample", home, keep_states=False)
-    write_basis(stage)
-    with clock.phase("sampling", len(shards)) as done:
-        state = executor.run(stage, shards, done)[0]
-    with clock.phase("whitening"), single_blas_thread():
-        parts = [
-            whitened_basis(b.part, whiten(state.triangles[b.part.part], options.rank_cutoff), b.extents) for b in built
-        ]
-    return Basis(tuple(parts), problem.labels, problem.bond_labels, "normal")
 
 
 def _model(
@@ -230,9 +176,8 @@ def _report(
     problem: Problem,
     solver: str,
     solved: Sequence[SolvedPart],
-    built: Sequence[Built],
+    prepared: Prepared,
     groups: Sequence[PartialState],
-    shards: Sequence[Shard],
 ) -> dict[str, Any]:
     parts: dict[str, dict[str, Any]] = {part.basis.part: dict(part.report) for part in solved}
     notes = caveats(parts, solver)
@@ -248,17 +193,11 @@ def _report(
         "train": {name: p["train"] for name, p in parts.items()},
         "held_out": {name: p["held_out"] for name, p in parts.items()},
         "parts": parts,
-        "choices": {name: value for b in built for name, value in b.choices.items()},
-        "shards": len(shards),
+        "choices": {name: value for b in prepared.built for name, value in b.choices.items()},
+        "shards": len(prepared.shards),
         "compute_seconds": sum(group.seconds for group in groups),
         "peak_bytes_per_worker": max(group.peak_bytes for group in groups),
     }
-
-
-def _most_particles(dim: int, columns: int) -> int:
-    """Particles of a shard that keep one thread busy for a few seconds."""
-    per_row = 2.0 * max(columns, 200) * columns + columns**2 + 1e4
-    return max(256, int(_SHARD_FLOPS / per_row / dim))
 
 
 def _refuse(target: Path | None, overwrite: bool) -> None:
@@ -290,36 +229,3 @@ def _fingerprint(problem: Problem, options: FitOptions) -> str:
         "versions": _versions(),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-class _Clock:
-    """Times the phases and tells the listener."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.seconds: dict[str, float] = {}
-        self._began = time.perf_counter()
-
-    @property
-    def total(self) -> float:
-        return round(time.perf_counter() - self._began, 4)
-
-    @contextmanager
-    def phase(self, name: str, total: int = 0, rows: int = 0) -> Iterator[Callable[[Shard], None]]:
-        from hamfit.fitting.streaming import peak_bytes
-
-        began = time.perf_counter()
-        done = 0
-
-        def tell() -> None:
-            share = rows * done // total if total else 0
-            self.progress(Event(name, done, total, share, time.perf_counter() - began, peak_bytes()))
-
-        def one_more(shard: Shard) -> None:
-            nonlocal done
-            done += 1
-            tell()
-
-        tell()
-        yield one_more
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - began, 4)

@@ -1,0 +1,96 @@
+"""Before the rows stream: a first look, sampled features, the whitened basis and the plan of shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hamfit.fitting.basis import Basis, whitened_basis
+from hamfit.fitting.building import Built, build_parts
+from hamfit.fitting.clock import Clock
+from hamfit.fitting.executors import AbstractExecutor, Stage, single_blas_thread, stored_basis, write_basis
+from hamfit.fitting.problem import Problem
+from hamfit.fitting.shards import FrameTable, Shard, plan_sample, plan_shards
+from hamfit.fitting.survey import Survey, survey
+from hamfit.options import FitOptions
+from hamfit.reductions import whiten
+
+#: Rows sampled for each raw column when whitening: eight, but for thousands of columns four are enough.
+SAMPLE_ROWS_PER_COLUMN = (4, 8)
+#: Up to this many rows the larger number is taken.
+_CHEAP_SAMPLE_ROWS = 8192
+#: Tasks the sample is split into; part of the plan, so never a matter of how many workers there are.
+SAMPLE_TASKS = 4
+#: Operations of one shard: a few seconds of one thread.
+_SHARD_FLOPS = 6e10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """All that the streaming pass needs, and what was seen on the way to it."""
+
+    found: Survey
+    """The frames looked at."""
+    built: tuple[Built, ...]
+    """The sampled blocks of every part."""
+    stage: Stage
+    """The pass over all rows."""
+    shards: tuple[Shard, ...]
+    """Its tasks."""
+    n_rows: int
+    """Rows of all parts."""
+
+
+def prepare(
+    problem: Problem, options: FitOptions, executor: AbstractExecutor, home: Path | None, clock: Clock
+) -> Prepared:
+    """Survey, sample and whiten; an interrupted fit's basis is taken up from ``home``."""
+    table = FrameTable.of(problem.datasets)
+    with clock.phase("survey"), single_blas_thread():
+        found = survey(problem.datasets, problem.labels, problem.bond_labels)
+        built = tuple(build_parts(problem, found, options))
+    basis = stored_basis(home, "stream")
+    if basis is None:
+        basis = _basis(problem, options, executor, home, clock, table, built)
+    widest = max(part.n_columns for part in basis.parts)
+    shards = plan_shards(table, options.groups, most_particles(problem.dim, widest))
+    stage = Stage(basis, "stream", home)
+    write_basis(stage)
+    return Prepared(found, built, stage, shards, table.n_particles * problem.dim * len(basis.parts))
+
+
+def _basis(
+    problem: Problem,
+    options: FitOptions,
+    executor: AbstractExecutor,
+    home: Path | None,
+    clock: Clock,
+    table: FrameTable,
+    built: Sequence[Built],
+) -> Basis:
+    """The columns to stream: raw, or whitened by a sample of rows."""
+    raw = tuple(b.part for b in built)
+    if options.solver != "sketched":
+        return Basis(raw, problem.labels, problem.bond_labels, options.solver)
+    columns = max(part.n_raw for part in raw)
+    fewest, many = SAMPLE_ROWS_PER_COLUMN
+    rows = max(fewest * columns, min(many * columns, _CHEAP_SAMPLE_ROWS), 1000)
+    centres = -(-rows // problem.dim)
+    shards = plan_sample(table, centres, SAMPLE_TASKS, options.seed)
+    sampled = tuple(replace(part, n_constants=0) for part in raw)
+    stage = Stage(Basis(sampled, problem.labels, problem.bond_labels, "tsqr"), "sample", home, keep_states=False)
+    write_basis(stage)
+    with clock.phase("sampling", len(shards)) as done:
+        state = executor.run(stage, shards, done)[0]
+    with clock.phase("whitening"), single_blas_thread():
+        parts = [
+            whitened_basis(b.part, whiten(state.triangles[b.part.part], options.rank_cutoff), b.extents) for b in built
+        ]
+    return Basis(tuple(parts), problem.labels, problem.bond_labels, "normal")
+
+
+def most_particles(dim: int, columns: int) -> int:
+    """Particles of a shard that keep one thread busy for a few seconds."""
+    per_row = 2.0 * max(columns, 200) * columns + columns**2 + 1e4
+    return max(256, int(_SHARD_FLOPS / per_row / dim))
