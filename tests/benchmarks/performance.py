@@ -22,13 +22,13 @@ from hamfit.options import FitOptions, available_cores
 
 TITLE = "Performance"
 TEXT = """
-A Lennard-Jones liquid of 10,976 atoms (density 0.8442, cutoff 2.5, about 54 neighbours each), 20 frames, 512 features on
-1/r, ELM, forces cut hard. All times are wall times on an idle machine, medians over repeats in one run.
+A Lennard-Jones liquid of 10,976 atoms (density 0.8442, cutoff 2.5, about 54 neighbours each), 20 frames, 512 features
+on 1/r, ELM, forces cut hard. All times are wall times on an idle machine, medians over repeats in one run.
 
 **One frame.** Neighbour list, assembly of all 32,928 rows and their reduction, over all cores, against the Gram
-matrix `A.T @ A` of a ready float64 matrix A (32,928 x 512) with NumPy's BLAS on the same cores. The sketched solver streams
-whitened columns through tables, so it need not even touch 512 columns; what it does once per fit, before the first frame
-(sampling rows, QR, SVD, tables), stands in the column `once`. The other solvers evaluate every tanh.
+matrix `A.T @ A` of a ready float64 matrix A (32,928 x 512) with NumPy's BLAS on the same cores. The sketched solver
+streams whitened columns through tables, so it need not even touch 512 columns; what it does once per fit, before the
+first frame (sampling rows, QR, SVD, tables), stands in the column `once`. The other solvers evaluate every tanh.
 
 **Two workers.** The whole fit on a Dask cluster of processes with one thread each. Dask's share is what is left of the
 workers' time in the streaming phase after the computing itself.
