@@ -14,8 +14,8 @@ from tests.benchmarks.study import ROOT, Study
 TITLE = "Scaling"
 TEXT = """
 Lennard-Jones liquids (density 0.8442, cutoff 2.5), 256 features, one thread, every fit in a process of its own. Large
-boxes repeat a melted one along each axis. `streaming` is the pass over all rows: neighbours, assembly, reduction. Cost per
-particle and frame is flat, and peak memory grows with the particles of one frame, not with the number of frames.
+boxes repeat a melted one along each axis. `streaming` is the pass over all rows: neighbours, assembly, reduction. Cost
+per particle and frame is flat, and peak memory grows with the particles of one frame, not with the number of frames.
 
 ![Streaming time against particles and frames](figures/scaling.svg)
 """

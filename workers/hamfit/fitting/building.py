@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,9 @@ from hamfit.fitting.survey import Survey, SurveySample, sample_edges
 from hamfit.graphs import CutoffGraph
 from hamfit.options import FitOptions
 from hamfit.types import FloatArray
+
+#: Weight of energies with the many-body block.
+DEFAULT_ENERGY_WEIGHT = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +96,34 @@ def _force_part(problem: Problem, found: Survey, options: FitOptions) -> Built:
         rng = np.random.default_rng([options.seed, 6])
         blocks.append(FieldBlock.sample(found.frames, n_features=options.features, sampler=sampler, rng=rng))
         extents.append(None)
-    return _built("force", tuple(blocks), tuple(extents), targets, choices)
+    built = _built("force", tuple(blocks), tuple(extents), targets, choices)
+    scale = _energy_scale(found, len(problem.labels)) if energy_weight(problem, options) > 0.0 else 0.0
+    if scale == 0.0:
+        return built
+    return replace(built, part=replace(built.part, energy_scale=scale, n_constants=len(problem.labels)))
+
+
+def energy_weight(problem: Problem, options: FitOptions) -> float:
+    """Weight of the energies beside the forces: as given, else a little for the many-body block and 0 without it.
+
+    Pair functions are fixed by forces alone; environments are not, where forces vanish by symmetry.
+    """
+    if not problem.has_energies:
+        return 0.0
+    if options.energy_weight is not None:
+        return options.energy_weight
+    return DEFAULT_ENERGY_WEIGHT if "manybody" in problem.kinds else 0.0
+
+
+def _energy_scale(found: Survey, n_species: int) -> float:
+    """rms over frames of the energy per particle, after what the composition explains; 0 when that cannot be told."""
+    frames = found.energy_frames()
+    if len(frames) < 2:
+        return 0.0
+    counts = np.array([np.bincount(frame.species, minlength=n_species) for frame in frames], dtype=np.float64)
+    energies = np.array([frame.potential_energy for frame in frames], dtype=np.float64)
+    rest = energies - counts @ np.linalg.lstsq(counts, energies, rcond=None)[0]
+    return float(np.sqrt(np.mean((rest / counts.sum(axis=1)) ** 2)))
 
 
 def _pair_settings(options: FitOptions, smooth: bool) -> RadialSettings:

@@ -16,6 +16,7 @@ import numpy as np
 from hamfit.bundles import MANIFEST
 from hamfit.data import Dataset
 from hamfit.errors import FitWarning, StoreError
+from hamfit.fitting.building import energy_weight
 from hamfit.fitting.caveats import caveats
 from hamfit.fitting.clock import Clock
 from hamfit.fitting.executors import (
@@ -123,7 +124,7 @@ def _run(
         roots = executor.run(prepared.stage, prepared.shards, done)
     groups = [roots[g] for g in sorted(roots)]
     with clock.phase("solving"), single_blas_thread():
-        weight = options.energy_weight or 0.0
+        weight = energy_weight(problem, options)
         solved = [solve_part(basis, part, groups, ridge=options.ridge, energy_weight=weight) for part in basis.parts]
         model = _model(problem, options, prepared.found, solved, groups, fingerprint)
     report = _report(problem, options.solver, solved, prepared, groups)
