@@ -73,6 +73,14 @@ def test_a_feature_that_never_varies_is_not_scaled_up_from_nothing() -> None:
     assert not np.abs(whitening.projection[2]).max() > 1e-12 * np.abs(whitening.projection).max()
 
 
+def test_a_feature_that_is_all_rounding_errors_is_not_scaled_up_to_a_column() -> None:
+    rows = tanh_rows(400, 5, 1)
+    rows[:, 2] = 1e-16 * np.abs(rows[:, :5]).max() * np.random.default_rng(2).choice([-1.0, 0.0, 1.0], size=400)
+    whitening = whiten(state_of(rows))
+    assert whitening.rank == 4
+    assert not whitening.projection[2].any()
+
+
 def test_a_sample_of_nothing_is_refused() -> None:
     with pytest.raises(FitError, match="the cutoff may be too short"):
         whiten(Tsqr(3).zero())

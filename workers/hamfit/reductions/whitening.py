@@ -18,6 +18,9 @@ from hamfit.errors import FitError
 from hamfit.reductions.triangle import Triangle
 from hamfit.types import FloatArray
 
+#: Columns smaller than this share of the largest are sums of rounding errors.
+_ROUNDING = 1e-14
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Whitening:
@@ -50,9 +53,11 @@ def whiten(sample: Triangle, cutoff: float | None = None) -> Whitening:
     norms = np.sqrt(np.einsum("ij,ij->j", columns, columns))
     if sample.n_rows == 0 or not np.any(norms > 0.0):
         raise FitError("the sampled rows are all zero: no feature depends on the data, so the cutoff may be too short")
-    # a feature that never varies (a channel without edges) must not be scaled up from nothing
-    scale = np.where(norms > 0.0, norms, 1.0)
-    left, singular, right = np.linalg.svd(columns / scale, full_matrices=False)
+    # a feature that never varies must not be scaled up from nothing: a channel without edges gives exact zeros, forces
+    # that cancel (a distance itself, between the two neighbours in a ring) give rounding errors
+    alive = norms > _ROUNDING * norms.max()
+    scale = np.where(alive, norms, 1.0)
+    left, singular, right = np.linalg.svd(np.where(alive, columns / scale, 0.0), full_matrices=False)
     relative = singular / singular[0]
     if cutoff is None:
         cutoff = np.sqrt(columns.shape[1]) * np.finfo(np.float64).eps
