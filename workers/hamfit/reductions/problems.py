@@ -40,7 +40,7 @@ class AbstractProblem(ABC):
 
     @abstractmethod
     def spectrum(self) -> FloatArray:
-        """Singular values of the column-scaled Z, descending, (k,)."""
+        """Singular values of the column-scaled Z, descending, at most (k,)."""
 
     @abstractmethod
     def factor(self, ridge: float) -> FloatArray:
@@ -68,8 +68,10 @@ class GramProblem(AbstractProblem):
         return self.upper[:-1, :-1] + np.diag(weight), self.upper[:-1, -1] - weight * self.penalty.centre
 
     def spectrum(self) -> FloatArray:
-        """Singular values of the column-scaled Z; those below sqrt(eps) are lost to rounding."""
-        scaled, _ = _unit_diagonal(self.upper[:-1, :-1])
+        """Singular values of the column-scaled Z, empty columns left out; below sqrt(eps) they are rounding."""
+        gram = self.upper[:-1, :-1]
+        used = np.diag(gram) > 0.0
+        scaled, _ = _unit_diagonal(gram[np.ix_(used, used)])
         values: FloatArray = eigh(scaled, eigvals_only=True, check_finite=False)
         return np.asarray(np.sqrt(np.maximum(values[::-1], 0.0)))
 
@@ -126,12 +128,12 @@ class WhiteFactorProblem(AbstractProblem):
         return np.asarray(scaled * spectrum + self.penalty.centre)
 
     def spectrum(self) -> FloatArray:
-        """Singular values of the column-scaled Z."""
+        """Singular values of the column-scaled Z, empty columns left out."""
         columns = self.upper[:, :-1]
         norms = np.sqrt(np.einsum("ij,ij->j", columns, columns))
-        return np.asarray(
-            np.linalg.svd(columns / np.where(norms > 0.0, norms, 1.0), compute_uv=False), dtype=np.float64
-        )
+        used = norms > 0.0
+        values: FloatArray = np.linalg.svd(columns[:, used] / norms[used], compute_uv=False)
+        return values
 
     def factor(self, ridge: float) -> FloatArray:
         """R of Z stacked on the root of the ridge term."""

@@ -63,7 +63,7 @@ def whiten(sample: Triangle, cutoff: float | None = None) -> Whitening:
         cutoff = np.sqrt(columns.shape[1]) * np.finfo(np.float64).eps
     rank = int(np.count_nonzero(relative > cutoff))
     size = np.sqrt(sample.n_rows)
-    projection = right[:rank].T / singular[:rank] / scale[:, None] * size
+    projection = np.where(alive[:, None], right[:rank].T / singular[:rank] / scale[:, None] * size, 0.0)
     preliminary = (left[:, :rank].T @ target) / size
     smallest = relative[-1]
     return Whitening(
