@@ -49,7 +49,7 @@ class FitOptions(BaseModel):
         description="Distance beyond which particles do not interact: one for all pairs (2.5) or one per pair"
         " of species labels (1-1=2.5,1-2=2.0); by default the data's bonds, or all pairs in open systems.",
     )
-    features: int = Field(default=256, ge=1, description="Random features per block.")
+    features: int = Field(default=256, ge=1, description="Random features: of every channel of the pair and kinetic blocks, of the whole many-body block.")
     blocks: tuple[Block, ...] | None = Field(
         default=None,
         description="Families of features: kinetic, pair, manybody, field; by default kinetic and pair,"
@@ -95,12 +95,6 @@ class FitOptions(BaseModel):
     )
     groups: int = Field(
         default=5, ge=2, description="Groups of frames for the leave-group-out choice of the ridge."
-    )
-    holdout: float = Field(
-        default=0.1,
-        ge=0.0,
-        lt=1.0,
-        description="Fraction of the frames kept out of the fit to measure its error.",
     )
     energy_weight: float | None = Field(
         default=None,
