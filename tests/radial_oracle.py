@@ -41,8 +41,9 @@ def plain_value(radial: RadialFeatures, c: int, k: int, r: float) -> float:
     """phi_k(r) before anything is done about the cutoff."""
     s = {"r": r, "1/r": 1.0 / r, "r2": r**2}[radial.input_maps[c]]
     x = (s - radial.low[c]) / (radial.high[c] - radial.low[c])
-    if k == radial.weights.shape[1]:
-        return float(x)
+    if k >= radial.weights.shape[1]:
+        # the direct links: x, then x^2
+        return float(x ** (k - radial.weights.shape[1] + 1))
     return math.tanh(float(radial.weights[c, k] * x + radial.biases[c, k]))
 
 

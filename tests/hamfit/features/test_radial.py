@@ -66,10 +66,11 @@ def test_features_are_zero_at_the_cutoff(taper: Taper) -> None:
         assert slopes.max() < 1e-15 if taper == "smooth" else slopes.max() > 1e-3
 
 
-def test_the_link_is_the_scaled_input() -> None:
+def test_the_links_are_the_scaled_input_and_its_square() -> None:
     radial = oracle.random_radial(INFINITE, taper="shift")
     for c in range(3):
-        np.testing.assert_array_equal(radial.values(c, DISTANCES)[:, -1], radial.scaled(c, DISTANCES))
+        x = radial.scaled(c, DISTANCES)
+        np.testing.assert_array_equal(radial.values(c, DISTANCES)[:, -2:], np.column_stack([x, x * x]))
 
 
 @given(r=st.floats(0.05, 50.0), input_map=st.sampled_from(("r", "1/r", "r2")))

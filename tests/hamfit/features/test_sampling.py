@@ -10,6 +10,7 @@ from swimnetworks import Dense
 
 from hamfit.errors import FeatureError
 from hamfit.features.sampling import (
+    ELM_CENTRES,
     ELM_SCALE,
     SWIM_MIN_DISTANCE,
     sample_elm,
@@ -51,11 +52,14 @@ def test_elm_weights_are_normal_and_its_centres_reach_a_little_beyond_the_cube()
     weights, biases = sample_elm(4000, 1, np.random.default_rng(5))
     assert np.std(weights) == pytest.approx(ELM_SCALE, rel=0.05)
     assert abs(np.mean(weights)) < 0.05 * ELM_SCALE
-    centres = -biases / weights[:, 0]
     # uniform: the ends of the data need features that are steep beyond them
-    assert -0.5 <= centres.min() < -0.48
-    assert 1.48 < centres.max() <= 1.5
-    assert np.mean(centres) == pytest.approx(0.5, abs=0.04)
+    centres = -biases / weights[:, 0]
+    low, high = ELM_CENTRES
+    width = high - low
+    assert low <= centres.min() < low + 0.01 * width
+    assert high - 0.01 * width < centres.max() <= high
+    assert np.mean(centres) == pytest.approx(0.5 * (low + high), abs=0.02 * width)
+    assert low < 0.0 < 1.0 < high
     assert sample_elm(3, 2, np.random.default_rng(5))[0].shape == (3, 2)
 
 

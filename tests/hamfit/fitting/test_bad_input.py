@@ -18,6 +18,8 @@ from hamfit.fitting import fit, plan
 from hamfit.options import FitOptions
 from worlds import LABELS, Case, liquids, write
 
+pytestmark = pytest.mark.filterwarnings("ignore::hamfit.errors.FitWarning")
+
 OPTIONS = FitOptions(cutoff=1.75, features=24, threads=1)
 FRAMES = liquids(1, 6)
 

@@ -18,6 +18,9 @@ from hamfit.options import FitOptions
 from hamfit.systems import simulate
 from worlds import Law, force_of, lennard_jones, liquid, liquids, relative, soft_spring, write
 
+# Warnings about steep features and normal equations have tests of their own.
+pytestmark = pytest.mark.filterwarnings("ignore::hamfit.errors.FitWarning")
+
 QUICK = FitOptions(features=48, threads=1, seed=7, checkpoint=False)
 
 

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 
 from hamfit.errors import FitError
 from hamfit.reductions import Gram, Penalty, Triangle, Tsqr, solve_groups
-from hamfit.reductions.ridge import RIDGES, WHITE_CONDITION
+from hamfit.reductions.problems import factor_of_gram
+from hamfit.reductions.ridge import RIDGES, Form
 from hamfit.types import FloatArray
 
-KINDS = {"gram": Gram, "factor": Tsqr}
+KINDS: dict[Form, type[Gram] | type[Tsqr]] = {"gram": Gram, "factor": Tsqr, "white-factor": Tsqr}
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def states(kind: str, groups: Sequence[FloatArray]) -> list[Triangle]:
+def states(kind: Form, groups: Sequence[FloatArray]) -> list[Triangle]:
     out = []
     for rows in groups:
         accumulator = KINDS[kind](rows.shape[1] - 1).accumulator()
@@ -51,7 +52,7 @@ def textbook_ridge(groups: Sequence[FloatArray], ridge: float, penalty: Penalty)
 
 @each_kind
 @pytest.mark.parametrize("ridge", [0.0, 1e-6, 0.03, 2.0])
-def test_ridge_equals_augmented_least_squares(kind: str, ridge: float) -> None:
+def test_ridge_equals_augmented_least_squares(kind: Form, ridge: float) -> None:
     groups = noisy_groups(1)
     penalty = no_centre(5, np.array([1.0, 0.5, 0.2, 0.1, 0.05]))
     solution = solve_groups(kind, states(kind, groups), penalty, ridge=ridge)
@@ -62,22 +63,23 @@ def test_ridge_equals_augmented_least_squares(kind: str, ridge: float) -> None:
     assert solution.residual_square == pytest.approx(float(residual @ residual), rel=1e-9)
 
 
-def test_ridge_pulls_towards_zero_even_when_targets_are_residuals_of_a_centre() -> None:
+@pytest.mark.parametrize("kind", ["gram", "white-factor"])
+def test_ridge_pulls_towards_zero_even_when_targets_are_residuals_of_a_centre(kind: Form) -> None:
     groups = noisy_groups(2)
     centre = np.array([0.3, -1.1, 0.7, 2.0, -0.4])
     penalty = Penalty(np.array([1.0, 0.5, 0.2, 0.1, 0.05]), centre)
     shifted = [np.column_stack([g[:, :-1], g[:, -1] - g[:, :-1] @ centre]) for g in groups]
     for ridge in (0.0, 0.03, 2.0):
-        got = solve_groups("gram", states("gram", shifted), penalty, ridge=ridge).coefficients
+        got = solve_groups(kind, states(kind, shifted), penalty, ridge=ridge).coefficients
         plain = textbook_ridge(groups, ridge, no_centre(5, penalty.spectrum))
         np.testing.assert_allclose(got, plain, rtol=1e-9, atol=1e-11)
-    huge = solve_groups("gram", states("gram", shifted), penalty, ridge=1e12).coefficients
+    huge = solve_groups(kind, states(kind, shifted), penalty, ridge=1e12).coefficients
     assert np.abs(huge).max() < 1e-8
 
 
 @each_kind
 @given(seed=st.integers(0, 2**31))
-def test_leaving_a_group_out_equals_refitting_without_it(kind: str, seed: int) -> None:
+def test_leaving_a_group_out_equals_refitting_without_it(kind: Form, seed: int) -> None:
     groups = noisy_groups(seed)
     penalty = no_centre(5, np.array([1.0, 0.5, 0.2, 0.1, 0.05]))
     solution = solve_groups(kind, states(kind, groups), penalty)
@@ -94,7 +96,7 @@ def test_leaving_a_group_out_equals_refitting_without_it(kind: str, seed: int) -
 
 
 @each_kind
-def test_noise_asks_for_a_ridge_and_exact_data_for_next_to_none(kind: str) -> None:
+def test_noise_asks_for_a_ridge_and_exact_data_for_next_to_none(kind: Form) -> None:
     penalty = no_centre(30)
     noisy = solve_groups(kind, states(kind, noisy_groups(3, k=30, sizes=(16, 16, 16), noise=2.0)), penalty)
     exact = solve_groups(kind, states(kind, noisy_groups(3, k=30, sizes=(50, 50, 50), noise=0.0)), penalty)
@@ -126,7 +128,7 @@ def test_known_answers_are_found_whatever_the_condition_number(condition: float)
 
 
 @each_kind
-def test_rank_counts_independent_columns(kind: str) -> None:
+def test_rank_counts_independent_columns(kind: Form) -> None:
     groups = noisy_groups(1)
     doubled = [np.column_stack([g[:, :-1], g[:, :3] * 2.0, g[:, -1]]) for g in groups]
     solution = solve_groups(kind, states(kind, doubled), no_centre(8), ridge=1e-13)
@@ -139,7 +141,7 @@ def test_rank_counts_independent_columns(kind: str) -> None:
 
 
 @each_kind
-def test_the_factor_stands_for_the_regularised_problem(kind: str) -> None:
+def test_the_factor_stands_for_the_regularised_problem(kind: Form) -> None:
     groups = noisy_groups(4)
     penalty = no_centre(5, np.array([1.0, 0.5, 0.2, 0.1, 0.05]))
     solution = solve_groups(kind, states(kind, groups), penalty, ridge=0.03)
@@ -150,7 +152,7 @@ def test_the_factor_stands_for_the_regularised_problem(kind: str) -> None:
 
 
 @each_kind
-def test_extra_rows_count_with_their_weight_but_not_in_the_held_out_error(kind: str) -> None:
+def test_extra_rows_count_with_their_weight_but_not_in_the_held_out_error(kind: Form) -> None:
     groups, extra = noisy_groups(5), noisy_groups(6, sizes=(3, 2, 4))
     solution = solve_groups(
         kind, states(kind, groups), no_centre(5), extra=states(kind, extra), extra_weight=7.0, ridge=0.0
@@ -167,7 +169,7 @@ def test_extra_rows_count_with_their_weight_but_not_in_the_held_out_error(kind: 
 
 
 @each_kind
-def test_extra_rows_of_no_weight_change_nothing(kind: str) -> None:
+def test_extra_rows_of_no_weight_change_nothing(kind: Form) -> None:
     groups, extra = noisy_groups(5), noisy_groups(6, sizes=(3, 2, 4))
     plain = solve_groups(kind, states(kind, groups), no_centre(5))
     same = solve_groups(kind, states(kind, groups), no_centre(5), extra=states(kind, extra), extra_weight=0.0)
@@ -175,7 +177,7 @@ def test_extra_rows_of_no_weight_change_nothing(kind: str) -> None:
 
 
 @each_kind
-def test_groups_without_rows_do_not_take_part(kind: str) -> None:
+def test_groups_without_rows_do_not_take_part(kind: Form) -> None:
     groups = noisy_groups(8)
     empty = KINDS[kind](5).zero()
     with_empty = solve_groups(kind, [*states(kind, groups), empty], no_centre(5))
@@ -185,30 +187,43 @@ def test_groups_without_rows_do_not_take_part(kind: str) -> None:
 
 
 @each_kind
-def test_a_single_group_has_no_held_out_error(kind: str) -> None:
+def test_a_single_group_has_no_held_out_error(kind: Form) -> None:
     solution = solve_groups(kind, states(kind, noisy_groups(1)[:1]), no_centre(5))
     assert np.isnan(solution.held_out_square)
     assert np.all(np.isfinite(solution.coefficients))
 
 
 @each_kind
-def test_no_rows_are_refused(kind: str) -> None:
+def test_no_rows_are_refused(kind: Form) -> None:
     for groups in ([], [KINDS[kind](5).zero()]):
         with pytest.raises(FitError, match="no rows reached the solver"):
             solve_groups(kind, groups, no_centre(5))
 
 
-def test_whitened_columns_that_are_not_white_are_whitened_again_and_it_is_said() -> None:
-    rng = np.random.default_rng(3)
-    z = rng.normal(size=(400, 6))
-    # six columns that share almost all of themselves: large condition even in units of their norms
-    z = z[:, :1] + 1e-6 * z
-    truth = rng.normal(size=6)
-    rows = [np.column_stack([part, part @ truth]) for part in np.array_split(z, 3)]
-    solution = solve_groups("gram", states("gram", rows), no_centre(6), whitened=True)
-    assert solution.condition > WHITE_CONDITION
-    assert solution.rewhitened
-    fitted = z @ solution.coefficients
-    assert np.linalg.norm(fitted - z @ truth) < 1e-7 * np.linalg.norm(fitted)
-    plain = solve_groups("gram", states("gram", noisy_groups(1)), no_centre(5), whitened=True)
-    assert not plain.rewhitened
+def test_rare_rows_of_any_size_do_no_harm_to_a_factor_of_white_columns() -> None:
+    rng = np.random.default_rng(5)
+    spectrum = np.geomspace(1.0, 1e-9, 8)
+    z = rng.normal(size=(300, 8))
+    # a few rows, far outside the sample that whitened, are huge where the spectrum is small
+    z[7] *= 1e-2 / spectrum
+    z[191] *= 1e-1 / spectrum
+    truth = rng.normal(size=8) * spectrum
+    rows = [np.column_stack([part, part @ truth]) for part in np.array_split(z, 4)]
+    penalty = Penalty(spectrum, np.zeros(8))
+    for ridge in (0.0, 1e-26):
+        solution = solve_groups("white-factor", states("white-factor", rows), penalty, ridge=ridge)
+        usual = np.delete(z, [7, 191], axis=0)
+        error = np.linalg.norm(usual @ (solution.coefficients - truth)) / np.linalg.norm(usual @ truth)
+        assert error < 1e-9
+
+
+@pytest.mark.parametrize("m", [60, 3])
+def test_the_factor_of_a_gram_matrix_stands_for_the_same_rows(m: int) -> None:
+    rows = np.random.default_rng(m).normal(size=(m, 6)) * np.array([1.0, 1e-3, 1e3, 1.0, 1e-6, 1e-9])
+    gram = states("gram", [rows])[0]
+    factor = factor_of_gram(gram)
+    assert factor.n_rows == m
+    upper = factor.unpack()
+    expected = rows.T @ rows
+    scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+    assert np.abs((upper.T @ upper - expected) / scale).max() < 1e-13

@@ -1,0 +1,71 @@
+"""A fit that worked but not as well as it might warns, in one sentence that says why and what to do."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hamfit.errors import FitWarning
+from hamfit.fitting import fit
+from hamfit.fitting.caveats import caveats
+from hamfit.options import FitOptions
+from worlds import Case, liquids, write
+
+FINE: dict[str, Any] = {
+    "rows": 1000,
+    "columns": 100,
+    "solved_condition": 12.0,
+    "rare_rows_apart": False,
+    "table_error": 1e-12,
+    "edges_outside_tables": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "solver", "sentence"),
+    [
+        ({"rows": 99}, "sketched", "99 rows for 100 columns: .*give more frames or fewer --features"),
+        ({"solved_condition": 1e9}, "normal", "condition number 1.0e\\+09, which normal equations square"),
+        ({"solved_condition": 1e9}, "sketched", "was not representative; compare with --solver tsqr"),
+        ({"table_error": 1e-5}, "sketched", "exact to 1.0e-05 only"),
+        ({"edges_outside_tables": 11}, "sketched", "11 edges .* slower, not worse"),
+    ],
+)
+def test_each_trouble_has_a_sentence_that_names_the_part(change: dict[str, Any], solver: str, sentence: str) -> None:
+    told = caveats({"force": {**FINE, **change}, "velocity": FINE}, solver)
+    assert len(told) == 1
+    assert "force part" in told[0]
+    with pytest.warns(FitWarning, match=sentence):
+        warnings.warn(told[0], FitWarning, stacklevel=1)
+
+
+def test_nothing_is_said_when_all_is_well() -> None:
+    assert caveats({"force": FINE, "velocity": FINE}, "sketched") == []
+    assert caveats({"force": {**FINE, "solved_condition": 1e9}}, "tsqr") == []
+
+
+def test_too_few_rows_for_the_columns_warn_and_give_finite_forces(tmp_path: Path) -> None:
+    case = Case("few", 3, 7, periodic=False, apart=0.9)
+    frames = [case.frame(seed) for seed in range(2)]
+    data = write(tmp_path / "a.zarr", [frames], energies=False)
+    options = FitOptions(
+        cutoff=1.75, features=200, sampler="elm", input_map="r", taper="smooth", solver="tsqr", threads=1
+    )
+    with pytest.warns(FitWarning, match=r"the force part has 42 rows for \d+ columns"):
+        result = fit(data, options=options, blocks=("pair",))
+    forces = result.model.forces(frames[0])
+    assert np.all(np.isfinite(forces))
+    # regularised: no coefficient runs away
+    assert np.abs(forces).max() < 100.0
+    assert result.report["rank"]["force"] <= 42
+
+
+def test_a_good_fit_warns_of_nothing(tmp_path: Path) -> None:
+    data = write(tmp_path / "a.zarr", [liquids(1, 24)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(data, options=FitOptions(cutoff=1.75, features=48, threads=1, checkpoint=False))
