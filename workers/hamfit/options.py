@@ -49,7 +49,11 @@ class FitOptions(BaseModel):
         description="Distance beyond which particles do not interact: one for all pairs (2.5) or one per pair"
         " of species labels (1-1=2.5,1-2=2.0); by default the data's bonds, or all pairs in open systems.",
     )
-    features: int = Field(default=256, ge=1, description="Random features: of every channel of the pair and kinetic blocks, of the whole many-body block.")
+    features: int = Field(
+        default=256,
+        ge=1,
+        description="Random features of every channel of the pair and kinetic blocks, and of the many-body block.",
+    )
     blocks: tuple[Block, ...] | None = Field(
         default=None,
         description="Families of features: kinetic, pair, manybody, field; by default kinetic and pair,"
@@ -91,7 +95,7 @@ class FitOptions(BaseModel):
         default=None,
         gt=0.0,
         lt=1.0,
-        description="Singular values below this fraction of the largest drop out; by default columns * eps.",
+        description="Singular values below this fraction of the largest drop out; by default sqrt(columns) * eps.",
     )
     groups: int = Field(
         default=5, ge=2, description="Groups of frames for the leave-group-out choice of the ridge."
