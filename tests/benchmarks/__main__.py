@@ -17,7 +17,18 @@ from tests.benchmarks.records import Page, this_machine
 from tests.benchmarks.study import ROOT, Study
 from tests.benchmarks.summary import render_all
 
-PAGES = ("networks", "zero_shot", "liquids", "neurips", "metals", "dft", "performance", "startup", "scaling")
+PAGES = (
+    "networks",
+    "zero_shot",
+    "liquids",
+    "neurips",
+    "metals",
+    "dft",
+    "ablations",
+    "performance",
+    "startup",
+    "scaling",
+)
 
 
 def measure(name: str, folder: Path) -> Page:

@@ -110,25 +110,30 @@ class Page:
             f"# {self.title}",
             self.text.strip(),
             "```sh\n" + self.command + "\n```",
-            *(self._table(group) for group in _ordered(case.group for case in self.cases)),
+            *(f"## {group}\n\n{self.table(group)}" for group in _ordered(case.group for case in self.cases)),
             *(f"{case.name}: {case.note}" for case in self.cases if case.note),
             *self._by_hand(),
             f"Measured on: {machine}.",
         ]
         return "\n\n".join(parts) + "\n"
 
-    def _table(self, group: str) -> str:
+    def table(self, group: str) -> str:
+        """The cases of one group as a table; ValueError for a group that the page has not."""
         cases = [case for case in self.cases if case.group == group]
+        if not cases:
+            raise ValueError(f"page {self.name} has no group {group!r}")
         quantities = _ordered(value.quantity for case in cases for value in case.values)
         bars = {q: {v.bar for c in cases for v in c.values if v.quantity == q} for q in quantities}
         heads = [q if bars[q] == {None} else f"{q} ({_bars(bars[q])})" for q in quantities]
-        rows = [["", *heads, "meets its bars"]]
+        judged = any(value.bar is not None for case in cases for value in case.values)
+        rows = [["", *heads, *(["meets its bars"] if judged else [])]]
         for case in cases:
             by_quantity = {value.quantity: value for value in case.values}
             cells = [_cell(by_quantity[q]) if q in by_quantity else "" for q in quantities]
-            judged = any(value.bar is not None for value in case.values)
-            rows.append([case.name, *cells, ("yes" if case.passes else "**no**") if judged else ""])
-        return f"## {group}\n\n" + markdown_table(rows)
+            verdict = "yes" if case.passes else "**no**"
+            own = any(value.bar is not None for value in case.values)
+            rows.append([case.name, *cells, *([verdict if own else ""] if judged else [])])
+        return markdown_table(rows)
 
     def _by_hand(self) -> Iterator[str]:
         first = next((case for case in self.cases if case.commands), None)
@@ -157,6 +162,8 @@ def number(value: float | None) -> str:
         return "-"
     if value == 0.0:
         return "0"
+    if float(value).is_integer() and abs(value) < 1e9:
+        return f"{int(value):,}"
     if 0.01 <= abs(value) < 1e4:
         return f"{value:.3g}"
     mantissa, exponent = f"{value:.1e}".split("e")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.benchmarks.records import RESULTS, Case, Page, Value, markdown_table, number
 
-README = RESULTS.parents[1] / "README.md"
-_BEGIN, _END = "<!-- results: written by `python -m tests.benchmarks render` -->", "<!-- end of results -->"
+ROOT = RESULTS.parents[1]
+#: Pages written by hand that show tables of results, and how links to the results begin there.
+SHOWN_IN = {"README.md": "docs/results/", "docs/explanation/accuracy.md": "../results/"}
+_PLACE = re.compile(r"(<!-- results: ([^>]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
 def pages(folder: Path = RESULTS) -> list[Page]:
@@ -40,14 +43,16 @@ def missed(found: Sequence[Page]) -> list[tuple[Page, Case]]:
     return [(page, case) for page in found for case in page.cases if not case.passes]
 
 
-def render_all(folder: Path = RESULTS, readme: Path = README) -> None:
-    """Render every page, the summary and the README's table from the JSON files."""
+def render_all(folder: Path = RESULTS, root: Path = ROOT) -> None:
+    """Render every page, the summary and the tables that other pages show, from the JSON files."""
     found = pages(folder)
     for page in found:
         (folder / f"{page.name}.md").write_text(page.render(), encoding="utf-8")
     (folder / "index.md").write_text(summary(found), encoding="utf-8")
-    if readme.exists():
-        readme.write_text(with_table(readme.read_text(encoding="utf-8"), found), encoding="utf-8")
+    for name, link in SHOWN_IN.items():
+        path = root / name
+        if path.exists():
+            path.write_text(with_tables(path.read_text(encoding="utf-8"), found, link), encoding="utf-8")
 
 
 def summary(found: Sequence[Page]) -> str:
@@ -66,13 +71,22 @@ def summary(found: Sequence[Page]) -> str:
     )
 
 
-def with_table(text: str, found: Sequence[Page]) -> str:
-    """The text with the table between its marks replaced; unchanged where there are no marks."""
-    if _BEGIN not in text or _END not in text:
-        return text
-    before, _, rest = text.partition(_BEGIN)
-    after = rest.partition(_END)[2]
-    return f"{before}{_BEGIN}\n{table(found, 'docs/results/')}\n{_END}{after}"
+def with_tables(text: str, found: Sequence[Page], link: str) -> str:
+    """The text with every table between marks replaced by what was measured.
+
+    `<!-- results: summary -->` takes the summary, `<!-- results: PAGE: GROUP -->` the table of one group; each
+    ends with `<!-- end of results -->`. A place whose page was never measured stays as it is.
+    """
+    by_name = {page.name: page for page in found}
+
+    def fill(place: re.Match[str]) -> str:
+        name, _, group = place[2].partition(": ")
+        if name == "summary":
+            return f"{place[1]}{table(found, link)}\n{place[3]}"
+        page = by_name.get(name)
+        return place[0] if page is None else f"{place[1]}{page.table(group)}\n{place[3]}"
+
+    return _PLACE.sub(fill, text)
 
 
 def _excess(value: Value) -> float:
