@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from hamfit.errors import SpecError
+from hamfit.errors import FitWarning, SpecError
 from hamfit.options import FitOptions, InputMap, Sampler, Solver, Taper
 from hamfit_service.cli.console import (
     JsonFlag,
@@ -110,10 +111,15 @@ def _fit(
 
     cluster = choose_cluster(workers=options.workers, threads=options.threads, scheduler=scheduler)
     datasets = [Dataset.open(path) for path in data]
-    with cluster.connect() as client, progress_on_stderr() as progress:
-        return fit_datasets(
+    with cluster.connect() as client, progress_on_stderr() as progress, warnings.catch_warnings():
+        # they are in the report too, and shown from there
+        warnings.simplefilter("ignore", FitWarning)
+        report = fit_datasets(
             datasets, out=out, options=options, client=client, progress=progress, overwrite=overwrite
         ).report
+    for sentence in report["warnings"]:
+        typer.echo(f"warning: {sentence}", err=True)
+    return report
 
 
 def _show_plan(report: Mapping[str, Any], *, as_json: bool) -> None:

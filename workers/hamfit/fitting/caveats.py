@@ -9,7 +9,8 @@ from typing import Any
 _NORMAL_CONDITION = 1e6
 #: Condition number of whitened columns above which Cholesky loses digits that rounding would have kept.
 _WHITE_CONDITION = 1e4
-_TABLE_ERROR = 1e-8
+#: Table errors below this, or below this share of the error of the fit itself, do not matter.
+_TABLE_ERROR, _TABLE_SHARE = 1e-8, 0.1
 _OUTSIDE_SHARE = 1e-2
 
 
@@ -33,7 +34,7 @@ def caveats(parts: Mapping[str, Mapping[str, Any]], solver: str) -> list[str]:
                 f"the whitened columns of the {name} part have condition number {condition:.1e}: the sample of rows "
                 "was not representative; compare with --solver tsqr"
             )
-        if part["table_error"] > _TABLE_ERROR:
+        if part["table_error"] > max(_TABLE_ERROR, _TABLE_SHARE * part["train"]):
             out.append(
                 f"the tables of the {name} part are exact to {part['table_error']:.1e} only: its features are too "
                 "steep; use --sampler elm"
