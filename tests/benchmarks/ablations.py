@@ -17,8 +17,9 @@ TITLE = "What each choice is worth"
 TEXT = """
 A fit chooses input map, taper and sampler by held-out error, and solves with the `sketched` reduction. Here
 one of these is forced and all else left as it is. Liquid: lj-500, cutoff 2.5, frames 0 to 14, tested on
-frames 15 to 19 and on 864 atoms at T = 3 (four times hotter). Morse: a 3x3x3 network, tested on trajectories
-of another seed. No bars: this page explains the others.
+frames 15 to 19 and on 864 atoms at T = 3 (four times hotter). Noise is Gaussian, its size a share of the rms
+force, in training only. Morse: a 3x3x3 network, tested on trajectories of another seed. No bars: this page
+explains the others.
 """
 
 _LIQUID: dict[str, dict[str, dict[str, Any]]] = {
@@ -53,6 +54,11 @@ def cases(study: Study) -> Iterator[Case]:
         for words, options in choices.items():
             name = f"{group}-{words}".lower().replace("/", "").replace(" ", "-").partition(":")[0]
             yield _case(study, f"Liquid: {group.lower()}", name, words, train, unseen, hot, cutoff=2.5, **options)
+    for share in (0.0, 1e-6, 1e-4, 1e-2, 0.1):
+        noisy = study.disturb(f"noisy-{share:g}", train, share)
+        yield _case(
+            study, "Liquid: noise on the forces", f"noise-{share:g}", f"{share:g}", noisy, unseen, hot, cutoff=2.5
+        )
     morse = study.simulate("morse", "morse", geometry="cubic", shape="3x3x3")
     other = study.simulate("morse-other", "morse", geometry="cubic", shape="3x3x3", seed=1, spread=1)
     for words, options in _LIQUID["Input map"].items():
@@ -84,6 +90,7 @@ def _case(
         Value("columns", float(part["columns"])),
         Value("rank", float(part["rank"])),
         Value("condition of the rows", part["condition"]),
+        Value("ridge", part["ridge"]),
         Value(CPU_SECONDS, round(fitted.seconds, 2)),
     ]
     return Case(group, words, tuple(values), fitted.commands)

@@ -12,7 +12,7 @@ TEXT = """
 LAMMPS trajectories of 20 frames (`tests/data`), forces cut hard at the cutoff. Models are fitted to frames 0
 to 14 with 256 features for each pair of species and tested on frames 15 to 19, and on boxes of the same
 liquid that hamfit simulates. Whether forces are cut hard, and the input map, are chosen by held-out error.
-LAMMPS's liquid has a temperature of 0.72; hotter ones hold pairs closer than any in it, and the share of
+LAMMPS's liquid has a temperature of 0.70; hotter ones hold pairs closer than any in it, and the share of
 these stands beside the errors.
 """
 

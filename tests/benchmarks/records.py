@@ -18,6 +18,9 @@ from typing import Any
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 
+#: The one quantity that every page measures.
+VELOCITY = "relative velocity error"
+
 _PACKAGES = ("hamfit", "numpy", "scipy", "numba", "zarr")
 
 

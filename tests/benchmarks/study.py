@@ -6,22 +6,22 @@ A study works in one folder. Whatever it does has the command that does the same
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.benchmarks.records import Case, Value
+from tests.benchmarks.records import VELOCITY, Case, Value
 
 import hamfit
 from hamfit.data import DatasetWriter
+from hamfit.frames import Frame
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data"
 
 FORCE = "relative force error"
-VELOCITY = "relative velocity error"
 OUTSIDE = "extrapolated share"
 CPU_SECONDS = "fit, CPU s"
 #: Velocities are linear in momenta, so every model must have them to rounding.
@@ -75,16 +75,36 @@ class Study:
 
         Frames that are not neighbours in time stay one trajectory; forces are stored, so nothing is derived from it.
         """
+        chosen = iter(frames)
+
+        def pick(every: list[Frame]) -> list[Frame]:
+            return [every[k] for k in next(chosen)]
+
+        return self._rewritten(name, material, pick, words)
+
+    def disturb(self, name: str, material: Material, share: float) -> Material:
+        """A dataset with Gaussian noise on its forces, of the given share of their root mean square."""
+        rng = np.random.default_rng(7)
+
+        def shake(every: list[Frame]) -> list[Frame]:
+            forces = np.array([frame.pdot for frame in every])
+            noisy = forces + share * float(np.sqrt(np.mean(forces**2))) * rng.normal(size=forces.shape)
+            return [replace(frame, pdot=force) for frame, force in zip(every, noisy, strict=True)]
+
+        return self._rewritten(name, material, shake, f"Gaussian noise of {share:g} rms on the forces")
+
+    def _rewritten(
+        self, name: str, material: Material, change: Callable[[list[Frame]], list[Frame]], words: str
+    ) -> Material:
         path = self.folder / f"{name}.zarr"
         source = hamfit.Dataset.open(material.path)
         with DatasetWriter.create(
             path, units=source.units, labels=source.labels, bond_labels=source.bond_labels, overwrite=True
         ) as writer:
-            for trajectory, chosen in zip(source.trajectories, frames, strict=True):
-                if not len(chosen):
+            for trajectory in source.trajectories:
+                some = change(trajectory.frames())
+                if not some:
                     continue
-                every = trajectory.frames()
-                some = [every[k] for k in chosen]
                 one = some[0]
                 writer.add_trajectory(
                     trajectory.name,

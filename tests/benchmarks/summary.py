@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks.records import RESULTS, Case, Page, Value, markdown_table, number
+from tests.benchmarks.records import RESULTS, VELOCITY, Page, Value, markdown_table, number
 
 ROOT = RESULTS.parents[1]
 #: Pages written by hand that show tables of results, and how links to the results begin there.
@@ -23,24 +23,25 @@ def pages(folder: Path = RESULTS) -> list[Page]:
 
 
 def table(found: Sequence[Page], link: str = "") -> str:
-    """The summary in Markdown; links to pages begin with `link`."""
+    """The summary in Markdown; links to pages begin with `link`. Velocities of all pages share one row."""
     rows = [["what", "cases", "quantity", "worst", "bar", ""]]
+    velocities: list[Value] = []
     for page in found:
         for group in dict.fromkeys(case.group for case in page.cases):
-            cases = [case for case in page.cases if case.group == group]
-            quantities = dict.fromkeys(v.quantity for case in cases for v in case.values if v.bar is not None)
-            for quantity in quantities:
-                values = [v for case in cases for v in case.values if v.quantity == quantity and v.bar is not None]
-                worst = max(values, key=_excess)
-                name = f"[{page.title}]({link}{page.name}.md): {group}"
-                verdict = "met" if worst.passes else "**missed**"
-                rows.append([name, str(len(values)), quantity, number(worst.measured), number(worst.bar), verdict])
+            judged = [v for case in page.cases if case.group == group for v in case.values if v.bar is not None]
+            velocities += [v for v in judged if v.quantity == VELOCITY]
+            for quantity in dict.fromkeys(v.quantity for v in judged if v.quantity != VELOCITY):
+                values = [v for v in judged if v.quantity == quantity]
+                rows.append(_row(f"[{page.title}]({link}{page.name}.md): {group}", quantity, values))
+    if velocities:
+        rows.append(_row("Velocities, everywhere", VELOCITY, velocities))
     return markdown_table(rows)
 
 
-def missed(found: Sequence[Page]) -> list[tuple[Page, Case]]:
-    """The cases that miss a bar."""
-    return [(page, case) for page in found for case in page.cases if not case.passes]
+def _row(name: str, quantity: str, values: Sequence[Value]) -> list[str]:
+    worst = max(values, key=_excess)
+    verdict = "met" if worst.passes else "**missed**"
+    return [name, str(len(values)), quantity, number(worst.measured), number(worst.bar), verdict]
 
 
 def render_all(folder: Path = RESULTS, root: Path = ROOT) -> None:
