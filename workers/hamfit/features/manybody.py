@@ -3,8 +3,8 @@
 One round of message passing with sampled layers. Neighbours are summed into moments A^l_c(i) = sum_j
 g_c(r_ij) u_ij^(tensor l); their invariants I = (A^0_c, |A^l_c|^2) are standardised over a sample; the
 features are tanh(W I + b) and, as direct links, I itself, pooled over all particles of one species. Each
-feature is exactly invariant under permutation, rotation and translation, local and twice continuously
-differentiable.
+feature is exactly invariant under permutation, rotation and translation, local, and smooth but for
+the cutoff, where forces are continuous.
 
 Rows of Z are one matrix product per edge (``manybody_rows``). After the fit theta is contracted first, so
 energy and forces cost the same per edge for any number of features.
@@ -54,9 +54,9 @@ class ManyBodyBlock(AbstractBlock):
         n_features: int,
         n_radial: int = 32,
         n_bumps: int = 10,
-        bump_width: float = 1.0,
+        bump_width: float = 2.0,
         l_max: int = 3,
-        weight_scale: float = 0.3,
+        weight_scale: float = 0.05,
         sampler: str = "elm",
         direct_links: bool = True,
         rng: np.random.Generator,
@@ -71,9 +71,7 @@ class ManyBodyBlock(AbstractBlock):
         if not frames:
             raise FeatureError("the many-body block has no frames to sample from: give at least one")
         if n_features < 1 or n_radial < 1:
-            raise FeatureError(
-                f"n_features is {n_features} and n_radial {n_radial}: the many-body block needs both"
-            )
+            raise FeatureError(f"n_features is {n_features} and n_radial {n_radial}: the many-body block needs both")
         layer = sample_round(
             frames,
             graph,

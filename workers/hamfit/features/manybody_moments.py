@@ -49,9 +49,7 @@ def monomials(l_max: int) -> Monomials:
     return Monomials(exponents, exponents.sum(axis=1), np.array(times))
 
 
-def bump_moments(
-    edges: Edges, centre: IntArray, species: IntArray, radial: RadialBumps, l_max: int
-) -> FloatArray:
+def bump_moments(edges: Edges, centre: IntArray, species: IntArray, radial: RadialBumps, l_max: int) -> FloatArray:
     """Moments with plain bumps, (C, M, S*B): columns s*B .. s*B + B hold the neighbours of species s.
 
     centre (C,) are the particles that ``edges`` was asked for, species (N,) is of all particles.

@@ -73,9 +73,7 @@ class Round:
         start = self.n_features + species * width
         return slice(start, start + width)
 
-    def environments(
-        self, edges: Edges, centres: IntArray, species: IntArray
-    ) -> tuple[FloatArray, FloatArray]:
+    def environments(self, edges: Edges, centres: IntArray, species: IntArray) -> tuple[FloatArray, FloatArray]:
         """Mixed moments (C, M, n_radial) and standardised invariants (C, n_invariants) of the centres.
 
         ``edges`` are those of ``centres`` (C,); ``species`` (N,) is of all particles.

@@ -43,18 +43,14 @@ class _Halo:
     """tanh' of the features of the environment's own species, (H, widest species)."""
 
 
-def fill_rows(
-    layer: Round, prepared: Prepared, species: IntArray, centres: IntArray, rows: FloatArray
-) -> None:
+def fill_rows(layer: Round, prepared: Prepared, species: IntArray, centres: IntArray, rows: FloatArray) -> None:
     """Add the rows of ``centres`` (C,) into ``rows`` (C, d, n_columns), which the caller has zeroed."""
     for start in range(0, centres.size, CHUNK_CENTRES):
         part = slice(start, start + CHUNK_CENTRES)
         _fill_chunk(layer, prepared, species, centres[part], rows[part])
 
 
-def _fill_chunk(
-    layer: Round, prepared: Prepared, species: IntArray, centres: IntArray, rows: FloatArray
-) -> None:
+def _fill_chunk(layer: Round, prepared: Prepared, species: IntArray, centres: IntArray, rows: FloatArray) -> None:
     edges = prepared.edges(centres)
     particles = np.unique(np.concatenate([centres, edges.neighbour]))
     if centres.size > 1 and particles.size * layer.n_columns * 8 > CHUNK_BYTES:
@@ -157,9 +153,7 @@ def _add_products(
         accumulate_rows(terms, target, owner, one, layer.direct(s).start, 0, rows)
 
 
-def _mixed_radial(
-    layer: Round, distance: FloatArray, of: IntArray, towards: IntArray
-) -> tuple[FloatArray, FloatArray]:
+def _mixed_radial(layer: Round, distance: FloatArray, of: IntArray, towards: IntArray) -> tuple[FloatArray, FloatArray]:
     """Mixed radial functions g_c and their slopes, (E, n_radial), for edges ``of`` -> ``towards``."""
     bumps, slopes = layer.radial.evaluate(distance, of, towards)
     width = layer.radial.n_bumps

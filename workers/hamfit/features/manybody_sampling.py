@@ -40,9 +40,7 @@ def sample_round(
 ) -> Round:
     """Draw a round from the environments met in ``frames``; arguments as for ``ManyBodyBlock.sample``."""
     if sampler not in SAMPLERS:
-        raise FeatureError(
-            f"sampler {sampler!r} is unknown to the many-body block: use one of {', '.join(SAMPLERS)}"
-        )
+        raise FeatureError(f"sampler {sampler!r} is unknown to the many-body block: use one of {', '.join(SAMPLERS)}")
     n_species = len(graph.labels)
     chosen = _choose_environments(frames, rng)
     radial = RadialBumps(_shortest_distances(frames, chosen, graph), graph.cutoffs, n_bumps, bump_width)
@@ -65,9 +63,7 @@ def sample_round(
             scale = weight_scale / np.sqrt(values.shape[1])
             weights[part] = rng.normal(0.0, scale, size=weights[part].shape)
             bias[part] = rng.uniform(-1.0, 1.0, size=bias[part].shape)
-    return Round(
-        l_max, radial, mixing, mean, deviation, np.ascontiguousarray(weights.T), bias, first, direct_links
-    )
+    return Round(l_max, radial, mixing, mean, deviation, np.ascontiguousarray(weights.T), bias, first, direct_links)
 
 
 def _choose_environments(frames: Sequence[Frame], rng: np.random.Generator) -> list[IntArray]:
@@ -75,9 +71,7 @@ def _choose_environments(frames: Sequence[Frame], rng: np.random.Generator) -> l
     total = sum(frame.n_particles for frame in frames)
     share = min(1.0, SAMPLE_ENVIRONMENTS / max(total, 1))
     return [
-        np.sort(rng.choice(f.n_particles, size=max(1, round(share * f.n_particles)), replace=False)).astype(
-            np.int64
-        )
+        np.sort(rng.choice(f.n_particles, size=max(1, round(share * f.n_particles)), replace=False)).astype(np.int64)
         for f in frames
     ]
 
@@ -106,9 +100,7 @@ def _raw_invariants(
     return invariants(mix(moments, mixing, frame.species[centres]), l_max)
 
 
-def _moments_per_species(
-    values: FloatArray, species: IntArray, n_species: int
-) -> tuple[FloatArray, FloatArray]:
+def _moments_per_species(values: FloatArray, species: IntArray, n_species: int) -> tuple[FloatArray, FloatArray]:
     """Mean and standard deviation of each invariant for each species, both (S, n_invariants)."""
     mean = np.zeros((n_species, values.shape[1]))
     deviation = np.ones_like(mean)
