@@ -7,6 +7,7 @@ puts it in place. Reading checks everything against the manifest, so that a miss
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from hamfit.stores.store_builder import StoreBuilder
 from hamfit.stores.zarr_array import ArrayEntry, StoredArray, write_bytes
 
 MANIFEST = "_manifest.json"
+ATTRIBUTES = "zarr.json"
 
 
 def write_bundle(
@@ -39,6 +41,7 @@ def write_bundle(
         manifest = {
             "kind": kind,
             "schema": schema,
+            "attributes": _digest(root / ATTRIBUTES),
             "arrays": [asdict(entry) for entry in builder.arrays.values()],
         }
         with builder.writing():
@@ -72,11 +75,18 @@ def read_bundle(path: Path, kind: str, schema: int) -> tuple[dict[str, Any], dic
     """
     manifest = read_manifest(path, kind, schema)
     try:
-        attrs = dict(json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"])
+        intact = _digest(path / ATTRIBUTES) == manifest["attributes"]
+        attrs = dict(json.loads((path / ATTRIBUTES).read_text(encoding="utf-8"))["attributes"])
         entries = [_entry(fields) for fields in manifest["arrays"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{kind} {path} cannot be read ({error}): it is damaged; write it again") from error
+    if not intact:
+        raise StoreError(f"{kind} {path}: {ATTRIBUTES} is not what was written: it is damaged; write it again")
     return attrs, {entry.key: StoredArray(path, entry).read() for entry in entries}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _entry(fields: Mapping[str, Any]) -> ArrayEntry:

@@ -19,7 +19,7 @@ from hamfit.types import FloatArray, IntArray
 
 
 class FieldBlock(AbstractBlock):
-    """tanh(W x + b) and x itself, with x the position scaled to the unit cube of the data."""
+    """tanh(W x + b), and as direct links x and all products x_a x_b, with x the position scaled to the unit cube."""
 
     kind: ClassVar[str] = "field"
     part: ClassVar[Part] = "force"
@@ -48,7 +48,8 @@ class FieldBlock(AbstractBlock):
     @property
     def per_species(self) -> int:
         """Features of one species, direct links included."""
-        return int(self.weights.shape[0] + self.weights.shape[1])
+        d = self.weights.shape[1]
+        return int(self.weights.shape[0] + d + d * (d + 1) // 2)
 
     @property
     def n_columns(self) -> int:
@@ -65,13 +66,15 @@ class FieldBlock(AbstractBlock):
         for s in range(self.n_species):
             mine = np.flatnonzero(frame.species[centres] == s)
             out[mine, :, s, :n] = slope[mine][:, None, :] * (self.weights * scale).T[None]
-            out[mine, :, s, n:] = np.diag(scale)[None]
+            out[mine, :, s, n:] = self._link_slopes(frame.q[centres[mine]])
         return out.reshape(centres.size * d, self.n_columns)
 
     def features(self, frame: Frame) -> FloatArray:
         """Pooled features of the whole frame, (n_columns,)."""
         _refuse_periodic(frame)
-        values = np.hstack([self._tanh(frame.q), (frame.q - self.low) / (self.high - self.low)])
+        x = (frame.q - self.low) / (self.high - self.low)
+        a, b = np.triu_indices(x.shape[1])
+        values = np.hstack([self._tanh(frame.q), x, x[:, a] * x[:, b]])
         return np.concatenate([values[frame.species == s].sum(axis=0) for s in range(self.n_species)])
 
     def gradient(self, frame: Frame, theta: FloatArray) -> FloatArray:
@@ -80,7 +83,8 @@ class FieldBlock(AbstractBlock):
         n = self.weights.shape[0]
         mine = theta.reshape(self.n_species, self.per_species)[frame.species]
         slope = (1.0 - self._tanh(frame.q) ** 2) * mine[:, :n]
-        return np.asarray((slope @ self.weights + mine[:, n:]) / (self.high - self.low))
+        linked = np.einsum("iak,ik->ia", self._link_slopes(frame.q), mine[:, n:])
+        return np.asarray(slope @ self.weights / (self.high - self.low) + linked)
 
     def energy(self, frame: Frame, theta: FloatArray) -> float:
         """``sum_k theta_k Phi_k`` of the whole frame."""
@@ -95,6 +99,19 @@ class FieldBlock(AbstractBlock):
     def from_store(cls, attrs: dict[str, Any], arrays: dict[str, np.ndarray]) -> FieldBlock:
         """The block that ``to_store`` described."""
         return cls(arrays["low"], arrays["high"], arrays["weights"], arrays["biases"], int(attrs["n_species"]))
+
+    def _link_slopes(self, q: FloatArray) -> FloatArray:
+        """Derivatives of the direct links by the position, (N, d, d + d (d + 1) / 2)."""
+        scale = 1.0 / (self.high - self.low)
+        x = (q - self.low) * scale
+        d = q.shape[1]
+        a, b = np.triu_indices(d)
+        out = np.zeros((q.shape[0], d, d + a.size))
+        out[:, np.arange(d), np.arange(d)] = scale
+        for k, (first, second) in enumerate(zip(a, b, strict=True)):
+            out[:, first, d + k] += x[:, second] * scale[first]
+            out[:, second, d + k] += x[:, first] * scale[second]
+        return out
 
     def _tanh(self, q: FloatArray) -> FloatArray:
         x = (q - self.low) / (self.high - self.low)

@@ -18,9 +18,10 @@ from hamfit.features.radial import Taper
 from hamfit.fitting.basis import PartBasis
 from hamfit.fitting.choosing import RadialChoice, RadialSettings, choose_radial
 from hamfit.fitting.problem import Problem, channel_cutoffs
+from hamfit.fitting.reach import TRIAL_FEATURES, choose_reach
 from hamfit.fitting.streaming import targets_of
 from hamfit.fitting.survey import Survey, SurveySample, sample_edges
-from hamfit.graphs import CutoffGraph
+from hamfit.graphs import AbstractGraph, CutoffGraph
 from hamfit.options import FitOptions
 from hamfit.types import FloatArray
 
@@ -63,44 +64,65 @@ def _velocity_part(problem: Problem, found: Survey, options: FitOptions) -> Buil
 
 
 def _force_part(problem: Problem, found: Survey, options: FitOptions) -> Built:
-    graph = problem.graph
     targets = [targets_of(frame, "force") for frame in found.frames]
-    blocks: list[AbstractBlock] = []
-    extents: list[FloatArray | None] = []
     choices: dict[str, Any] = {}
+    graph = problem.graph
+    if graph is None and {"pair", "manybody"} & set(problem.kinds):
+
+        def make(candidate: CutoffGraph) -> list[AbstractBlock]:
+            few = options.with_changes(features=TRIAL_FEATURES, sampler="elm")
+            return [block for block, _ in _blocks(problem, candidate, found, few, targets, {})]
+
+        graph, judged = choose_reach(found, problem.labels, make)
+        choices["cutoff"] = {
+            "chosen": graph.max_cutoff,
+            "candidates": [{"cutoff": reach.cutoff, "error": reach.error} for reach in judged],
+        }
+    sampled = _blocks(problem, graph, found, options, targets, choices)
+    blocks, extents = tuple(block for block, _ in sampled), tuple(extent for _, extent in sampled)
+    built = _built("force", blocks, extents, targets, choices)
+    scale = _energy_scale(found, len(problem.labels)) if energy_weight(problem, options) > 0.0 else 0.0
+    if scale == 0.0:
+        return built
+    return replace(built, part=replace(built.part, energy_scale=scale, n_constants=len(problem.labels)))
+
+
+def _blocks(
+    problem: Problem,
+    graph: AbstractGraph | None,
+    found: Survey,
+    options: FitOptions,
+    targets: Sequence[FloatArray],
+    choices: dict[str, Any],
+) -> list[tuple[AbstractBlock, FloatArray | None]]:
+    """The blocks of the force part, each with the lengths of edges that the survey saw."""
+    out: list[tuple[AbstractBlock, FloatArray | None]] = []
     if "pair" in problem.kinds:
         assert graph is not None
         rng = np.random.default_rng([options.seed, 4])
         sample = sample_edges([graph.prepare(frame) for frame in found.frames], targets, rng)
         smooth = "manybody" in problem.kinds and options.taper == "auto"
         radial, judged = choose_radial(sample, channel_cutoffs(graph), _pair_settings(options, smooth), options.seed)
-        blocks.append(PairBlock(radial, graph))
-        extents.append(sample.extent(radial.n_channels))
+        out.append((PairBlock(radial, graph), sample.extent(radial.n_channels)))
         choices["pair"] = _choice(radial.input_maps, radial.tapers, sample, judged)
     if "manybody" in problem.kinds:
         if not isinstance(graph, CutoffGraph):
             raise SpecError("the many-body block needs a cutoff: give --cutoff")
-        blocks.append(
-            ManyBodyBlock.sample(
-                found.frames,
-                graph,
-                n_features=options.features,
-                l_max=options.l_max,
-                direct_links=options.direct_links,
-                rng=np.random.default_rng([options.seed, 5]),
-            )
+        block = ManyBodyBlock.sample(
+            found.frames,
+            graph,
+            n_features=options.features,
+            l_max=options.l_max,
+            direct_links=options.direct_links,
+            rng=np.random.default_rng([options.seed, 5]),
         )
-        extents.append(None)
+        out.append((block, None))
     if "field" in problem.kinds:
         sampler = "swim" if options.sampler in ("swim", "swim-gradient") else "elm"
         rng = np.random.default_rng([options.seed, 6])
-        blocks.append(FieldBlock.sample(found.frames, n_features=options.features, sampler=sampler, rng=rng))
-        extents.append(None)
-    built = _built("force", tuple(blocks), tuple(extents), targets, choices)
-    scale = _energy_scale(found, len(problem.labels)) if energy_weight(problem, options) > 0.0 else 0.0
-    if scale == 0.0:
-        return built
-    return replace(built, part=replace(built.part, energy_scale=scale, n_constants=len(problem.labels)))
+        field = FieldBlock.sample(found.frames, n_features=options.features, sampler=sampler, rng=rng)
+        out.append((field, None))
+    return out
 
 
 def energy_weight(problem: Problem, options: FitOptions) -> float:

@@ -29,15 +29,17 @@ def caveats(parts: Mapping[str, Mapping[str, Any]], solver: str) -> list[str]:
                 f"the {name} part has condition number {condition:.1e}, which normal equations square: expect errors "
                 "of 1e-4 to 1e-3; use --solver sketched"
             )
-        if solver == "sketched" and not part["rare_rows_apart"] and condition > _WHITE_CONDITION:
+        whitened_by_gram = solver == "sketched" and not part["rare_rows_apart"]
+        if whitened_by_gram and part["ridge"] == 0.0 and condition > _WHITE_CONDITION:
             out.append(
                 f"the whitened columns of the {name} part have condition number {condition:.1e}: the sample of rows "
                 "was not representative; compare with --solver tsqr"
             )
-        if part["table_error"] > max(_TABLE_ERROR, _TABLE_SHARE * part["train"]):
+        enough = part["rows"] >= part["columns"]
+        if enough and part["table_error"] > max(_TABLE_ERROR, _TABLE_SHARE * part["train"]):
             out.append(
-                f"the tables of the {name} part are exact to {part['table_error']:.1e} only: its features are too "
-                "steep; use --sampler elm"
+                f"the tables of the {name} part are exact to {part['table_error']:.1e} only: the coefficients of its "
+                "features are large; give another --seed or --sampler, or compare with --solver tsqr"
             )
         if part["edges_outside_tables"] > _OUTSIDE_SHARE * part["rows"]:
             out.append(

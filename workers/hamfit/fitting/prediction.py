@@ -55,7 +55,7 @@ def columns_of(problem: Problem, options: FitOptions, n_channels: int) -> dict[s
         # 32 sampled radial functions, one invariant for each moment
         force += options.features + links * 32 * (options.l_max + 1) * len(problem.labels)
     if "field" in problem.kinds:
-        force += len(problem.labels) * (options.features + problem.dim)
+        force += len(problem.labels) * (options.features + problem.dim * (problem.dim + 3) // 2)
     if force:
         out["force"] = force
     return out

@@ -12,14 +12,17 @@ from hamfit.fitting.clock import Clock
 from hamfit.fitting.executors import AbstractExecutor, Stage, single_blas_thread, stored_basis, write_basis
 from hamfit.fitting.problem import Problem
 from hamfit.fitting.shards import FrameTable, Shard, plan_sample, plan_shards
+from hamfit.fitting.streaming import MOST_RARE_COLUMNS
 from hamfit.fitting.survey import Survey, survey
 from hamfit.options import FitOptions
-from hamfit.reductions import whiten
+from hamfit.reductions import Triangle, Whitening, whiten
 
 #: Rows sampled for each raw column when whitening: eight, but for thousands of columns four are enough.
 SAMPLE_ROWS_PER_COLUMN = (4, 8)
 #: Up to this many rows the larger number is taken.
 _CHEAP_SAMPLE_ROWS = 8192
+#: With so many columns that they are solved from a Gram matrix alone, directions below the root of eps are noise.
+GRAM_CUTOFF = 1e-8
 #: Tasks the sample is split into; part of the plan, so never a matter of how many workers there are.
 SAMPLE_TASKS = 4
 #: Operations of one shard: a few seconds of one thread.
@@ -85,9 +88,17 @@ def _basis(
         state = executor.run(stage, shards, done)[0]
     with clock.phase("whitening"), single_blas_thread():
         parts = [
-            whitened_basis(b.part, whiten(state.triangles[b.part.part], options.rank_cutoff), b.extents) for b in built
+            whitened_basis(b.part, _whiten(state.triangles[b.part.part], options.rank_cutoff), b.extents) for b in built
         ]
     return Basis(tuple(parts), problem.labels, problem.bond_labels, "normal")
+
+
+def _whiten(sample: Triangle, cutoff: float | None) -> Whitening:
+    """Whiten as finely as the reduction that follows can resolve."""
+    fine = whiten(sample, cutoff)
+    if cutoff is not None or fine.rank <= MOST_RARE_COLUMNS:
+        return fine
+    return whiten(sample, GRAM_CUTOFF)
 
 
 def most_particles(dim: int, columns: int) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamfit.data import Dataset
-from hamfit.errors import DataError, FitError
+from hamfit.errors import DataError, FitError, GraphError
 from hamfit.features.pooled import EdgeSource
 from hamfit.frames import Frame
 from hamfit.graphs import Edges
@@ -105,6 +105,8 @@ def sample_edges(
         single = len(sources) == 1
         apart += [(k % 2 == 1) if single else (index % 2 == 1) for k in range(centres.size)]
     stacked = np.concatenate(rows)
+    if not any(piece.distance.size for piece in pieces):
+        raise GraphError("no two particles are nearer than the cutoff: give a longer --cutoff")
     mask = np.repeat(np.array(apart), stacked.shape[1])
     if not np.all(np.isfinite(stacked)):
         raise FitError("the targets hold values that are not finite: clean the data before fitting")

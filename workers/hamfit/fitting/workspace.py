@@ -7,17 +7,14 @@ the kernel's (flock): it vanishes with the process that held it, however that di
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hamfit.errors import StoreError
+from hamfit.stores.publish import locked, raise_store_error
 
 
 def lock_path(out: Path) -> Path:
@@ -42,22 +39,12 @@ def workspace(out: Path | None, fingerprint: str, *, resume: bool, keep: bool) -
     home = out.with_name(f".{out.name}.fit")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        home.mkdir(exist_ok=True)
-        lock = os.open(lock_path(out), os.O_RDWR | os.O_CREAT, 0o644)
+        with locked(out, lock_path(out)):
+            _claim(home, fingerprint, resume)
+            yield home if keep else None
+            shutil.rmtree(home, ignore_errors=True)
     except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
-        raise StoreError(f"{out} cannot be written: {reason}; choose another place") from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StoreError(f"{out} is being written by another fit: wait for it, or choose another --out") from error
-        _claim(home, fingerprint, resume)
-        yield home if keep else None
-        shutil.rmtree(home, ignore_errors=True)
-        lock_path(out).unlink(missing_ok=True)
-    finally:
-        os.close(lock)
+        raise_store_error(error, out)
 
 
 def _claim(home: Path, fingerprint: str, resume: bool) -> None:

@@ -63,8 +63,12 @@ def raise_store_error(error: OSError, path: Path) -> NoReturn:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    lock = _lock_path(path)
+def locked(path: Path, lock: Path) -> Iterator[None]:
+    """Hold the file ``lock`` while the store ``path`` is being written.
+
+    The lock is the kernel's (flock): it vanishes with the process that held it, however that died. Raises StoreError
+    when another process holds it.
+    """
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -103,7 +107,7 @@ def publishing(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     path = Path(path).absolute()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
+        with locked(path, _lock_path(path)):
             _remove_leftovers(path)
             _refuse_existing(path, overwrite)
             partial = _partial_path(path)
