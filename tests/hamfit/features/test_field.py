@@ -29,7 +29,8 @@ def slow_features(block: FieldBlock, frame: Frame) -> FloatArray:
         for k in range(n):
             argument = block.biases[k] + sum(block.weights[k, a] * x[a] for a in range(frame.dim))
             out[frame.species[i], k] += math.tanh(float(argument))
-        out[frame.species[i], n:] += x
+        products = [x[a] * x[b] for a in range(frame.dim) for b in range(a, frame.dim)]
+        out[frame.species[i], n:] += x + products
     return out.reshape(-1)
 
 

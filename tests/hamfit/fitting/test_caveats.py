@@ -20,6 +20,8 @@ FINE: dict[str, Any] = {
     "columns": 100,
     "solved_condition": 12.0,
     "rare_rows_apart": False,
+    "ridge": 0.0,
+    "train": 1e-9,
     "table_error": 1e-12,
     "edges_outside_tables": 0,
 }
@@ -46,6 +48,11 @@ def test_each_trouble_has_a_sentence_that_names_the_part(change: dict[str, Any],
 def test_nothing_is_said_when_all_is_well() -> None:
     assert caveats({"force": FINE, "velocity": FINE}, "sketched") == []
     assert caveats({"force": {**FINE, "solved_condition": 1e9}}, "tsqr") == []
+
+
+def test_what_noise_or_a_ridge_covers_is_not_mentioned() -> None:
+    assert caveats({"force": {**FINE, "solved_condition": 1e9, "ridge": 1e-9}}, "sketched") == []
+    assert caveats({"force": {**FINE, "table_error": 1e-5, "train": 1e-2}}, "sketched") == []
 
 
 def test_too_few_rows_for_the_columns_warn_and_give_finite_forces(tmp_path: Path) -> None:
