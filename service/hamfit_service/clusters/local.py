@@ -63,7 +63,12 @@ class LocalProcesses:
 
         scratch = tempfile.mkdtemp(prefix="hamfit-workers-")
         # A nanny restarts lost workers; a task that kills one worker after another is itself at fault.
-        settings = {"distributed.scheduler.allowed-failures": 3, "temporary-directory": scratch}
+        settings = {
+            "distributed.scheduler.allowed-failures": 3,
+            "temporary-directory": scratch,
+            # Sampling every worker's stack a hundred times a second costs a tenth of kernels that last milliseconds.
+            "distributed.worker.profile.enabled": False,
+        }
         try:
             with (
                 dask.config.set(settings),

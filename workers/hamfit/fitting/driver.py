@@ -169,7 +169,7 @@ def _model(
         factors={part.basis.part: part.factor for part in solved},
     )
     if constants is None:
-        model = replace(model, constants=constants_from_energies(model, found.energy_frames()))
+        model = replace(model, constants=constants_from_energies(model, found.few_energy_frames()))
     return model
 
 

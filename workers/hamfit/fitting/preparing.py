@@ -20,7 +20,7 @@ from hamfit.reductions import Triangle, Whitening, whiten
 #: Rows sampled for each raw column when whitening: eight, but for thousands of columns four are enough.
 SAMPLE_ROWS_PER_COLUMN = (4, 8)
 #: Up to this many rows the larger number is taken.
-_CHEAP_SAMPLE_ROWS = 8192
+_CHEAP_SAMPLE_ROWS = 2560
 #: With so many columns that they are solved from a Gram matrix alone, directions below the root of eps are noise.
 GRAM_CUTOFF = 1e-8
 #: Tasks the sample is split into; part of the plan, so never a matter of how many workers there are.

@@ -6,8 +6,8 @@ the fixed merge order gives the same bits. A task carries names and ranges only;
 All frames of all trajectories in their order form one line of rows. It is cut into blocks, four for each group (fewer
 where frames are few) and as equal as frame boundaries allow, and block b belongs to group b mod groups: so groups are
 made of stretches of time (neighbouring frames are alike, and must not stand on both sides of a held-out test) and yet
-each group sees all of the data. Blocks that cost too much for one task are cut into several shards; frames larger
-than a shard are cut by particles.
+each group sees all of the data. Cheap blocks share a shard in pairs; blocks that cost too much for one task are cut
+into several shards; frames larger than a shard are cut by particles.
 """
 
 from __future__ import annotations
@@ -130,9 +130,16 @@ def plan_shards(table: FrameTable, groups: int, most_particles: int) -> tuple[Sh
     shards: list[Shard] = []
     blocks = groups * min(BLOCKS_PER_GROUP, table.n_frames // groups)
     if blocks:
-        for block, frames in enumerate(np.array_split(np.arange(table.n_frames), blocks)):
-            for stretch in _split_frames(table, frames, most_particles):
-                shards += _shards_of(table, stretch, block % groups, most_particles, len(shards))
+        stretches = np.array_split(np.arange(table.n_frames), blocks)
+        for first in range(0, blocks, 2 * groups):
+            for group in range(groups):
+                # two blocks of a group make one task where they are cheap
+                pair = stretches[first + group : first + 2 * groups : groups]
+                if int(table.particles[np.concatenate(pair)].sum()) <= most_particles:
+                    pair = [np.concatenate(pair)]
+                for frames in pair:
+                    for stretch in _split_frames(table, frames, most_particles):
+                        shards += _shards_of(table, stretch, group, most_particles, len(shards))
         return tuple(shards)
     # fewer frames than groups: every frame is cut by particles into equally many parts for each group
     per_frame = groups * -(-BLOCKS_PER_GROUP // table.n_frames)

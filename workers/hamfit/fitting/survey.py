@@ -22,6 +22,8 @@ from hamfit.types import FloatArray, IntArray
 #: Particles looked at: enough rows for the choice among candidate features.
 SURVEY_CENTRES = 1200
 _FEWEST_FRAMES, _MOST_FRAMES = 4, 200
+#: Particles evaluated for the constant of the energy; beyond, only frames of a new composition.
+_ENERGY_PARTICLES = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,19 @@ class Survey:
     def __post_init__(self) -> None:
         if not self.frames:
             raise DataError("the datasets hold no frames: give trajectories with at least one")
+
+    def few_energy_frames(self) -> tuple[Frame, ...]:
+        """Frames of known potential energy, as many as are quickly evaluated, at least one of each composition."""
+        out: list[Frame] = []
+        compositions: set[bytes] = set()
+        particles = 0
+        for frame in self.energy_frames():
+            composition = np.bincount(frame.species, minlength=len(frame.labels)).tobytes()
+            if particles < _ENERGY_PARTICLES or composition not in compositions:
+                out.append(frame)
+                compositions.add(composition)
+                particles += frame.n_particles
+        return tuple(out)
 
     def energy_frames(self) -> tuple[Frame, ...]:
         """The frames whose potential energy is known."""

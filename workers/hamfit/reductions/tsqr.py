@@ -10,11 +10,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from scipy.linalg.lapack import dgeqrf
+from scipy.linalg.lapack import dgeqrf, dgeqrf_lwork, dtpqrt
 
 from hamfit.errors import FitError
 from hamfit.reductions.triangle import AbstractReduction, Triangle
 from hamfit.types import FloatArray
+
+
+#: Columns that LAPACK's blocked QR of two triangles works on at a time.
+_BLOCK = 32
 
 
 def triangular_factor(rows: FloatArray) -> FloatArray:
@@ -23,13 +27,28 @@ def triangular_factor(rows: FloatArray) -> FloatArray:
     if rows.shape[0] == 0:
         # LAPACK refuses empty matrices, but no rows are the identity of the monoid
         return np.zeros((size, size))
-    factor, _, _, info = dgeqrf(np.asfortranarray(rows))
+    # with SciPy's default workspace LAPACK falls back to the unblocked algorithm, six times slower
+    workspace = int(dgeqrf_lwork(*rows.shape)[0])
+    factor, _, _, info = dgeqrf(np.asfortranarray(rows), lwork=workspace)
     if info != 0:
         raise FitError(f"LAPACK's QR refused argument {-info}: the rows hold values that are not finite")
     upper = np.zeros((size, size))
     kept = min(size, rows.shape[0])
     upper[:kept] = np.triu(factor[:kept])
-    # the sign of each row of R is arbitrary: fixing it makes R unique
+    return _unique(upper)
+
+
+def join_factors(first: FloatArray, second: FloatArray) -> FloatArray:
+    """R of two stacked upper triangles (n, n); their zeros are not touched, a sixth of the work of a full QR."""
+    size = first.shape[0]
+    upper, _, _, info = dtpqrt(size, min(_BLOCK, size), np.asfortranarray(first), np.asfortranarray(second))
+    if info != 0:
+        raise FitError(f"LAPACK's QR refused argument {-info}: the states hold values that are not finite")
+    return _unique(np.triu(upper))
+
+
+def _unique(upper: FloatArray) -> FloatArray:
+    """The sign of each row of R is arbitrary: fixing it makes R unique."""
     signs = np.where(np.diag(upper) < 0.0, -1.0, 1.0)
     return np.asarray(upper * signs[:, None])
 
@@ -77,8 +96,7 @@ class Tsqr(AbstractReduction):
 
     def merge(self, first: Triangle, second: Triangle) -> Triangle:
         """The R factor of both R factors stacked."""
-        stacked = np.vstack([first.unpack(), second.unpack()])
-        return Triangle.pack(triangular_factor(stacked), first.n_rows + second.n_rows)
+        return Triangle.pack(join_factors(first.unpack(), second.unpack()), first.n_rows + second.n_rows)
 
     @property
     def working_bytes(self) -> int:
