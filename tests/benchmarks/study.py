@@ -5,6 +5,7 @@ A study works in one folder. Whatever it does has the command that does the same
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -153,6 +154,9 @@ class Study:
         return Case(group, name, tuple(values), (*fitted.commands, *new, command), note)
 
     def _shown(self, path: Path) -> str:
+        elsewhere = os.environ.get("HAMFIT_DFT_DATA")
+        if elsewhere and path.is_relative_to(elsewhere):
+            return f"$HAMFIT_DFT_DATA/{path.relative_to(elsewhere)}"
         return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 

@@ -163,7 +163,7 @@ def another_fit(out: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_place_that_another_fit_is_writing_is_refused_until_that_ends(data: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "m"
-    with another_fit(out), pytest.raises(StoreError, match="is being written by .*: wait for it"):
+    with another_fit(out), pytest.raises(StoreError, match=r"is being written by .*: wait for it"):
         fit(data, options=OPTIONS, out=out)
     # the other was killed: its lock went with it
     fit(data, options=OPTIONS, out=out)

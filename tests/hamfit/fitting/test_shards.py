@@ -93,7 +93,7 @@ def test_a_few_large_frames_are_shared_among_all_groups(frames: int, more: int, 
 
 def test_groups_are_stretches_of_time_that_return_throughout_the_data() -> None:
     shards = plan_shards(table_of([[200]], [[10]]), 5, 10**6)
-    starts = [shard.pieces[0].start for shard in shards if shard.group == 0]
+    starts = [piece.start for shard in shards if shard.group == 0 for piece in shard.pieces]
     assert len(starts) == BLOCKS_PER_GROUP
     assert np.all(np.diff(starts) >= 40)
 
@@ -158,3 +158,10 @@ def test_every_group_has_rows_when_there_are_as_many_frames(frames: int, groups:
         per_group[shard.group] += shard.n_frames
     assert per_group.min() >= frames // groups - BLOCKS_PER_GROUP
     assert per_group.min() > 0
+
+
+def test_cheap_blocks_of_a_group_share_a_shard_and_dear_ones_do_not() -> None:
+    cheap = plan_shards(table_of([[200]], [[10]]), 5, 200)
+    dear = plan_shards(table_of([[200]], [[10]]), 5, 199)
+    assert [len(shard.pieces) for shard in cheap] == [2] * 10
+    assert [len(shard.pieces) for shard in dear] == [1] * 20

@@ -16,7 +16,6 @@ from hamfit.errors import FitError
 from hamfit.reductions.triangle import AbstractReduction, Triangle
 from hamfit.types import FloatArray
 
-
 #: Columns that LAPACK's blocked QR of two triangles works on at a time.
 _BLOCK = 32
 
