@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hamfit.fitting.basis import Basis, whitened_basis
+from hamfit.fitting.basis import Basis, PartBasis, whitened_basis
 from hamfit.fitting.building import Built, build_parts
 from hamfit.fitting.clock import Clock
 from hamfit.fitting.executors import AbstractExecutor, Stage, single_blas_thread, stored_basis, write_basis
@@ -21,7 +21,8 @@ from hamfit.reductions import Triangle, Whitening, whiten
 SAMPLE_ROWS_PER_COLUMN = (4, 8)
 #: Up to this many rows the larger number is taken.
 _CHEAP_SAMPLE_ROWS = 2560
-#: With so many columns that they are solved from a Gram matrix alone, directions below the root of eps are noise.
+#: Directions below the root of eps are noise where many columns are solved from a Gram matrix alone. Where energies are
+#: rows they do harm: what forces hardly see, the energy sees a hundred million times larger.
 GRAM_CUTOFF = 1e-8
 #: Tasks the sample is split into; part of the plan, so never a matter of how many workers there are.
 SAMPLE_TASKS = 4
@@ -88,17 +89,18 @@ def _basis(
         state = executor.run(stage, shards, done)[0]
     with clock.phase("whitening"), single_blas_thread():
         parts = [
-            whitened_basis(b.part, _whiten(state.triangles[b.part.part], options.rank_cutoff), b.extents) for b in built
+            whitened_basis(b.part, _whiten(b.part, state.triangles[b.part.part], options.rank_cutoff), b.extents)
+            for b in built
         ]
     return Basis(tuple(parts), problem.labels, problem.bond_labels, "normal")
 
 
-def _whiten(sample: Triangle, cutoff: float | None) -> Whitening:
-    """Whiten as finely as the reduction that follows can resolve."""
+def _whiten(part: PartBasis, sample: Triangle, cutoff: float | None) -> Whitening:
+    """Whiten as finely as what follows can resolve, unless the cutoff is given."""
     fine = whiten(sample, cutoff)
-    if cutoff is not None or fine.rank <= MOST_RARE_COLUMNS:
-        return fine
-    return whiten(sample, GRAM_CUTOFF)
+    if cutoff is None and (fine.rank > MOST_RARE_COLUMNS or part.n_constants):
+        return whiten(sample, GRAM_CUTOFF)
+    return fine
 
 
 def most_particles(dim: int, columns: int) -> int:
