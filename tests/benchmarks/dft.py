@@ -47,4 +47,4 @@ def cases(study: Study) -> Iterator[Case]:
             Value(OUTSIDE, errors["extrapolated_share"]),
             Value(CPU_SECONDS, round(fitted.seconds, 2)),
         )
-        yield Case("Test sets", words, values, (*fitted.commands, *test.commands))
+        yield Case(f"{words.capitalize()} test set", words, values, (*fitted.commands, *test.commands))
