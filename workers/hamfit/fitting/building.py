@@ -26,7 +26,7 @@ from hamfit.options import FitOptions
 from hamfit.types import FloatArray
 
 #: Weight of energies with the many-body block.
-DEFAULT_ENERGY_WEIGHT = 0.1
+DEFAULT_ENERGY_WEIGHT = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +126,7 @@ def _blocks(
 
 
 def energy_weight(problem: Problem, options: FitOptions) -> float:
-    """Weight of the energies beside the forces: as given, else a little for the many-body block and 0 without it.
+    """Weight of the energies beside the forces: as given, else 1 for the many-body block and 0 without it.
 
     Pair functions are fixed by forces alone; environments are not, where forces vanish by symmetry.
     """

@@ -21,9 +21,9 @@ from hamfit.reductions import Triangle, Whitening, whiten
 SAMPLE_ROWS_PER_COLUMN = (4, 8)
 #: Up to this many rows the larger number is taken.
 _CHEAP_SAMPLE_ROWS = 2560
-#: Directions below the root of eps are noise where many columns are solved from a Gram matrix alone. Where energies are
-#: rows they do harm: what forces hardly see, the energy sees a hundred million times larger.
-GRAM_CUTOFF = 1e-8
+#: Finest directions kept where many columns are solved from a Gram matrix alone, which sees no finer. Where energies are
+#: rows finer ones do harm: what forces hardly see, the energy may see ten orders of magnitude larger.
+GRAM_CUTOFF = 1e-10
 #: Tasks the sample is split into; part of the plan, so never a matter of how many workers there are.
 SAMPLE_TASKS = 4
 #: Operations of one shard: a few seconds of one thread.
