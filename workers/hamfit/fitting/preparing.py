@@ -21,7 +21,7 @@ from hamfit.reductions import Triangle, Whitening, whiten
 SAMPLE_ROWS_PER_COLUMN = (4, 8)
 #: Up to this many rows the larger number is taken.
 _CHEAP_SAMPLE_ROWS = 2560
-#: Finest directions kept where many columns are solved from a Gram matrix alone, which sees no finer. Where energies are
+#: Finest directions kept where many columns are solved from a Gram matrix alone, which sees no finer. With energies as
 #: rows finer ones do harm: what forces hardly see, the energy may see ten orders of magnitude larger.
 GRAM_CUTOFF = 1e-10
 #: Tasks the sample is split into; part of the plan, so never a matter of how many workers there are.
