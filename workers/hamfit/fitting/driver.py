@@ -8,6 +8,7 @@ import platform
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +165,7 @@ def _model(
             "options": _json_options(options),
             "data": [{"digest": d.digest, "frames": d.n_frames} for d in problem.datasets],
             "fingerprint": fingerprint,
-            "versions": _versions(),
+            "versions": dict(_versions()),
         },
         factors={part.basis.part: part.factor for part in solved},
     )
@@ -216,6 +217,7 @@ def _json_options(options: FitOptions) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in ("workers", "threads", "resume", "checkpoint")}
 
 
+@cache
 def _versions() -> dict[str, str]:
     from importlib.metadata import version
 

@@ -99,11 +99,16 @@ def reduce_shard(shard: Shard, basis: Basis) -> PartialState:
 
 
 def peak_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    import resource
+    """Largest resident memory of this process so far.
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return max(int(peak), int(psutil.Process().memory_info().rss))
+    From /proc, because getrusage counts what the parent held when it forked; elsewhere the memory held now.
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            line = next(line for line in status if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):
+        return int(psutil.Process().memory_info().rss)
 
 
 class PartStream:
