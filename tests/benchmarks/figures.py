@@ -37,6 +37,7 @@ def draw_all(folder: Path) -> None:
     with plt.rc_context(_STYLE):
         draw_forces(Study(folder))
         draw_overview()
+        draw_scaling()
 
 
 def draw_forces(study: Study) -> None:
@@ -85,4 +86,23 @@ def draw_overview() -> None:
     axes.invert_yaxis()
     axes.grid(axis="x", color="#e5e5e5", linewidth=0.6)
     figure.savefig(FIGURES / "overview.svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def draw_scaling() -> None:
+    """Streaming time against particles and against frames, with lines of slope one."""
+    page = next((page for page in pages() if page.name == "scaling"), None)
+    if page is None:
+        return
+    groups = list(dict.fromkeys(case.group for case in page.cases))
+    figure, panels = plt.subplots(1, len(groups), figsize=(7.2, 2.8), constrained_layout=True)
+    for axes, group in zip(np.atleast_1d(panels), groups, strict=True):
+        cases = [case for case in page.cases if case.group == group]
+        sizes = np.array([float(case.name.split()[0].replace(",", "")) for case in cases])
+        seconds = np.array([next(v.measured for v in case.values if v.quantity == "streaming, s") for case in cases])
+        axes.plot(sizes, seconds[-1] * sizes / sizes[-1], color=_GREY, linewidth=0.8)
+        axes.plot(sizes, seconds, "o", color=_BLUE, markersize=5)
+        axes.set(xscale="log", yscale="log", title=group, xlabel=cases[0].name.split()[1], ylabel="streaming, s")
+        axes.grid(color="#e5e5e5", linewidth=0.6)
+    figure.savefig(FIGURES / "scaling.svg", metadata={"Date": None})
     plt.close(figure)

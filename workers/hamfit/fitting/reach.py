@@ -20,7 +20,7 @@ from hamfit.graphs import CutoffGraph
 from hamfit.types import FloatArray
 
 #: Candidates, in distances of nearest neighbours: between the second and the fourth shell of most crystals.
-MULTIPLES: tuple[float, ...] = (1.7, 2.05, 2.4)
+MULTIPLES: tuple[float, ...] = (1.8, 2.1, 2.4, 2.7)
 #: Features of a candidate, and particles it is judged on.
 TRIAL_FEATURES, _CENTRES = 150, 900
 _RIDGE = 1e-9
