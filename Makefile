@@ -38,9 +38,9 @@ test-faults: $(STAMP) ## Run the tests that kill workers and drivers
 results: $(STAMP) ## Measure docs/results again (minutes; DFT only with HAMFIT_DFT_DATA)
 	$(BIN)/python -m tests.benchmarks all
 
-bench: $(STAMP) ## Measure speed and memory
+bench: $(STAMP) ## Measure only the pages on speed, start-up and memory
 	$(PIP) --no-build-isolation -e '.[bench]'
-	$(BIN)/python -m pytest -m results tests/benchmarks $(PYTEST_ARGS)
+	$(BIN)/python -m tests.benchmarks performance startup scaling
 
 demo: $(STAMP) ## Fit a Lennard-Jones liquid and test the model on frames that it never saw
 	mkdir -p build/demo
