@@ -73,7 +73,12 @@ def show_warning(
 ) -> None:
     """Write a warning as one sentence on standard error; a replacement for `warnings.showwarning`."""
     del category, filename, lineno, file, line
-    typer.echo(f"hamfit: warning: {one_line(str(message))}", err=True)
+    warn(str(message))
+
+
+def warn(sentence: str) -> None:
+    """Write one sentence on standard error, marked as a warning of hamfit."""
+    typer.echo(f"hamfit: warning: {one_line(sentence)}", err=True)
 
 
 def print_json(result: Mapping[str, Any]) -> None:

@@ -1,8 +1,7 @@
 """`hamfit doctor`: can hamfit work here, and how well?
 
 Every check answers by itself and never raises, so that one broken part does not hide the others. CUDA is
-asked only where CuPy is installed; elsewhere the driver's device files tell whether a GPU is there to be
-used.
+asked only where CuPy is installed; elsewhere the driver's device files tell whether there is a GPU.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib import metadata, util
+from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -130,8 +129,9 @@ def _memory() -> Check:
 
 
 def _blas() -> Check:
-    import numpy  # noqa: F401  (loads the BLAS that threadpoolctl then finds)
     from threadpoolctl import threadpool_info
+
+    import_module("numpy")  # loads the BLAS that threadpoolctl then finds
 
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     facts = {
@@ -184,8 +184,8 @@ def _gpu() -> Check:
     driver = Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
     if util.find_spec("cupy") is None:
         if driver:
-            detail = "a GPU driver is there but CuPy is not; run `pip install 'hamfit[gpu]'` to use it"
-            return Check("gpu", "warning", detail, {"driver": True, "cupy": None, "devices": []})
+            detail = "a driver is there, fits run on the CPU; `pip install 'hamfit[gpu]'` lets doctor name the GPUs"
+            return Check("gpu", "ok", detail, {"driver": True, "cupy": None, "devices": []})
         return Check("gpu", "ok", "none; fits run on the CPU", {"driver": False, "cupy": None, "devices": []})
     import cupy
 
@@ -200,7 +200,7 @@ def _gpu() -> Check:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return Check("gpu", "warning", f"CuPy finds no usable GPU ({error}); check the driver", facts)
     names = ", ".join(f"{device['name']} ({format_bytes(device['total_bytes'])})" for device in facts["devices"])
-    return Check("gpu", "ok", names or "none; fits run on the CPU", facts)
+    return Check("gpu", "ok", f"{names or 'none'}; fits run on the CPU", facts)
 
 
 def _disk(path: Path) -> Check:

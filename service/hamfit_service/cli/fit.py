@@ -20,6 +20,7 @@ from hamfit_service.cli.console import (
     print_json,
     print_table,
     progress_on_stderr,
+    warn,
 )
 
 
@@ -118,7 +119,7 @@ def _fit(
             datasets, out=out, options=options, client=client, progress=progress, overwrite=overwrite
         ).report
     for sentence in report["warnings"]:
-        typer.echo(f"warning: {sentence}", err=True)
+        warn(sentence)
     return report
 
 
