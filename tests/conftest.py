@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
-# Before NumPy is imported anywhere: nested thread pools make timings and memory depend on the machine.
+from hypothesis import HealthCheck, settings
+
+# Before NumPy is imported, which Hypothesis leaves to others: nested thread pools make timings and memory depend on
+# the machine.
 for _name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
-
-from hypothesis import HealthCheck, settings  # noqa: E402
 
 # No deadline: the first example of a kernel compiles it. Derandomised: a red run is red again.
 settings.register_profile(

@@ -20,8 +20,9 @@ def test_nothing_is_foretold_before_the_first_task_ends() -> None:
     assert event.remaining_seconds is None
 
 
-def test_silence_ignores_events() -> None:
+def test_silence_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     silent(Event(phase="solving", done=1, total=1, rows=0, seconds=0.1, peak_bytes=0))
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ from hamfit_service.clusters import LocalProcesses, RunningScheduler, ThreadsOnl
 
 def _thread_settings() -> tuple[list[int], int, str | None]:
     import numba
-    import numpy  # noqa: F401  (loads the BLAS)
     from threadpoolctl import threadpool_info
 
+    import_module("numpy")  # loads the BLAS
     blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
     return blas, numba.config.NUMBA_NUM_THREADS, os.environ.get("OPENBLAS_NUM_THREADS")
 

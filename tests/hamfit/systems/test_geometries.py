@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,9 +9,9 @@ from hamfit.errors import SpecError
 from hamfit.systems.geometries import bonded_geometry, fcc
 
 
-def lengths(geometry: str, shape: tuple[int, ...], **options: object) -> tuple[np.ndarray, np.ndarray]:
+def lengths(geometry: str, shape: tuple[int, ...], **options: Any) -> tuple[np.ndarray, np.ndarray]:
     """Bond lengths at rest, nearest images taken, and the bond types."""
-    lattice = bonded_geometry(geometry, shape, **options)  # type: ignore[arg-type]
+    lattice = bonded_geometry(geometry, shape, **options)
     vectors = lattice.sites[lattice.bonds[:, 0]] - lattice.sites[lattice.bonds[:, 1]]
     for axis, repeats in enumerate(lattice.periodic):
         if repeats and lattice.edges is not None:
@@ -31,7 +33,7 @@ def lengths(geometry: str, shape: tuple[int, ...], **options: object) -> tuple[n
     ],
 )
 def test_bonds_have_the_expected_number_and_length(
-    geometry: str, shape: tuple[int, ...], options: dict[str, object], near: int, diagonal: int
+    geometry: str, shape: tuple[int, ...], options: dict[str, Any], near: int, diagonal: int
 ) -> None:
     found, types = lengths(geometry, shape, spacing=1.7, **options)
     assert np.allclose(found[types == 0], 1.7)
@@ -79,10 +81,10 @@ def test_crystals_have_the_density_and_coordination_asked_for(cells: tuple[int, 
     ],
 )
 def test_impossible_geometries_are_refused(
-    geometry: str, shape: tuple[int, ...], options: dict[str, object], message: str
+    geometry: str, shape: tuple[int, ...], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SpecError, match=message):
-        bonded_geometry(geometry, shape, **options)  # type: ignore[arg-type]
+        bonded_geometry(geometry, shape, **options)
 
 
 def test_a_crystal_of_one_axis_is_refused() -> None:
