@@ -15,6 +15,10 @@ translated where they enter, so that a caller needs to know this tree only.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class FitWarning(UserWarning):
     """A fit went through, but its user should know something: too few rows, lost digits, a poor sample."""
@@ -50,3 +54,12 @@ class ModelError(HamfitError):
 
 class SpecError(HamfitError):
     """Options contradict each other or name unknown things."""
+
+
+@contextmanager
+def located(path: str | Path, trajectory: str, frame: int) -> Iterator[None]:
+    """Name the frame in any error of ours that the block raises."""
+    try:
+        yield
+    except HamfitError as error:
+        raise type(error)(f"{path}, trajectory {trajectory}, frame {frame}: {error}") from error

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hamfit.data import Dataset
-from hamfit.errors import DataError
+from hamfit.errors import DataError, located
 from hamfit.fitting.problem import as_datasets
 from hamfit.frames import Frame
 from hamfit.model import Model
@@ -32,6 +32,7 @@ def evaluate(model: Model | str | Path, data: Dataset | str | Path | Sequence[Da
     datasets = as_datasets(data)
     forces, velocities, energies = _Errors(), _Errors(), _Energies()
     outside = edges = frames = 0
+    has_forces = any(block.part == "force" for block in model.blocks)
     for dataset in datasets:
         if dataset.units.name != model.units["name"]:
             raise DataError(
@@ -39,16 +40,16 @@ def evaluate(model: Model | str | Path, data: Dataset | str | Path | Sequence[Da
             )
         for trajectory in dataset.trajectories:
             for start in range(0, trajectory.n_frames, 16):
-                for frame in trajectory.frames(start, min(start + 16, trajectory.n_frames)):
-                    frame = model.adapt(frame)
-                    frames += 1
-                    if frame.pdot is not None:
-                        forces.add(model.forces(frame), frame.pdot)
-                    if frame.qdot is not None and frame.p is not None:
-                        velocities.add(model.velocities(frame), frame.qdot)
-                    energies.add(model, frame)
-                    few, many = model.extrapolated(frame)
-                    outside, edges = outside + few, edges + many
+                for index, stored in enumerate(trajectory.frames(start, min(start + 16, trajectory.n_frames)), start):
+                    with located(dataset.path, trajectory.name, index):
+                        frame = model.adapt(stored)
+                        if frame.pdot is not None and has_forces:
+                            forces.add(model.forces(frame), frame.pdot)
+                        if frame.qdot is not None and frame.p is not None:
+                            velocities.add(model.velocities(frame), frame.qdot)
+                        energies.add(model, frame)
+                        few, many = model.extrapolated(frame)
+                    frames, outside, edges = frames + 1, outside + few, edges + many
     if forces.count == 0 and velocities.count == 0:
         raise DataError(f"{datasets[0].path} holds neither forces nor velocities to compare with: ingest them")
     return {
@@ -59,7 +60,7 @@ def evaluate(model: Model | str | Path, data: Dataset | str | Path | Sequence[Da
         "force_mae": forces.mean_absolute,
         "force_rmse": forces.root_mean_square,
         "energy_mae_per_particle": energies.mean_absolute(len(model.labels)),
-        "extrapolated_share": outside / edges if edges else 0.0,
+        "extrapolated_share": outside / edges if edges else None,
     }
 
 

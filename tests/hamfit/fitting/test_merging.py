@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamfit.fitting.executors import MergeTree
+from hamfit.fitting.merging import MergeTree
 from hamfit.fitting.partial import PartialState, merge_partial
 from hamfit.fitting.shards import Shard
 from hamfit.reductions import Gram, Tsqr

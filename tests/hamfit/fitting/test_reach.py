@@ -51,7 +51,8 @@ def test_the_nearest_distance_follows_the_unit_of_length() -> None:
 
 
 def test_candidates_are_judged_and_a_long_enough_one_is_chosen() -> None:
-    graph, judged = choose_reach(Survey(tuple(_crystal(seed) for seed in range(4))), LABELS, _make)
+    found = Survey(tuple(_crystal(seed) for seed in range(4)), tuple(("data", "run", k) for k in range(4)))
+    graph, judged = choose_reach(found, LABELS, _make)
     assert len(judged) == len(MULTIPLES)
     assert graph.max_cutoff == min(judged, key=lambda reach: reach.error).cutoff
     assert judged[0].error == max(reach.error for reach in judged)
@@ -61,3 +62,10 @@ def test_particles_without_neighbours_are_refused() -> None:
     lonely = Frame(np.zeros((1, 3)), np.zeros(1, dtype=np.int64), LABELS, np.ones(1))
     with pytest.raises(GraphError, match="neighbour"):
         nearest_distance([lonely], LABELS)
+
+
+def test_flat_sheets_and_an_atom_that_flew_away_do_not_set_the_scale() -> None:
+    grid = np.stack(np.meshgrid(np.arange(5.0), np.arange(4.0), [0.0], indexing="ij"), axis=-1).reshape(-1, 3)
+    q = np.vstack([grid, [[500.0, 0.0, 0.0]]])
+    sheet = Frame(q, np.zeros(21, dtype=np.int64), LABELS, np.ones(21))
+    assert nearest_distance([sheet], LABELS) == pytest.approx(1.0)

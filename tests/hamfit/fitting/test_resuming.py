@@ -9,7 +9,7 @@ import pytest
 
 from hamfit.data import Dataset
 from hamfit.errors import FitError
-from hamfit.fitting import FitResult, executors, fit
+from hamfit.fitting import FitResult, fit, stage
 from hamfit.fitting.shards import Shard
 from hamfit.options import FitOptions
 from worlds import liquids, write
@@ -28,7 +28,7 @@ class Spy:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, stop_after: int | None = None) -> None:
         self.computed: list[int] = []
-        real: Callable[..., object] = executors.reduce_shard
+        real: Callable[..., object] = stage.reduce_shard
 
         def spied(shard: Shard, *rest: object) -> object:
             if not shard.sampled:
@@ -37,7 +37,7 @@ class Spy:
                 self.computed.append(shard.index)
             return real(shard, *rest)
 
-        monkeypatch.setattr(executors, "reduce_shard", spied)
+        monkeypatch.setattr(stage, "reduce_shard", spied)
 
 
 def bits(result: FitResult) -> bytes:

@@ -29,10 +29,8 @@ class RadialCurve:
 
     @classmethod
     def compile(cls, radial: RadialFeatures, theta: FloatArray, extent: FloatArray) -> RadialCurve:
-        """Compile the curves on ``extent`` (channels, 2), or where that is empty on the range sampled for."""
-        known = np.isfinite(extent).all(axis=1) & (extent[:, 1] > extent[:, 0])
-        reach = np.where(known[:, None], extent, np.column_stack([radial.low, radial.high]))
-        return cls(radial, theta, build_table(radial, reach, theta[:, None], np.ones(1)))
+        """Compile the curves on ``extent`` (channels, 2); where that is nan or empty, the features themselves serve."""
+        return cls(radial, theta, build_table(radial, extent, theta[:, None], np.ones(1)))
 
     @property
     def error(self) -> float:

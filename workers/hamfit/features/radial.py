@@ -45,6 +45,15 @@ def map_slope_over_r(input_map: InputMap, r: FloatArray) -> FloatArray:
     return np.asarray(-1.0 / (r * r * r)) if input_map == "1/r" else np.full_like(r, 2.0)
 
 
+def map_inverse(input_map: InputMap, s: FloatArray) -> FloatArray:
+    """r(s), same shape as s; infinite where the map 1/r reaches zero."""
+    if input_map == "r":
+        return s
+    if input_map == "r2":
+        return np.asarray(np.sqrt(np.maximum(s, 0.0)))
+    return np.divide(1.0, s, out=np.full_like(s, np.inf), where=s > 0.0)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RadialFeatures:
     """C channels of n random functions of a distance, columns channel-major."""

@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 from scipy.interpolate import make_lsq_spline
 
-from hamfit.features.radial import InputMap, RadialFeatures, map_slope_over_r, map_value
+from hamfit.features.radial import InputMap, RadialFeatures, map_inverse, map_slope_over_r, map_value
 from hamfit.graphs import Edges
 from hamfit.kernels.cpu import MAP_INVERSE, MAP_R, MAP_SQUARE, SPLINE_DEGREE, spline_rows
 from hamfit.types import FloatArray, IntArray
@@ -121,11 +121,18 @@ def build_table(
 ) -> RadialTable:
     """Tabulate ``features @ projection`` on the distances in ``extent``.
 
-    extent (C, 2): shortest and longest distance of each channel; projection (n_columns, k); preliminary (k,): a first
-    solution, used only to judge when the table is fine enough.
+    extent (C, 2): shortest and longest distance of each channel, nan or empty for one without edges; projection
+    (n_columns, k); preliminary (k,): a first solution, used only to judge when the table is fine enough.
     """
     lifts, low, scale, pieces, errors = [], [], [], [], []
     for c in range(features.n_channels):
+        if not (np.isfinite(extent[c]).all() and extent[c, 1] > extent[c, 0]):
+            # a channel without edges: one interval that nothing falls into
+            lifts.append(np.zeros((SPLINE_DEGREE + 1, projection.shape[1])))
+            low.append(0.0)
+            scale.append(1.0)
+            pieces.append(1)
+            continue
         ends = np.sort(map_value(features.input_maps[c], extent[c]))
         local, count, error = _tabulate_channel(
             features, c, float(ends[0]), float(ends[1]), projection[features.columns(c)], preliminary
@@ -143,7 +150,7 @@ def build_table(
         pieces=np.array(pieces, dtype=np.int64),
         first_column=np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64),
         lift=np.ascontiguousarray(np.vstack(lifts)),
-        error=float(max(errors)),
+        error=float(max(errors, default=0.0)),
     )
 
 
@@ -152,7 +159,9 @@ def _tabulate_channel(
 ) -> tuple[FloatArray, int, float]:
     """Spline coefficients of one channel, number of intervals and error; intervals double until it is small."""
     best: tuple[FloatArray, int, float] | None = None
-    pieces = _FIRST_PIECES
+    # the steepest feature must not fall between the intervals, whatever the preliminary solution makes of it
+    steepest = float(np.abs(features.weights[c]).max(initial=0.0))
+    pieces = min(_MOST_PIECES, max(_FIRST_PIECES, 2 ** int(np.ceil(np.log2(max(4.0 * steepest, 1.0))))))
     while True:
         lift = _interpolate(features, c, low, high, projection, pieces)
         error = _force_error(features, c, low, high, projection @ preliminary, lift @ preliminary, pieces)
@@ -165,12 +174,6 @@ def _tabulate_channel(
         pieces *= 2
 
 
-def _inverse_map(input_map: InputMap, s: FloatArray) -> FloatArray:
-    if input_map == "r":
-        return s
-    return 1.0 / s if input_map == "1/r" else np.sqrt(np.maximum(s, 0.0))
-
-
 def _interpolate(
     features: RadialFeatures, c: int, low: float, high: float, projection: FloatArray, pieces: int
 ) -> FloatArray:
@@ -178,7 +181,7 @@ def _interpolate(
     n = 3 * (pieces + SPLINE_DEGREE)
     t = 0.5 * pieces * (1.0 - np.cos(np.linspace(0.0, np.pi, n)))
     t = 0.5 * t + 0.5 * np.linspace(0.0, pieces, n)
-    r = _inverse_map(features.input_maps[c], low + (high - low) * t / pieces)
+    r = map_inverse(features.input_maps[c], low + (high - low) * t / pieces)
     values = features.values(c, r) @ projection
     knots = np.arange(-SPLINE_DEGREE, pieces + SPLINE_DEGREE + 1, dtype=np.float64)
     return np.ascontiguousarray(make_lsq_spline(t, values, knots, k=SPLINE_DEGREE).c)
@@ -194,7 +197,7 @@ def _force_error(
     pieces: int,
 ) -> float:
     t: FloatArray = (np.arange(8.0 * pieces) + 0.37) / 8.0
-    r = _inverse_map(features.input_maps[c], low + (high - low) * t / pieces)
+    r = map_inverse(features.input_maps[c], low + (high - low) * t / pieces)
     # dV/ds = (V'/r) / ((ds/dr)/r): compare slopes in s, where no channel's map singularity enters
     exact = features.slopes_over_r(c, r) @ theta / map_slope_over_r(features.input_maps[c], r)
     table = _design(t, pieces, spline_slopes()) @ coefficients * (pieces / (high - low))

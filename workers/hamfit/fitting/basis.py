@@ -21,7 +21,7 @@ import numpy as np
 from hamfit.bundles import nested, within
 from hamfit.features.block import AbstractBlock, Part
 from hamfit.features.pooled import AbstractRadialBlock
-from hamfit.features.radial import map_value
+from hamfit.features.radial import map_inverse, map_value
 from hamfit.features.store import blocks_from_store, blocks_to_store
 from hamfit.features.tables import RadialTable, build_table
 from hamfit.reductions import Whitening
@@ -123,18 +123,19 @@ def whitened_basis(basis: PartBasis, whitening: Whitening, extents: Sequence[Flo
 
 
 def _table_extent(block: AbstractRadialBlock, extent: FloatArray) -> FloatArray:
-    """Distances the table covers: the survey's and a margin, measured in the mapped distance."""
-    out = np.empty_like(extent)
+    """Distances the table covers, (channels, 2): the survey's and a margin in the mapped distance; nan for no edges."""
+    out = np.full_like(extent, np.nan)
     radial = block.radial
     for c, input_map in enumerate(radial.input_maps):
         ends = np.sort(map_value(input_map, extent[c]))
-        if not np.all(np.isfinite(ends)) or ends[1] <= ends[0]:
+        if not np.all(np.isfinite(ends)):
+            continue
+        if ends[1] <= ends[0]:
+            # one length only, as in a crystal at rest: the range the features were sampled for
             ends = np.array([radial.low[c], radial.high[c]])
         margin = _MARGIN * (ends[1] - ends[0])
-        low, high = max(ends[0] - margin, 0.0 if input_map == "r2" else 0.5 * ends[0]), ends[1] + margin
-        distances = np.array([low, high]) if input_map == "r" else np.array([1.0 / high, 1.0 / max(low, 1e-300)])
-        if input_map == "r2":
-            distances = np.sqrt([low, high])
+        low, high = max(ends[0] - margin, 0.5 * ends[0], 0.0), ends[1] + margin
+        distances = np.sort(map_inverse(input_map, np.array([low, high])))
         out[c] = np.minimum(distances, radial.cutoffs[c])
     return out
 

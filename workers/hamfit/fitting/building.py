@@ -54,7 +54,7 @@ def build_parts(problem: Problem, found: Survey, options: FitOptions) -> list[Bu
 def _velocity_part(problem: Problem, found: Survey, options: FitOptions) -> Built:
     targets = [targets_of(frame, "velocity") for frame in found.frames]
     rng = np.random.default_rng([options.seed, 3])
-    sample = sample_edges([momentum_edges(frame) for frame in found.frames], targets, rng)
+    sample = sample_edges(found, momentum_edges, targets, rng)
     cutoffs = np.full(len(problem.labels), np.inf)
     # |p|^2 is the natural input: its direct link is the kinetic energy of a free particle
     settings = RadialSettings(options.features, "r2", "shift", "elm", options.direct_links)
@@ -100,7 +100,7 @@ def _blocks(
     if "pair" in problem.kinds:
         assert graph is not None
         rng = np.random.default_rng([options.seed, 4])
-        sample = sample_edges([graph.prepare(frame) for frame in found.frames], targets, rng)
+        sample = sample_edges(found, graph.prepare, targets, rng)
         smooth = "manybody" in problem.kinds and options.taper == "auto"
         radial, judged = choose_radial(sample, channel_cutoffs(graph), _pair_settings(options, smooth), options.seed)
         out.append((PairBlock(radial, graph), sample.extent(radial.n_channels)))
@@ -113,6 +113,7 @@ def _blocks(
             graph,
             n_features=options.features,
             l_max=options.l_max,
+            sampler="swim" if options.sampler in ("swim", "swim-gradient") else "elm",
             direct_links=options.direct_links,
             rng=np.random.default_rng([options.seed, 5]),
         )
@@ -144,8 +145,13 @@ def _energy_scale(found: Survey, n_species: int) -> float:
         return 0.0
     counts = np.array([np.bincount(frame.species, minlength=n_species) for frame in frames], dtype=np.float64)
     energies = np.array([frame.potential_energy for frame in frames], dtype=np.float64)
+    if np.linalg.matrix_rank(counts) >= len(frames):
+        return 0.0
     rest = energies - counts @ np.linalg.lstsq(counts, energies, rcond=None)[0]
-    return float(np.sqrt(np.mean((rest / counts.sum(axis=1)) ** 2)))
+    particles = counts.sum(axis=1)
+    scale = float(np.sqrt(np.mean((rest / particles) ** 2)))
+    # what is left of equal energies is rounding
+    return scale if scale > 1e-9 * float(np.sqrt(np.mean((energies / particles) ** 2))) else 0.0
 
 
 def _pair_settings(options: FitOptions, smooth: bool) -> RadialSettings:

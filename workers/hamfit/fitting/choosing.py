@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hamfit.errors import FeatureError
-from hamfit.features.radial import INPUT_MAPS, InputMap, RadialFeatures, Taper, map_value
+from hamfit.features.radial import INPUT_MAPS, InputMap, RadialFeatures, Taper, map_inverse, map_value
 from hamfit.features.sampling import sample_elm, sample_swim
 from hamfit.fitting.survey import SurveySample
 from hamfit.kernels.cpu import radial_rows
@@ -145,9 +145,10 @@ class _Trial:
     def _draw(
         self, choice: RadialChoice, c: int, ends: tuple[float, float], n: int, rng: np.random.Generator
     ) -> tuple[FloatArray, FloatArray]:
-        if choice.sampler in ("elm", "links"):
-            return sample_elm(n, 1, rng)
         lengths = self.sample.edges.distance[self.sample.edges.channel == c]
+        # a pair of species that never met has no data points to draw from, and no rows either
+        if choice.sampler in ("elm", "links") or lengths.size < 2:
+            return sample_elm(n, 1, rng)
         x = (map_value(choice.input_maps[c], lengths) - ends[0]) / (ends[1] - ends[0])
         target = None
         if choice.sampler == "swim-gradient":
@@ -155,9 +156,7 @@ class _Trial:
 
             def target(points: FloatArray) -> FloatArray:
                 # the coarse fit is a function of r; its inputs here are scaled mapped distances
-                s = ends[0] + points[:, 0] * (ends[1] - ends[0])
-                m = choice.input_maps[c]
-                r = s if m == "r" else (1.0 / s if m == "1/r" else np.sqrt(s))
+                r = map_inverse(choice.input_maps[c], ends[0] + points[:, 0] * (ends[1] - ends[0]))
                 return np.asarray(features.slopes_over_r(c, r) @ theta[features.columns(c)] * r)
 
         elif choice.sampler != "swim":

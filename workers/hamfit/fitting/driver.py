@@ -14,27 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hamfit.bundles import MANIFEST
 from hamfit.data import Dataset
-from hamfit.errors import FitWarning, StoreError
+from hamfit.errors import FitError, FitWarning, SpecError, StoreError
 from hamfit.fitting.building import energy_weight
 from hamfit.fitting.caveats import caveats
 from hamfit.fitting.clock import Clock
-from hamfit.fitting.executors import (
-    AbstractExecutor,
-    DaskExecutor,
-    ThreadExecutor,
-    single_blas_thread,
-)
+from hamfit.fitting.cluster import DaskExecutor
+from hamfit.fitting.executors import AbstractExecutor, ThreadExecutor
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.prediction import Prediction, columns_of, predict
 from hamfit.fitting.preparing import Prepared, most_particles, prepare
 from hamfit.fitting.problem import Problem, as_datasets, pose
 from hamfit.fitting.shards import FrameTable, plan_shards
 from hamfit.fitting.solving import SolvedPart, constants_from_energies, solve_part
+from hamfit.fitting.stage import single_blas_thread
 from hamfit.fitting.survey import Survey
 from hamfit.fitting.workspace import workspace
-from hamfit.model import Model, theta_of_blocks
+from hamfit.model import Model, is_model, theta_of_blocks
 from hamfit.options import FitOptions
 from hamfit.progress import Progress, silent
 
@@ -89,10 +85,12 @@ def fit(
     Raises:
         DataError, SpecError: data and options contradict each other.
         FitError, FeatureError, GraphError: the numbers cannot be fitted.
-        StoreError: ``out`` cannot be written, or another fit is writing it.
+        StoreError: ``out`` cannot be written, holds something else than a model, or another fit is writing it.
 
     """
     options = (options or FitOptions()).with_changes(**changes)
+    if options.workers is not None and client is None:
+        raise SpecError("workers run on a cluster: give client=, or leave workers out to use threads of this process")
     clock = Clock(progress)
     with clock.phase("reading"):
         problem = pose(as_datasets(data), options)
@@ -102,7 +100,12 @@ def fit(
     keep = client is not None or options.checkpoint
     fingerprint = _fingerprint(problem, options)
     with workspace(target, fingerprint, resume=options.resume, keep=keep) as home:
-        result = _run(problem, options, executor, home, clock, fingerprint)
+        try:
+            result = _run(problem, options, executor, home, clock, fingerprint)
+        except np.linalg.LinAlgError as error:
+            raise FitError(
+                f"LAPACK gave up ({error}): the data hold extreme values; check them, or give --ridge"
+            ) from error
         if target is not None:
             with clock.phase("publishing"):
                 result.model.save(target)
@@ -207,7 +210,7 @@ def _refuse(target: Path | None, overwrite: bool) -> None:
         return
     if not overwrite:
         raise StoreError(f"{target} exists: choose another place, or allow overwriting")
-    if not (target / MANIFEST).exists():
+    if not is_model(target):
         raise StoreError(f"{target} exists and is no model of hamfit: choose another place")
 
 

@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from hamfit.features.radial import N_LINKS
 from hamfit.features.tables import most_local_columns
 from hamfit.fitting.problem import Problem
 from hamfit.fitting.shards import FrameTable, Shard
 from hamfit.fitting.streaming import PANEL_ROWS
+from hamfit.fitting.survey import FEWEST_FRAMES, SURVEY_CENTRES
 from hamfit.options import FitOptions
 
 #: Resident memory of a process that has imported everything and computed nothing.
@@ -75,15 +78,21 @@ def predict(
         radial = part == "velocity" or set(problem.kinds) <= {"kinetic", "pair"}
         k = min(n, _RADIAL_RANK * max(1, n_channels)) if radial and options.solver == "sketched" else n
         local = min(most_local_columns(n_channels), 4 * n + 2048) if radial else n + 2048
-        state += 8 * (k + 1) ** 2
+        # a state of ordinary rows, one of rare rows, one of energies
+        state += 3 * 8 * (k + 1) ** 2
         buffer = 2 * 8 * (n + 1) * max(4 * (n + 1), n + 1025)
         working += 8 * PANEL_ROWS * (local + k) + buffer + 6 * 8 * n * n
         flops += rows * (2.0 * local * k + k * k)
     largest = int(table.particles.max()) if table.n_frames else 0
     # positions, momenta, velocities, forces, sorted copies and cells of one frame, and the chunks they came from
     frame_bytes = largest * 8 * 40 + 64 * 2**20
-    groups = options.groups + 3
-    peak = PROCESS_BYTES + threads * (working + 3 * state + frame_bytes) + groups * state
+    # the first look keeps a few frames to the end: at least four, and as many as hold its particles
+    mean = table.n_particles / max(1, table.n_frames)
+    looked_at = min(table.n_frames, max(FEWEST_FRAMES, int(np.ceil(SURVEY_CENTRES / max(mean, 1.0)))))
+    survey_bytes = looked_at * largest * 8 * (4 * problem.dim + 4)
+    # the driver merges as states come: one waits on every level of a group's tree
+    waiting = options.groups * (2 + int(np.ceil(np.log2(max(2, len(shards))))))
+    peak = PROCESS_BYTES + survey_bytes + threads * (working + 3 * state + frame_bytes) + waiting * state
     workers = (options.workers or 1) * threads
     return Prediction(
         frames=table.n_frames,

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 
 from hamfit.data import Dataset
-from hamfit.errors import DataError, StoreError
+from hamfit.errors import DataError, StoreError, located
 from hamfit.features.pooled import AbstractRadialBlock, EdgeSource
 from hamfit.fitting.basis import Basis, PartBasis
 from hamfit.fitting.partial import PartialState
@@ -70,23 +70,25 @@ def _open(path: str, digest: str) -> Dataset:
     return dataset
 
 
-def frames_of(shard: Shard, labels: tuple[str, ...], bond_labels: tuple[str, ...]) -> Iterator[Frame]:
-    """The frames of a shard, a few megabytes at a time, in the labels of the model."""
+def frames_of(shard: Shard) -> Iterator[tuple[tuple[str, str, int], Frame]]:
+    """The frames of a shard and where each lies (dataset, trajectory, index), a few megabytes at a time."""
     for piece in shard.pieces:
         trajectory = _open(piece.dataset, piece.digest).trajectories[piece.trajectory]
         step = max(1, 50_000 // max(1, trajectory.n_particles))
         for start in range(piece.start, piece.stop, step):
-            for frame in trajectory.frames(start, min(start + step, piece.stop)):
-                yield frame.relabel(labels, bond_labels)
+            for index, frame in enumerate(trajectory.frames(start, min(start + step, piece.stop)), start):
+                yield (piece.dataset, trajectory.name, index), frame
 
 
 def reduce_shard(shard: Shard, basis: Basis) -> PartialState:
     """Compute all rows of a shard and reduce them to one state."""
     began = time.perf_counter()
     streams = [PartStream(basis, part) for part in basis.parts]
-    for position, frame in enumerate(frames_of(shard, basis.labels, basis.bond_labels)):
-        for stream in streams:
-            stream.absorb(frame, shard, position)
+    for position, (where, frame) in enumerate(frames_of(shard)):
+        with located(*where):
+            known = frame.relabel(basis.labels, basis.bond_labels)
+            for stream in streams:
+                stream.absorb(known, shard, position)
     states = [stream.finish() for stream in streams]
     return PartialState(
         triangles={name: triangle for state in states for name, triangle in state.triangles.items()},
@@ -116,7 +118,8 @@ class PartStream:
 
     def __init__(self, basis: Basis, part: PartBasis) -> None:
         self.part = part
-        self.accumulator: Accumulator = reduction_of(basis, part).accumulator()
+        self.reduction = reduction_of(basis, part)
+        self.accumulator: Accumulator = self.reduction.accumulator()
         self.energies: Accumulator | None = reduction_of(basis, part).accumulator() if part.n_constants else None
         self.rare: Accumulator | None = Tsqr(part.n_columns).accumulator() if keeps_rare_rows(part) else None
         self.lift = part.lift()
@@ -249,7 +252,7 @@ class PartStream:
     def finish(self) -> PartialState:
         """Everything absorbed."""
         self._flush()
-        triangles: dict[str, Triangle] = {self.part.part: self.accumulator.state()}
+        triangles: dict[str, Triangle] = {self.part.part: self.reduction.check(self.accumulator.state())}
         if self.rare is not None:
             triangles[rare(self.part)] = self.rare.state()
         if self.energies is not None:

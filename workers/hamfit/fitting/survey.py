@@ -7,13 +7,13 @@ particles, so that a survey takes a second at most whatever the size of the data
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hamfit.data import Dataset
-from hamfit.errors import DataError, FitError, GraphError
+from hamfit.errors import DataError, FitError, GraphError, located
 from hamfit.features.pooled import EdgeSource
 from hamfit.frames import Frame
 from hamfit.graphs import Edges
@@ -21,7 +21,7 @@ from hamfit.types import FloatArray, IntArray
 
 #: Particles looked at: enough rows for the choice among candidate features.
 SURVEY_CENTRES = 1200
-_FEWEST_FRAMES, _MOST_FRAMES = 4, 200
+FEWEST_FRAMES, _MOST_FRAMES = 4, 200
 #: Particles evaluated for the constant of the energy; beyond, only frames of a new composition.
 _ENERGY_PARTICLES = 5000
 
@@ -32,6 +32,8 @@ class Survey:
 
     frames: tuple[Frame, ...]
     """The frames, in the species and bond labels of the whole data."""
+    places: tuple[tuple[str, str, int], ...]
+    """Where each lies: dataset, trajectory, index."""
 
     def __post_init__(self) -> None:
         if not self.frames:
@@ -58,20 +60,23 @@ class Survey:
 def survey(datasets: Sequence[Dataset], labels: tuple[str, ...], bond_labels: tuple[str, ...]) -> Survey:
     """Read frames spread evenly over all trajectories of all datasets."""
     places = [
-        (trajectory, index)
+        (dataset, trajectory, index)
         for dataset in datasets
         for trajectory in dataset.trajectories
         for index in range(trajectory.n_frames)
     ]
-    mean_particles = max(1, sum(t.n_particles for t, _ in places) // max(1, len(places)))
-    count = min(len(places), _MOST_FRAMES, max(_FEWEST_FRAMES, -(-SURVEY_CENTRES // mean_particles)))
+    mean_particles = max(1, sum(t.n_particles for _, t, _ in places) // max(1, len(places)))
+    count = min(len(places), _MOST_FRAMES, max(FEWEST_FRAMES, -(-SURVEY_CENTRES // mean_particles)))
     chosen = np.unique(np.linspace(0, max(len(places) - 1, 0), count).round().astype(np.int64))
-    known = [k for k, (trajectory, _) in enumerate(places) if trajectory.has_energies]
+    known = [k for k, (_, trajectory, _) in enumerate(places) if trajectory.has_energies]
     if known and not np.isin(chosen, known).any():
         # a single known energy fixes the constant, wherever it is
         chosen = np.sort(np.append(chosen, known[0]))
-    frames = [places[k][0].frame(places[k][1]).relabel(labels, bond_labels) for k in chosen]
-    return Survey(tuple(frames))
+    looked_at = [places[k] for k in chosen]
+    return Survey(
+        frames=tuple(t.frame(index).relabel(labels, bond_labels) for _, t, index in looked_at),
+        places=tuple((str(dataset.path), t.name, index) for dataset, t, index in looked_at),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,22 +107,26 @@ class SurveySample:
 
 
 def sample_edges(
-    sources: Sequence[EdgeSource], targets: Sequence[FloatArray], rng: np.random.Generator
+    found: Survey,
+    prepare: Callable[[Frame], EdgeSource],
+    targets: Sequence[FloatArray],
+    rng: np.random.Generator,
 ) -> SurveySample:
     """Draw particles from every frame and collect their edges.
 
     Every second frame is held out for judging; with a single frame, every second particle.
     """
-    per_frame = max(1, -(-SURVEY_CENTRES // len(sources)))
+    per_frame = max(1, -(-SURVEY_CENTRES // len(found.frames)))
     pieces: list[Edges] = []
     rows: list[FloatArray] = []
     apart: list[bool] = []
-    for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
+    for index, (frame, target) in enumerate(zip(found.frames, targets, strict=True)):
         n = target.shape[0]
         centres = np.sort(rng.permutation(n)[:per_frame]).astype(np.int64)
-        pieces.append(source.edges(centres))
+        with located(*found.places[index]):
+            pieces.append(prepare(frame).edges(centres))
         rows.append(target[centres])
-        single = len(sources) == 1
+        single = len(found.frames) == 1
         apart += [(k % 2 == 1) if single else (index % 2 == 1) for k in range(centres.size)]
     stacked = np.concatenate(rows)
     if not any(piece.distance.size for piece in pieces):

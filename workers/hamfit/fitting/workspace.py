@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hamfit.errors import DataError, FeatureError, GraphError, SpecError
 from hamfit.stores.publish import locked, raise_store_error
 
 
@@ -41,7 +42,12 @@ def workspace(out: Path | None, fingerprint: str, *, resume: bool, keep: bool) -
         out.parent.mkdir(parents=True, exist_ok=True)
         with locked(out, lock_path(out)):
             _claim(home, fingerprint, resume)
-            yield home if keep else None
+            try:
+                yield home if keep else None
+            except (DataError, GraphError, FeatureError, SpecError):
+                # the same fit would fail again: there is nothing to take up
+                shutil.rmtree(home, ignore_errors=True)
+                raise
             shutil.rmtree(home, ignore_errors=True)
     except OSError as error:
         raise_store_error(error, out)

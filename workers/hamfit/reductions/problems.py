@@ -76,10 +76,10 @@ class GramProblem(AbstractProblem):
         return np.asarray(np.sqrt(np.maximum(values[::-1], 0.0)))
 
     def factor(self, ridge: float) -> FloatArray:
-        """Upper Cholesky factor; where rounding forbids one, that of the matrix lifted by its rounding."""
+        """Upper factor of the regularised matrix."""
         matrix, _ = self._system(ridge)
-        lift = _EPS * matrix.shape[0] * float(np.max(np.diag(matrix)))
-        return np.asarray(np.linalg.cholesky(matrix + lift * np.eye(matrix.shape[0])).T)
+        root = factor_of_gram(Triangle.pack(np.pad(matrix, (0, 1)), self.n_rows)).unpack()
+        return _invertible(root[:-1, :-1])
 
 
 class FactorProblem(AbstractProblem):
@@ -105,7 +105,7 @@ class FactorProblem(AbstractProblem):
 
     def factor(self, ridge: float) -> FloatArray:
         """R of Z stacked on the root of the ridge term."""
-        return triangular_factor(np.vstack([self.upper[:, :-1], np.diag(np.sqrt(self.weights(ridge)))]))
+        return _invertible(triangular_factor(np.vstack([self.upper[:, :-1], np.diag(np.sqrt(self.weights(ridge)))])))
 
 
 class WhiteFactorProblem(AbstractProblem):
@@ -137,7 +137,7 @@ class WhiteFactorProblem(AbstractProblem):
 
     def factor(self, ridge: float) -> FloatArray:
         """R of Z stacked on the root of the ridge term."""
-        return triangular_factor(np.vstack([self.upper[:, :-1], np.diag(np.sqrt(self.weights(ridge)))]))
+        return _invertible(triangular_factor(np.vstack([self.upper[:, :-1], np.diag(np.sqrt(self.weights(ridge)))])))
 
 
 def factor_of_gram(gram: Triangle) -> Triangle:
@@ -150,6 +150,13 @@ def factor_of_gram(gram: Triangle) -> Triangle:
     kept = values > values[-1] * values.size * _EPS
     root = np.sqrt(np.where(kept, values, 0.0))[:, None] * vectors.T
     return Triangle.pack(triangular_factor(root * norms), gram.n_rows)
+
+
+def _invertible(upper: FloatArray) -> FloatArray:
+    """The triangle with what rounding made of its dead directions lifted to rounding itself."""
+    diagonal = np.diag(upper)
+    floor = _EPS * upper.shape[0] * float(np.max(np.abs(diagonal), initial=0.0)) or 1.0
+    return np.asarray(upper + np.diag(np.where(diagonal < floor, floor - diagonal, 0.0)))
 
 
 def symmetric(upper: FloatArray) -> FloatArray:

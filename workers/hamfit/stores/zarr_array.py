@@ -33,7 +33,7 @@ from hamfit.errors import StoreError
 TARGET_CHUNK_BYTES = 8 * 2**20
 """Uncompressed size that chunks stay below: large enough for disks, small enough for a worker's memory."""
 
-CACHE_BYTES = 64 * 2**20
+CACHE_BYTES = 32 * 2**20
 """Most bytes of decoded chunks that one process keeps, so that neighbouring frames share one read."""
 
 NumericArray: TypeAlias = npt.NDArray[Any]

@@ -1,0 +1,133 @@
+"""One pass over shards: its basis, and the states that finished shards leave in the workspace.
+
+A stored state is trusted only with the identity of the basis and the shard it was made of, so that a workspace left by
+another plan, or by another version of the code that plans, is never mixed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hamfit.bundles import MANIFEST, read_bundle, write_bundle
+from hamfit.errors import FitError, StoreError
+from hamfit.fitting.basis import Basis
+from hamfit.fitting.partial import PartialState
+from hamfit.fitting.shards import Shard
+from hamfit.fitting.streaming import reduce_shard
+
+_BASIS_SCHEMA = 1
+_STATE_SCHEMA = 1
+
+
+@contextmanager
+def single_blas_thread() -> Iterator[None]:
+    """BLAS on one thread of execution within this process."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBasis:
+    """Where workers find the basis of a stage."""
+
+    path: str
+    """Path of the bundle."""
+    digest: str
+    """Digest of its manifest: another fit to the same place has another basis there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A pass over shards: where its basis and its finished states are kept."""
+
+    basis: Basis
+    """What to reduce with."""
+    name: str
+    """Name of the pass, unique within the fit."""
+    home: Path | None
+    """Directory for the basis and the states; None keeps everything in memory."""
+    keep_states: bool = True
+    """Whether finished states are stored for a restart; not worth it for a pass of a second."""
+
+    @property
+    def basis_path(self) -> Path | None:
+        """Where the basis is stored."""
+        return None if self.home is None else self.home / f"{self.name}-basis"
+
+    def store(self) -> None:
+        """Store the basis for workers, and for a restarted fit, to read; a sound one that is there stays."""
+        if self.basis_path is not None and stored_basis(self.home, self.name) is None:
+            write_bundle(self.basis_path, "basis", _BASIS_SCHEMA, *self.basis.to_store())
+
+    def stored(self) -> StoredBasis:
+        """The stored basis; FitError where there is no directory for it."""
+        if self.basis_path is None:
+            raise FitError("a fit on a cluster needs a directory that all workers can read: give out=")
+        manifest = (self.basis_path / MANIFEST).read_bytes()
+        return StoredBasis(str(self.basis_path), hashlib.sha256(manifest).hexdigest())
+
+    def keeper(self, shard: Shard) -> StateKeeper | None:
+        """Where the state of a shard is kept; None where states are not kept."""
+        if self.home is None or not self.keep_states:
+            return None
+        identity = hashlib.sha256(f"{self.stored().digest} {shard!r}".encode()).hexdigest()
+        return StateKeeper(str(self.home / f"{self.name}-{shard.index:06d}"), identity)
+
+
+@dataclass(frozen=True, slots=True)
+class StateKeeper:
+    """The place of one shard's state in the workspace."""
+
+    path: str
+    """Path of the bundle."""
+    identity: str
+    """Digest of the basis and the shard."""
+
+    def load(self) -> PartialState | None:
+        """The state, or None when it is not there, not whole, or of another basis or shard."""
+        path = Path(self.path)
+        if not path.exists():
+            return None
+        try:
+            attrs, arrays = read_bundle(path, "state", _STATE_SCHEMA)
+            return PartialState.from_store(attrs, arrays) if attrs.get("identity") == self.identity else None
+        except (StoreError, KeyError, TypeError, ValueError):
+            # a damaged state is worth no more than a missing one: the shard is computed again
+            return None
+
+    def save(self, state: PartialState) -> None:
+        """Store the state."""
+        attrs, arrays = state.to_store()
+        write_bundle(Path(self.path), "state", _STATE_SCHEMA, {**attrs, "identity": self.identity}, arrays)
+
+
+def read_basis(path: Path) -> Basis:
+    """Read a stored basis."""
+    return Basis.from_store(*read_bundle(path, "basis", _BASIS_SCHEMA))
+
+
+def stored_basis(home: Path | None, name: str) -> Basis | None:
+    """The basis of a stage that an interrupted fit left in its workspace, if it got that far and is sound."""
+    if home is None or not (home / f"{name}-basis").exists():
+        return None
+    try:
+        return read_basis(home / f"{name}-basis")
+    except (StoreError, KeyError, TypeError, ValueError):
+        return None
+
+
+def reduce_and_keep(shard: Shard, basis: Basis, keeper: StateKeeper | None) -> PartialState:
+    """The state of a shard: read where an earlier run left it, else computed and stored."""
+    found = None if keeper is None else keeper.load()
+    if found is not None:
+        return found
+    state = reduce_shard(shard, basis)
+    if keeper is not None:
+        keeper.save(state)
+    return state
