@@ -63,7 +63,7 @@ def test_peak_memory_is_below_the_prediction_and_independent_of_the_number_of_fr
     options = FitOptions(
         cutoff=0.6, features=FEATURES, input_map="r", sampler="elm", taper="smooth", solver=solver, threads=1
     )
-    few, many = sparse_gas(tmp_path / "few.zarr", 160), sparse_gas(tmp_path / "many.zarr", 480)
+    few, many = sparse_gas(tmp_path / "few.zarr", 240), sparse_gas(tmp_path / "many.zarr", 720)
     peaks = []
     for data in (few, many):
         kernel, told = measured(data, options)
@@ -73,5 +73,5 @@ def test_peak_memory_is_below_the_prediction_and_independent_of_the_number_of_fr
         # an upper bound that says something
         assert predicted < 5 * kernel
         peaks.append(kernel)
-    # both fill the cache of chunks (32 MB); three times the data are 69 MB more
-    assert peaks[1] - peaks[0] < 24 * 2**20
+    # both fill the cache of chunks; three times the data are 104 MB more, of which none may stay
+    assert peaks[1] - peaks[0] < 30 * 2**20
