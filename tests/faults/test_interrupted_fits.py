@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from hamfit.data import Dataset
-from hamfit.fitting import executors, fit
+from hamfit.fitting import fit, stage
 from hamfit.model import Model
 from hamfit.options import FitOptions
 from hamfit.progress import Event
@@ -118,13 +118,13 @@ def test_a_driver_that_dies_leaves_no_model_and_its_successor_computes_only_what
     assert finished >= 3
 
     computed = []
-    reduce_shard = executors.reduce_shard
+    reduce_shard = stage.reduce_shard
 
     def counted(shard: Any, basis: Any) -> Any:
         computed.append(shard)
         return reduce_shard(shard, basis)
 
-    monkeypatch.setattr(executors, "reduce_shard", counted)
+    monkeypatch.setattr(stage, "reduce_shard", counted)
     report = fit([liquid], out=out, options=OPTIONS).report
     # Workers of a killed driver may finish the shard in their hands before they notice.
     assert report["shards"] - finished - 2 <= len(computed) <= report["shards"] - 3

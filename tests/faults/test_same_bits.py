@@ -11,7 +11,7 @@ import pytest
 
 from hamfit.data import Dataset
 from hamfit.errors import FitError
-from hamfit.fitting import executors, fit
+from hamfit.fitting import fit, stage
 from hamfit.fitting.shards import Shard
 from hamfit.model import Model
 from hamfit.options import FitOptions
@@ -88,7 +88,7 @@ def test_every_worker_may_be_lost_once(liquid: Dataset, reference: dict[str, byt
 
 def interrupted(liquid: Dataset, out: Path, after: int) -> list[Path]:
     """Stop a fit after some shards; the states it left."""
-    real: Callable[..., object] = executors.reduce_shard
+    real: Callable[..., object] = stage.reduce_shard
     done = 0
 
     def stopping(shard: Shard, *rest: object) -> object:
@@ -100,7 +100,7 @@ def interrupted(liquid: Dataset, out: Path, after: int) -> list[Path]:
         return real(shard, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(executors, "reduce_shard", stopping)
+        patch.setattr(stage, "reduce_shard", stopping)
         with pytest.raises(FitError, match="stopped by the test"):
             fit(liquid, options=OPTIONS, solver="tsqr", out=out)
     return sorted(out.with_name(f".{out.name}.fit").glob("stream-0*"))
