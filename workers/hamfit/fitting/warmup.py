@@ -7,6 +7,7 @@ first one holds a lock while it runs every kernel on a handful of particles; the
 from __future__ import annotations
 
 import fcntl
+import os
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -19,14 +20,16 @@ def warm_up() -> None:
     """Compile, or load from the cache, every kernel that a shard needs."""
     lock = Path(tempfile.gettempdir()) / "hamfit-kernels.lock"
     try:
-        file = open(lock, "w", encoding="utf-8")  # noqa: SIM115 - closed below, after the lock is not needed
+        descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT, 0o666)
     except OSError:
         # no place for a lock (or one owned by somebody else): compiling twice is the lesser evil
         _run_all()
         return
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         _run_all()
+    finally:
+        os.close(descriptor)
 
 
 def _run_all() -> None:
