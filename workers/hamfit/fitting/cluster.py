@@ -122,25 +122,26 @@ class _DaskRun:
 
 def leaf_task(shard: Shard, stored: StoredBasis, keeper: StateKeeper | None) -> PartialState:
     """Runs on a worker: reduce one shard."""
-    _ready()
-    return reduce_and_keep(shard, _cached_basis(stored), keeper)
+    basis = _cached_basis(stored)
+    _ready(manybody=any(block.kind == "manybody" for part in basis.parts for block in part.blocks))
+    return reduce_and_keep(shard, basis, keeper)
 
 
 def merge_task(stored: StoredBasis, left: PartialState, right: PartialState) -> PartialState:
     """Runs on a worker: merge two states."""
-    _ready()
+    _ready(manybody=False)
     return merge_partial(reductions_of(_cached_basis(stored)), left, right)
 
 
 @cache
-def _ready() -> None:
+def _ready(*, manybody: bool) -> None:
     """Prepare this worker once: BLAS on one thread for the rest of its life, kernels compiled one process at a time."""
     from threadpoolctl import threadpool_limits
 
     # not a context: tasks run side by side, and the first to end must not restore the others' BLAS
     threadpool_limits(limits=1, user_api="blas")
     _keep_freed_memory()
-    warm_up()
+    warm_up(manybody=manybody)
 
 
 def _keep_freed_memory() -> None:

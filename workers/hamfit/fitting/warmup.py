@@ -16,23 +16,23 @@ import numpy as np
 
 
 @cache
-def warm_up() -> None:
-    """Compile, or load from the cache, every kernel that a shard needs."""
+def warm_up(*, manybody: bool) -> None:
+    """Compile, or load from the cache, every kernel that a shard needs; those of the many-body block on request."""
     lock = Path(tempfile.gettempdir()) / "hamfit-kernels.lock"
     try:
         descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT, 0o666)
     except OSError:
         # no place for a lock (or one owned by somebody else): compiling twice is the lesser evil
-        _run_all()
+        _run_all(manybody)
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        _run_all()
+        _run_all(manybody)
     finally:
         os.close(descriptor)
 
 
-def _run_all() -> None:
+def _run_all(manybody: bool) -> None:
     from hamfit.features.curves import RadialCurve
     from hamfit.features.kinetic import KineticBlock
     from hamfit.features.pair import PairBlock
@@ -71,3 +71,11 @@ def _run_all() -> None:
     KineticBlock(radial, labels).rows(frame, centres)
     open_frame = Frame(q=q, species=frame.species, labels=labels, masses=frame.masses)
     AllPairsGraph(labels).prepare(open_frame).edges(centres)
+    if manybody:
+        from hamfit.features.manybody import ManyBodyBlock
+
+        rng = np.random.default_rng(0)
+        reach = CutoffGraph(labels, np.array([[2.0]]))
+        environments = ManyBodyBlock.sample([frame], reach, n_features=2, n_radial=2, n_bumps=3, rng=rng)
+        environments.rows(frame, centres)
+        environments.gradient(frame, np.ones(environments.n_columns))
