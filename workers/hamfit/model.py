@@ -118,11 +118,6 @@ class Model:
             self._curves[position] = RadialCurve.compile(block.radial, self.theta[position], extent)
         return self._curves[position]
 
-    def compilation_error(self) -> float:
-        """Largest relative error of the compiled curves against the features they stand for."""
-        radial = [(k, b) for k, b in enumerate(self.blocks) if isinstance(b, AbstractRadialBlock)]
-        return max((self._curve(k, b).error for k, b in radial), default=0.0)
-
     def force_uncertainty(self, frame: Frame) -> FloatArray:
         """Standard error of every force component from the noise of the training data, (N, d)."""
         return self._uncertainty(frame, "force")

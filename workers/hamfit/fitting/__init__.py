@@ -1,10 +1,13 @@
 """The fit: from datasets to a model.
 
-problem      what is asked for        survey, choosing, building   sample the features from a first look
-basis        columns, whitened        shards, partial, streaming   rows, shard by shard, to states
-executors    threads or Dask          solving                      states to coefficients
-workspace    resume and locks         prediction                   cost before running
-driver       all of it in order
+problem, prediction              what is asked for, and what it will cost
+survey, reach, choosing, building  features, sampled from a first look
+preparing, basis                 whitened columns, ready to stream
+shards, streaming, partial       rows, shard by shard, to states
+stage, merging                   states kept for a restart, merged in a fixed order
+executors, cluster, warmup       threads of this process, or Dask workers
+solving, caveats                 states to coefficients, and what to say of them
+workspace, clock, driver         locks and resuming, timing, all of it in order
 """
 
 from __future__ import annotations
