@@ -27,6 +27,22 @@ MODEL_SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Potential:
+    """What a model says of the positions of one frame, in the units of its data."""
+
+    energy: float
+    """V(q), with the constants where they are known."""
+    forces: FloatArray
+    """-dV/dq of every particle, (N, d)."""
+    virial: FloatArray | None
+    """W_ab = -dV/d(eps_ab) under the strain q_b -> q_b + sum_a q_a eps_ab of positions and box, (d, d), symmetric.
+
+    The pressure of a periodic system is (2 T + trace W) / (d volume), its stress (tension positive) -W / volume.
+    None where it was not asked for.
+    """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Model:
     """Energies, forces and velocities of frames."""
 
@@ -61,9 +77,21 @@ class Model:
 
     def potential_energy(self, frame: Frame) -> float:
         """V(q) with the constants where they are known, in the data's energy unit."""
+        return self.potential(frame, virial=False).energy
+
+    def potential(self, frame: Frame, *, virial: bool = True) -> Potential:
+        """Energy, forces and virial together, every block evaluated once.
+
+        Raises ModelError when a block has no virial (the field block), DataError and GraphError as the blocks do.
+        """
         frame = self.adapt(frame)
-        constants = np.nan_to_num(self.constants)[frame.species].sum()
-        return float(constants) + self._evaluated(frame, "force")[0]
+        strained = np.zeros((frame.dim, frame.dim)) if virial else None
+        energy, gradient = self._evaluated(frame, "force", strained)
+        constants = float(np.nan_to_num(self.constants)[frame.species].sum())
+        if strained is not None:
+            # no torque acts on the whole, so the virial is symmetric but for rounding
+            strained = 0.5 * (strained + strained.T)
+        return Potential(constants + energy, -gradient, strained)
 
     def kinetic_energy(self, frame: Frame) -> float:
         """T(p), in the data's energy unit; ModelError when the frame has no momenta."""
@@ -84,8 +112,7 @@ class Model:
 
     def forces(self, frame: Frame) -> FloatArray:
         """-dH/dq of every particle, (N, d)."""
-        frame = self.adapt(frame)
-        return -self._evaluated(frame, "force")[1]
+        return self.potential(frame, virial=False).forces
 
     def velocities(self, frame: Frame) -> FloatArray:
         """dH/dp of every particle, (N, d); ModelError when the frame has no momenta."""
@@ -97,16 +124,16 @@ class Model:
             return frame.p / frame.masses[:, None]
         return self._evaluated(frame, "velocity")[1]
 
-    def _evaluated(self, frame: Frame, part: str) -> tuple[float, FloatArray]:
-        """Energy and gradient (N, d) of one part, radial blocks through their compiled curves."""
+    def _evaluated(self, frame: Frame, part: str, virial: FloatArray | None = None) -> tuple[float, FloatArray]:
+        """Energy and gradient (N, d) of one part, radial blocks through their compiled curves; fills ``virial``."""
         energy, gradient = 0.0, np.zeros_like(frame.q)
         for position, (block, theta) in enumerate(zip(self.blocks, self.theta, strict=True)):
             if block.part != part:
                 continue
             if isinstance(block, AbstractRadialBlock):
-                more, steeper = block.follow(frame, self._curve(position, block))
+                more, steeper = block.follow(frame, self._curve(position, block), virial)
             else:
-                more, steeper = block.energy(frame, theta), block.gradient(frame, theta)
+                more, steeper = block.energy_and_gradient(frame, theta, virial)
             energy += more
             gradient += steeper
         return energy, gradient

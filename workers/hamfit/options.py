@@ -112,6 +112,12 @@ class FitOptions(BaseModel):
         " 0 without it. 0 uses energies for the constant only.",
     )
     l_max: int = Field(default=3, ge=0, le=3, description="Largest angular moment of the many-body block.")
+    radial: int = Field(
+        default=32,
+        ge=1,
+        description="Sampled radial functions of the many-body block; with --l-max 0 --radial 1 it is an embedded-atom"
+        " model of one density.",
+    )
     direct_links: bool = Field(default=True, description="Use the inputs themselves as features too.")
     resume: bool = Field(default=True, description="Take up an interrupted fit where its checkpoints end.")
     checkpoint: bool = Field(

@@ -42,12 +42,23 @@ class AbstractBlock(ABC):
         """The pooled features Phi_k of the whole frame, (n_columns,)."""
 
     @abstractmethod
-    def gradient(self, frame: Frame, theta: FloatArray) -> FloatArray:
-        """``sum_k theta_k dPhi_k/dq`` (or /dp) of all particles, (N, d), without forming Z."""
+    def energy_and_gradient(
+        self, frame: Frame, theta: FloatArray, virial: FloatArray | None = None
+    ) -> tuple[float, FloatArray]:
+        """``E = sum_k theta_k Phi_k`` of the frame and dE/dq (or /dp), (N, d), without forming Z.
 
-    @abstractmethod
+        Where ``virial`` (d, d) is given, W is added to it: W_ab = -dE/d(eps_ab) when positions and box are strained
+        as q_b -> q_b + sum_a q_a eps_ab. A pair contributes v_a F_b, with v and F the vector and the force of one of
+        its ends seen from the other; repulsion is positive. ModelError for a block that has no virial.
+        """
+
+    def gradient(self, frame: Frame, theta: FloatArray) -> FloatArray:
+        """``sum_k theta_k dPhi_k/dq`` (or /dp) of all particles, (N, d)."""
+        return self.energy_and_gradient(frame, theta)[1]
+
     def energy(self, frame: Frame, theta: FloatArray) -> float:
-        """``sum_k theta_k Phi_k`` of the whole frame, without forming Z."""
+        """``sum_k theta_k Phi_k`` of the whole frame."""
+        return self.energy_and_gradient(frame, theta)[0]
 
     @abstractmethod
     def to_store(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

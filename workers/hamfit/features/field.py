@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hamfit.errors import DataError
+from hamfit.errors import DataError, ModelError
 from hamfit.features.block import AbstractBlock, Part
 from hamfit.features.sampling import sample_elm, sample_swim
 from hamfit.frames import Frame
@@ -71,24 +71,24 @@ class FieldBlock(AbstractBlock):
 
     def features(self, frame: Frame) -> FloatArray:
         """Pooled features of the whole frame, (n_columns,)."""
-        _refuse_periodic(frame)
-        x = (frame.q - self.low) / (self.high - self.low)
-        a, b = np.triu_indices(x.shape[1])
-        values = np.hstack([self._tanh(frame.q), x, x[:, a] * x[:, b]])
-        return np.concatenate([values[frame.species == s].sum(axis=0) for s in range(self.n_species)])
+        return self._pooled(frame, self._values(frame))
 
-    def gradient(self, frame: Frame, theta: FloatArray) -> FloatArray:
-        """``sum_k theta_k dPhi_k/dq`` of all particles, (N, d)."""
-        _refuse_periodic(frame)
+    def energy_and_gradient(
+        self, frame: Frame, theta: FloatArray, virial: FloatArray | None = None
+    ) -> tuple[float, FloatArray]:
+        """``E = sum_k theta_k Phi_k`` and dE/dq of all particles, (N, d); ModelError where a virial is asked for."""
+        if virial is not None:
+            raise ModelError(
+                "the field block acts at absolute positions, so its energy under strain depends on where the origin is"
+                " and it has no virial: ask for virial=False, or fit without the field block"
+            )
         n = self.weights.shape[0]
         mine = theta.reshape(self.n_species, self.per_species)[frame.species]
-        slope = (1.0 - self._tanh(frame.q) ** 2) * mine[:, :n]
+        values = self._values(frame)
+        slope = (1.0 - values[:, :n] ** 2) * mine[:, :n]
         linked = np.einsum("iak,ik->ia", self._link_slopes(frame.q), mine[:, n:])
-        return np.asarray(slope @ self.weights / (self.high - self.low) + linked)
-
-    def energy(self, frame: Frame, theta: FloatArray) -> float:
-        """``sum_k theta_k Phi_k`` of the whole frame."""
-        return float(self.features(frame) @ theta)
+        gradient = slope @ self.weights / (self.high - self.low) + linked
+        return float(self._pooled(frame, values) @ theta), np.asarray(gradient)
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Attributes and arrays that ``from_store`` turns back into the same block."""
@@ -99,6 +99,16 @@ class FieldBlock(AbstractBlock):
     def from_store(cls, attrs: dict[str, Any], arrays: dict[str, np.ndarray]) -> FieldBlock:
         """The block that ``to_store`` described."""
         return cls(arrays["low"], arrays["high"], arrays["weights"], arrays["biases"], int(attrs["n_species"]))
+
+    def _pooled(self, frame: Frame, values: FloatArray) -> FloatArray:
+        return np.concatenate([values[frame.species == s].sum(axis=0) for s in range(self.n_species)])
+
+    def _values(self, frame: Frame) -> FloatArray:
+        """Every feature of one species at every particle, (N, per_species); DataError for a periodic frame."""
+        _refuse_periodic(frame)
+        x = (frame.q - self.low) / (self.high - self.low)
+        a, b = np.triu_indices(x.shape[1])
+        return np.hstack([self._tanh(frame.q), x, x[:, a] * x[:, b]])
 
     def _link_slopes(self, q: FloatArray) -> FloatArray:
         """Derivatives of the direct links by the position, (N, d, d + d (d + 1) / 2)."""

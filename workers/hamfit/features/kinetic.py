@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hamfit.errors import DataError
+from hamfit.errors import DataError, ModelError
 from hamfit.features.block import Part
-from hamfit.features.pooled import AbstractRadialBlock
+from hamfit.features.pooled import AbstractRadialBlock, Curve
 from hamfit.features.radial import RadialFeatures
 from hamfit.frames import Frame
 from hamfit.graphs import Edges
@@ -65,6 +65,14 @@ class KineticBlock(AbstractRadialBlock):
     def prepare(self, frame: Frame) -> MomentumEdges:
         """The frame's momenta; DataError where it has none."""
         return momentum_edges(frame)
+
+    def follow(self, frame: Frame, curve: Curve, virial: FloatArray | None = None) -> tuple[float, FloatArray]:
+        """Energy and gradient (N, d) by p; ModelError where a virial is asked for."""
+        if virial is not None:
+            raise ModelError(
+                "the kinetic block depends on momenta, not on positions, so it has no virial: ask for none"
+            )
+        return super().follow(frame, curve)
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Attributes and arrays that ``from_store`` turns back into the same block."""

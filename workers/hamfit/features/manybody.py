@@ -108,26 +108,26 @@ class ManyBodyBlock(AbstractBlock):
         total = np.zeros(self.n_columns)
         for centres in _chunks(prepared.order):
             _, standard = layer.environments(prepared.edges(centres), centres, frame.species)
-            for s, (own, tanh) in layer.hidden(standard, frame.species[centres]).items():
-                total[layer.columns(s)] += tanh.sum(axis=0)
-                if layer.direct_links:
-                    total[layer.direct(s)] += standard[own].sum(axis=0)
+            layer.pool(standard, frame.species[centres], total)
         return total
 
-    def energy(self, frame: Frame, theta: FloatArray) -> float:
-        """``sum_k theta_k Phi_k`` of the whole frame."""
-        return float(self.features(frame) @ theta)
+    def energy_and_gradient(
+        self, frame: Frame, theta: FloatArray, virial: FloatArray | None = None
+    ) -> tuple[float, FloatArray]:
+        """``E = sum_k theta_k Phi_k`` and dE/dq, (N, d); theta is contracted per particle, before any work on edges.
 
-    def gradient(self, frame: Frame, theta: FloatArray) -> FloatArray:
-        """``sum_k theta_k dPhi_k/dq``, (N, d); theta is contracted per particle, before any work on edges."""
+        The virial costs next to nothing: it is summed from the pushes along each edge, and added to ``virial`` (d, d)
+        where it is given.
+        """
         layer, prepared = self.layer, self.graph.prepare(frame)
         tensor = monomials(layer.l_max)
-        gradient = np.zeros(frame.q.shape)
+        total, gradient = np.zeros(self.n_columns), np.zeros(frame.q.shape)
+        strained = np.zeros((frame.dim, frame.dim)) if virial is None else virial
         for centres in _chunks(prepared.order):
             edges = prepared.edges(centres)
             species, neighbour_species = frame.species[centres], frame.species[edges.neighbour]
             moments, standard = layer.environments(edges, centres, frame.species)
-            slope = layer.energy_slope(standard, species, theta)
+            slope = layer.energy_slope(layer.pool(standard, species, total), species, theta)
             pull = sensitivity(moments, layer.l_max)
             pull *= slope.reshape(centres.size, layer.l_max + 1, -1)[:, tensor.degree]
             centre_species = edge_species(edges, species)
@@ -145,8 +145,9 @@ class ManyBodyBlock(AbstractBlock):
                 mix(pull, layer.mixing.transpose(0, 2, 1), species),
                 tensor.exponents,
                 gradient,
+                strained,
             )
-        return gradient
+        return float(total @ theta), gradient
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Options and the graph as attributes, everything sampled as arrays."""

@@ -94,10 +94,23 @@ class Round:
                 result[s] = own, np.tanh(activation, out=activation)
         return result
 
-    def energy_slope(self, standard: FloatArray, species: IntArray, theta: FloatArray) -> FloatArray:
+    def pool(
+        self, standard: FloatArray, species: IntArray, total: FloatArray
+    ) -> dict[int, tuple[IntArray, FloatArray]]:
+        """Add the features of all environments to ``total`` (n_columns,); returns their tanh as ``hidden`` does."""
+        hidden = self.hidden(standard, species)
+        for s, (own, tanh) in hidden.items():
+            total[self.columns(s)] += tanh.sum(axis=0)
+            if self.direct_links:
+                total[self.direct(s)] += standard[own].sum(axis=0)
+        return hidden
+
+    def energy_slope(
+        self, hidden: dict[int, tuple[IntArray, FloatArray]], species: IntArray, theta: FloatArray
+    ) -> FloatArray:
         """dE/dI of every environment by its unstandardised invariants, (C, n_invariants)."""
-        slope = np.zeros_like(standard)
-        for s, (own, tanh) in self.hidden(standard, species).items():
+        slope = np.zeros((species.size, self.n_invariants))
+        for s, (own, tanh) in hidden.items():
             columns = self.columns(s)
             slope[own] = ((1.0 - tanh**2) * theta[columns]) @ self.weights[:, columns].T
             if self.direct_links:

@@ -116,20 +116,17 @@ class AbstractRadialBlock(AbstractBlock):
                     out[self.radial.columns(c)] += self.radial.values(c, distance).sum(axis=0)
         return self.pooling * out
 
-    def gradient(self, frame: Frame, theta: FloatArray) -> FloatArray:
-        """``sum_k theta_k dPhi_k/dq`` (or /dp) of all particles, (N, d)."""
-        return self.energy_and_gradient(frame, theta)[1]
+    def energy_and_gradient(
+        self, frame: Frame, theta: FloatArray, virial: FloatArray | None = None
+    ) -> tuple[float, FloatArray]:
+        """Both at once, for the price of one, feature by feature; the virial too where an array is given."""
+        return self.follow(frame, lambda distance, channel: self.radial.contract(distance, channel, theta), virial)
 
-    def energy(self, frame: Frame, theta: FloatArray) -> float:
-        """``sum_k theta_k Phi_k`` of the whole frame."""
-        return self.energy_and_gradient(frame, theta)[0]
+    def follow(self, frame: Frame, curve: Curve, virial: FloatArray | None = None) -> tuple[float, FloatArray]:
+        """Energy and gradient (N, d) of a function of the edge lengths: ``curve`` gives f(r) and f'(r)/r.
 
-    def energy_and_gradient(self, frame: Frame, theta: FloatArray) -> tuple[float, FloatArray]:
-        """Both at once, for the price of one, feature by feature."""
-        return self.follow(frame, lambda distance, channel: self.radial.contract(distance, channel, theta))
-
-    def follow(self, frame: Frame, curve: Curve) -> tuple[float, FloatArray]:
-        """Energy and gradient (N, d) of a function of the edge lengths: ``curve`` gives f(r) and f'(r)/r."""
+        Adds -sum over pairs of f'(r)/r v_a v_b to ``virial`` (d, d) where it is given.
+        """
         out = np.zeros((frame.n_particles, frame.dim))
         energy = 0.0
         for edges, centres in self._pieces(frame):
@@ -138,6 +135,9 @@ class AbstractRadialBlock(AbstractBlock):
             owner = np.repeat(np.arange(centres.size), np.diff(edges.offsets))
             for axis in range(frame.dim):
                 out[centres, axis] = np.bincount(owner, slope * edges.vector[:, axis], minlength=centres.size)
+            if virial is not None:
+                vector = edges.vector[:, : frame.dim]
+                virial -= self.pooling * (vector.T @ (slope[:, None] * vector))
         return self.pooling * energy, out
 
     def _pieces(self, frame: Frame, size: int = 1024) -> Iterator[tuple[Edges, IntArray]]:

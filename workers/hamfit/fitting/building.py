@@ -112,6 +112,7 @@ def _blocks(
             found.frames,
             graph,
             n_features=options.features,
+            n_radial=options.radial,
             l_max=options.l_max,
             sampler="swim" if options.sampler in ("swim", "swim-gradient") else "elm",
             direct_links=options.direct_links,

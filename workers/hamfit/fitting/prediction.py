@@ -55,8 +55,8 @@ def columns_of(problem: Problem, options: FitOptions, n_channels: int) -> dict[s
     if "pair" in problem.kinds:
         force += n_channels * (options.features + N_LINKS * links)
     if "manybody" in problem.kinds:
-        # 32 sampled radial functions, one invariant for each moment
-        force += options.features + links * 32 * (options.l_max + 1) * len(problem.labels)
+        # one invariant for each moment of each sampled radial function
+        force += options.features + links * options.radial * (options.l_max + 1) * len(problem.labels)
     if "field" in problem.kinds:
         force += len(problem.labels) * (options.features + problem.dim * (problem.dim + 3) // 2)
     if force:

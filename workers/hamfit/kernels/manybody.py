@@ -148,12 +148,13 @@ def scatter_forces(
     pull: FloatArray,
     exponents: IntArray,
     gradient: FloatArray,
+    virial: FloatArray,
 ) -> None:
-    """Add dE/dq to ``gradient`` (N, d), given pull (C, M, S*B) = dE/d(moment) of the environment of each
-    centre.
+    """Add dE/dq to ``gradient`` (N, d) and -dE/d(strain) to ``virial`` (d, d), given pull (C, M, S*B) =
+    dE/d(moment) of the environment of each centre.
 
     Each edge pushes its centre one way and its neighbour the other, so the total vanishes whatever the
-    rounding.
+    rounding. Strain stretches the edge's vector, so the virial is minus its dyadic product with the push.
     """
     n_monomials, n_radial = exponents.shape[0], radial.shape[1]
     dim = gradient.shape[1]
@@ -178,3 +179,5 @@ def scatter_forces(
                 push = force[axis] + along * vector[e, axis] / distance[e]
                 gradient[centres[i], axis] += push
                 gradient[neighbour[e], axis] -= push
+                for other in range(dim):
+                    virial[other, axis] -= vector[e, other] * push
