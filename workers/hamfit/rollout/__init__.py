@@ -1,0 +1,1 @@
+"""Rollouts: fitted models run from many initial states."""
