@@ -1,0 +1,97 @@
+"""Liquids: each observable of the rollouts beside that of the reference, with errors and their difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hamfit.data import Trajectory
+from hamfit.model import Model
+from hamfit.observables.blocking import BlockedCurve, CurveDifference, compare_curves
+from hamfit.observables.liquid import measure_liquid
+from hamfit.observables.rdf import default_r_max
+from hamfit.observables.streaming import is_liquid
+
+SHORT_BLOCKS = 1.3
+"""Growth of the error from joining blocks beyond which they are reported as too short."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObservablePair:
+    """One observable of both sides on one grid."""
+
+    kind: str
+    """`rdf`, `msd`, `vacf`, `temperature` or `pressure`."""
+    label: str
+    """Pair of species, species, or `all`."""
+    reference: BlockedCurve
+    rollouts: BlockedCurve
+    difference: CurveDifference | None
+    """None with fewer than two blocks on a side."""
+
+    @property
+    def blocks_too_short(self) -> bool:
+        """Whether longer blocks would give larger errors, so that the errors given are too small."""
+        growths = [self.reference.growth, self.rollouts.growth]
+        return any(growth is not None and growth > SHORT_BLOCKS for growth in growths)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiquidComparison:
+    """All observables that both sides have."""
+
+    observables: tuple[ObservablePair, ...]
+    block_frames: tuple[int, int]
+    """Frames of one block of the reference and of the rollouts."""
+    n_frames: tuple[int, int]
+    """Frames used of the reference and of the rollouts."""
+    missing: tuple[str, ...]
+    """What could not be compared, and why."""
+
+
+def compare_liquids(
+    model: Model,
+    reference: Sequence[Trajectory],
+    rollouts: Sequence[Trajectory],
+    *,
+    r_max: float | None = None,
+    n_bins: int = 100,
+) -> LiquidComparison:
+    """Measure both sides in the same way and compare.
+
+    Raises DataError and GraphError as `measure_liquid`.
+    """
+    if r_max is None:
+        # one grid for both
+        r_max = default_r_max(t.frame(0) for t in (*reference, *rollouts) if is_liquid(t))
+    one, two = (
+        measure_liquid(side, model=model, labels=model.labels, r_max=r_max, n_bins=n_bins)
+        for side in (reference, rollouts)
+    )
+    pairs, missing = [], []
+    for key, curve in one.curves.items():
+        other = two.curves.get(key)
+        if other is None:
+            continue
+        a, b = _common_grid(curve, other)
+        if a.x.size == 0:
+            missing.append(f"{key[0]} of {key[1]}: the two sides share no lag")
+            continue
+        pairs.append(ObservablePair(key[0], key[1], a, b, compare_curves(a, b)))
+    for who, side in (("reference", one), ("rollouts", two)):
+        missing += [f"{kind} of the {who}: {why}" for kind, why in side.missing.items()]
+    return LiquidComparison(
+        tuple(pairs), (one.block_frames, two.block_frames), (one.n_frames, two.n_frames), tuple(missing)
+    )
+
+
+def _common_grid(a: BlockedCurve, b: BlockedCurve) -> tuple[BlockedCurve, BlockedCurve]:
+    """Both curves at the places they share: lags of different frame spacings."""
+    if a.x.size < 2 and b.x.size < 2:
+        return a, b
+    spacing = min(np.diff(curve.x).min(initial=np.inf) for curve in (a, b))
+    nearest = np.abs(a.x[:, None] - b.x[None, :]).argmin(axis=1)
+    same = np.flatnonzero(np.abs(b.x[nearest] - a.x) <= 1e-6 * spacing).astype(np.int64)
+    return a.take(same), b.take(nearest[same])

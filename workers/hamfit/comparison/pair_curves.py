@@ -1,0 +1,70 @@
+"""The learned V(r) of each kind of pair, beside the true one where it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from hamfit.features.pair import PairBlock
+from hamfit.model import Model
+from hamfit.systems.truth import AbstractTrueLaw, Truth
+from hamfit.types import FloatArray
+
+_POINTS = 400
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairCurve:
+    """V(r) of one channel of the pair block over the distances seen in training."""
+
+    channel: str
+    """Bond type, or pair of species."""
+    r: FloatArray
+    """Distances, (n,)."""
+    learned: FloatArray
+    """(n,)."""
+    true: FloatArray | None
+    """(n,), or None where the truth is unknown."""
+    aligned: bool
+    """Whether the mean of the learned curve was set to that of the true one: forces leave the constant open."""
+
+    @property
+    def largest_difference(self) -> float | None:
+        """max |learned - true| over the range of the true values; None where the truth is unknown or constant."""
+        if self.true is None or np.ptp(self.true) == 0.0:
+            return None
+        return float(np.abs(self.learned - self.true).max() / np.ptp(self.true))
+
+
+def pair_curves(model: Model, truth: Truth | None) -> tuple[PairCurve, ...]:
+    """The curves of all channels that training saw.
+
+    A channel with a cutoff has V = 0 there, so its constant is known. One without (bonds, gravity) is known up to a
+    constant, which is chosen to fit the true curve best where there is one, and else to make its smallest value zero.
+    """
+    laws = {} if truth is None else truth.pair_laws
+    curves = []
+    for block, theta in zip(model.blocks, model.theta, strict=True):
+        if not isinstance(block, PairBlock):
+            continue
+        extents = model.extents.get(block.kind, np.empty((0, 2)))
+        for channel, (label, extent) in enumerate(zip(block.channel_labels, extents, strict=False)):
+            if not (np.isfinite(extent).all() and extent[1] > extent[0]):
+                continue
+            r = np.linspace(extent[0], extent[1], _POINTS)
+            learned = block.radial.contract(r, np.full(r.size, channel, dtype=np.int64), theta)[0]
+            curves.append(_curve(label, r, learned, bool(np.isfinite(block.radial.cutoffs[channel])), laws))
+    return tuple(curves)
+
+
+def _curve(
+    label: str, r: FloatArray, learned: FloatArray, has_cutoff: bool, laws: Mapping[str, AbstractTrueLaw]
+) -> PairCurve:
+    law = laws.get(label)
+    true = None if law is None else law.energy(r)
+    if has_cutoff:
+        return PairCurve(label, r, learned, true, aligned=False)
+    zero = float(learned.min()) if true is None else float(np.mean(learned - true))
+    return PairCurve(label, r, learned - zero, true, aligned=true is not None)

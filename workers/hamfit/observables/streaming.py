@@ -1,0 +1,52 @@
+"""Frames of a trajectory one after the other, read in pieces that fit the memory whatever the trajectory's length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from hamfit.data import Trajectory
+from hamfit.frames import Frame
+from hamfit.graphs.lattice import Lattice
+from hamfit.types import FloatArray
+
+PIECE_BYTES = 2**24
+"""Bytes of one vector field read at a time; a frame larger than that is read alone."""
+
+
+def stream(trajectory: Trajectory, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+    """Frames start..stop in order; memory is one piece, not the trajectory."""
+    stop = trajectory.n_frames if stop is None else stop
+    step = max(1, PIECE_BYTES // (8 * max(1, trajectory.n_particles * trajectory.dim)))
+    for first in range(start, stop, step):
+        yield from trajectory.frames(first, min(stop, first + step))
+
+
+def momenta(frame: Frame) -> FloatArray | None:
+    """p of every particle, (N, d), from the momenta or else m dq/dt; None where neither is known."""
+    if frame.p is not None:
+        return frame.p
+    return None if frame.qdot is None else frame.qdot * frame.masses[:, None]
+
+
+def velocities(frame: Frame) -> FloatArray | None:
+    """dq/dt of every particle, (N, d), or else p / m; None where neither is known."""
+    if frame.qdot is not None:
+        return frame.qdot
+    return None if frame.p is None else frame.p / frame.masses[:, None]
+
+
+def volume_of(frame: Frame) -> float:
+    """Volume of the box of a frame that repeats in all its directions: an area in the plane, a length on a line."""
+    return abs(float(np.linalg.det(np.asarray(frame.box))))
+
+
+def smallest_height(frame: Frame) -> float:
+    """Smallest distance between opposite faces of the cell: within half of it a pair has one image only."""
+    return float(Lattice.of(frame).heights[: frame.dim].min())
+
+
+def is_liquid(trajectory: Trajectory) -> bool:
+    """Whether a trajectory fills space: periodic in all its directions."""
+    return all(trajectory.periodic)
