@@ -14,8 +14,8 @@ from hamfit.observables.liquid import measure_liquid
 from hamfit.observables.rdf import default_r_max
 from hamfit.observables.streaming import is_liquid
 
-SHORT_BLOCKS = 1.3
-"""Growth of the error from joining blocks beyond which they are reported as too short."""
+FOLLOWING = 0.1
+"""chi^2 per bin below which rollouts are not another sample, but still follow the reference step by step."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,8 +34,7 @@ class ObservablePair:
     @property
     def blocks_too_short(self) -> bool:
         """Whether longer blocks would give larger errors, so that the errors given are too small."""
-        growths = [self.reference.growth, self.rollouts.growth]
-        return any(growth is not None and growth > SHORT_BLOCKS for growth in growths)
+        return any(_grows(curve) for curve in (self.reference, self.rollouts))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +48,12 @@ class LiquidComparison:
     """Frames used of the reference and of the rollouts."""
     missing: tuple[str, ...]
     """What could not be compared, and why."""
+
+    @property
+    def is_following(self) -> bool:
+        """Whether the rollouts are so near the reference that they are no sample of their own."""
+        known = [pair.difference for pair in self.observables if pair.difference is not None]
+        return bool(known) and max(difference.chi2_per_bin for difference in known) < FOLLOWING
 
 
 def compare_liquids(
@@ -85,6 +90,12 @@ def compare_liquids(
     return LiquidComparison(
         tuple(pairs), (one.block_frames, two.block_frames), (one.n_frames, two.n_frames), tuple(missing)
     )
+
+
+def _grows(curve: BlockedCurve) -> bool:
+    # Joining two blocks of correlation c makes the error grow by sqrt(1 + c); from B blocks c is known to 1 / sqrt(B).
+    growth = curve.growth
+    return growth is not None and growth > np.sqrt(1.0 + 3.0 / np.sqrt(curve.n_blocks))
 
 
 def _common_grid(a: BlockedCurve, b: BlockedCurve) -> tuple[BlockedCurve, BlockedCurve]:

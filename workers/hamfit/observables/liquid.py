@@ -161,8 +161,8 @@ def _curves(
     rows: list[dict[str, FloatArray]], grids: _Grids, missing: Mapping[str, str], lag_time: float
 ) -> Iterator[tuple[tuple[str, str], BlockedCurve]]:
     """Pairs of (kind, label) and curve, those without particles left out."""
-    lags = lag_time * np.arange(grids.n_lags)
-    middles = (np.arange(grids.n_bins) + 0.5) * (grids.r_max / grids.n_bins)
+    lags: FloatArray = lag_time * np.arange(grids.n_lags, dtype=np.float64)
+    middles: FloatArray = (np.arange(grids.n_bins, dtype=np.float64) + 0.5) * (grids.r_max / grids.n_bins)
     kinds: dict[str, tuple[Sequence[str], FloatArray]] = {
         "rdf": (pair_labels(grids.labels), middles),
         "msd": (grids.labels, lags),

@@ -10,9 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtr
 
 from hamfit.observables.blocking import block_length
 from hamfit.types import FloatArray
+
+THREE_SIGMA = 0.0027
+"""Two-sided probability of three standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,19 @@ class Trend:
     standard_error: float
     """Standard error of the slope."""
     n_blocks: int
-    """Blocks that the line was put through; the error has `n_blocks - 2` degrees of freedom."""
+    """Blocks that the line was put through, or series whose slopes were averaged."""
+    freedom: int
+    """Degrees of freedom of the standard error."""
+
+    @property
+    def p_value(self) -> float:
+        """Probability of a slope at least this large without a trend (Student's t, two-sided)."""
+        return float(2.0 * stdtr(self.freedom, -abs(self.in_errors)))
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether there is a trend: what three standard errors are when the error is known well."""
+        return self.p_value < THREE_SIGMA
 
     @property
     def in_errors(self) -> float:
@@ -50,8 +66,8 @@ def linear_trend(time: FloatArray, series: FloatArray) -> Trend | None:
     slope = float(x @ y) / spread
     # a constant series differs from its mean by rounding
     if np.ptp(series) <= 1e-15 * np.abs(series).max():
-        return Trend(0.0, 0.0, n)
-    return Trend(slope, float(np.sqrt(np.sum((y - slope * x) ** 2) / (n - 2) / spread)), n)
+        return Trend(0.0, 0.0, n, n - 2)
+    return Trend(slope, float(np.sqrt(np.sum((y - slope * x) ** 2) / (n - 2) / spread)), n, n - 2)
 
 
 def combined_trend(trends: list[Trend]) -> Trend | None:
@@ -59,4 +75,4 @@ def combined_trend(trends: list[Trend]) -> Trend | None:
     if len(trends) < 3:
         return None
     slopes = np.array([trend.slope for trend in trends])
-    return Trend(float(slopes.mean()), float(slopes.std(ddof=1) / np.sqrt(len(slopes))), len(slopes))
+    return Trend(float(slopes.mean()), float(slopes.std(ddof=1) / np.sqrt(len(slopes))), len(slopes), len(slopes) - 1)

@@ -1,0 +1,251 @@
+"""A comparison in words and numbers: its warnings, and the JSON that programs read."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hamfit.comparison.drift import Drift
+from hamfit.comparison.liquids import ObservablePair
+from hamfit.comparison.matching import Match
+from hamfit.comparison.metrics import geometric_mean
+from hamfit.comparison.paired import METRICS
+from hamfit.data import Dataset
+from hamfit.model import Model
+from hamfit.observables.blocking import BlockedCurve
+from hamfit.observables.trend import Trend
+
+if TYPE_CHECKING:
+    from hamfit.comparison.rollouts import RolloutComparison
+
+_KINDS = {
+    "rdf": "radial distribution function",
+    "msd": "mean-square displacement",
+    "vacf": "velocity autocorrelation",
+    "temperature": "temperature",
+    "pressure": "pressure",
+}
+
+
+def observable_name(kind: str) -> str:
+    """An observable's name in words."""
+    return _KINDS[kind]
+
+
+def with_warnings(comparison: RolloutComparison, found: Iterable[str]) -> RolloutComparison:
+    """The comparison with what was found on the way and what its numbers warn of."""
+    return replace(comparison, warnings=(*found, *_warnings(comparison)))
+
+
+def _warnings(comparison: RolloutComparison) -> list[str]:
+    out = []
+    failed = [d for d in comparison.drifts if d.first_non_finite is not None]
+    if failed:
+        first = min(failed, key=lambda drift: drift.first_non_finite or 0)
+        out.append(
+            f"{len(failed)} of {len(comparison.drifts)} rollouts reached values that are not finite,"
+            f" {first.name} first, at frame {first.first_non_finite}; from there on they count with Zerr = Herr = 1"
+        )
+    reasons = Counter(found.why for found in comparison.matches if found.why is not None)
+    out += [
+        f"{number} of {len(comparison.matches)} rollouts cannot be compared frame by frame: {why}"
+        for why, number in reasons.items()
+    ]
+    if comparison.extrapolated:
+        out.append(
+            f"{100 * comparison.extrapolated:.2g} % of the distances in the rollouts lie outside those seen in"
+            " training, where the model is a guess"
+        )
+    errors, trend = comparison.errors, comparison.trend
+    if errors is not None and errors.energy_source == "stored" and np.isfinite(errors.herr).any():
+        aligned = ", the constant of the latter being set at the first frame" if errors.energy_aligned else ""
+        out.append(
+            "the true potential is unknown, so Herr compares the energies stored with the reference and those of the"
+            f" learned model{aligned}"
+        )
+    if trend is not None and trend.is_significant:
+        out.append(f"the energy has a trend, {abs(trend.in_errors):.1f} standard errors from none")
+    if comparison.liquid is not None:
+        out += comparison.liquid.missing
+        if comparison.liquid.is_following:
+            out.append(
+                "the rollouts still follow the reference step by step, so they are no sample of their own: judge liquids"
+                " by longer rollouts or by starts of their own"
+            )
+        short = [f"{_KINDS[o.kind]} of {o.label}" for o in comparison.liquid.observables if o.blocks_too_short]
+        if short:
+            out.append(
+                f"neighbouring blocks are correlated in {', '.join(short)}, so these errors are too small: take longer"
+                " trajectories"
+            )
+    return out
+
+
+def comparison_to_dict(comparison: RolloutComparison) -> dict[str, Any]:
+    """All numbers of a comparison, JSON-able."""
+    errors, liquid, forces = comparison.errors, comparison.liquid, comparison.forces
+    out: dict[str, Any] = {
+        "units": dict(comparison.model.units),
+        "model": model_to_dict(comparison.model),
+        "reference": dataset_to_dict(comparison.reference),
+        "rollouts": dataset_to_dict(comparison.rollouts) | {"each": rollouts_to_list(comparison)},
+        "errors": None,
+        "drift": drift_to_dict(comparison),
+        "liquid": None,
+        "pair_curves": [
+            {
+                "channel": curve.channel,
+                "range": [curve.r[0], curve.r[-1]],
+                "largest_difference": curve.largest_difference,
+                "aligned": curve.aligned,
+            }
+            for curve in comparison.pair_curves
+        ],
+        "forces": None if forces is None else {"relative_error": forces.relative_error, "frames": forces.n_frames},
+        "extrapolated_share": comparison.extrapolated,
+        "true_law": None if comparison.truth is None else comparison.truth.name,
+        "warnings": list(comparison.warnings),
+    }
+    if errors is not None:
+        out["errors"] = {
+            "rollouts": len(errors.names),
+            "frames": len(errors.time),
+            "energy_source": errors.energy_source,
+            "energy_aligned": errors.energy_aligned,
+            **{metric: errors.overall(metric) for metric in METRICS},
+            "zeros": {metric: errors.zeros(metric) for metric in METRICS},
+            "time": errors.time,
+            "curves": {metric: errors.curve(metric) for metric in METRICS},
+        }
+    if liquid is not None:
+        out["liquid"] = {
+            "block_frames": {"reference": liquid.block_frames[0], "rollouts": liquid.block_frames[1]},
+            "frames": {"reference": liquid.n_frames[0], "rollouts": liquid.n_frames[1]},
+            "observables": [observable_to_dict(pair) for pair in liquid.observables],
+        }
+    plain: dict[str, Any] = _plain(out)
+    return plain
+
+
+def model_to_dict(model: Model) -> dict[str, Any]:
+    """What the model is."""
+    return {
+        "labels": list(model.labels),
+        "dim": model.dim,
+        "blocks": [{"kind": block.kind, "part": block.part, "columns": block.n_columns} for block in model.blocks],
+        "constants": model.constants,
+        "data": model.provenance.get("data", []),
+    }
+
+
+def dataset_to_dict(dataset: Dataset) -> dict[str, Any]:
+    """What a dataset is."""
+    numbers = [trajectory.n_particles for trajectory in dataset.trajectories]
+    return {
+        "path": str(dataset.path),
+        "digest": dataset.digest,
+        "trajectories": len(dataset.trajectories),
+        "frames": dataset.n_frames,
+        "particles": [min(numbers), max(numbers)],
+    }
+
+
+def drift_to_dict(comparison: RolloutComparison) -> dict[str, Any]:
+    """Conservation over all rollouts: the worst of each number, and the trend."""
+    drifts = comparison.drifts
+    return {
+        "energy_fluctuation": _worst(drift.fluctuation for drift in drifts),
+        "energy_largest": _worst(drift.largest for drift in drifts),
+        "energy_trend": _trend(comparison.trend),
+        "momentum": _worst(drift.momentum for drift in drifts),
+        "non_finite": sum(drift.first_non_finite is not None for drift in drifts),
+    }
+
+
+def rollouts_to_list(comparison: RolloutComparison) -> list[dict[str, Any]]:
+    """One entry for each rollout."""
+    rows = {} if comparison.errors is None else {name: k for k, name in enumerate(comparison.errors.names)}
+    return [
+        _rollout(comparison, found, drift, rows.get(found.rollout.name))
+        for found, drift in zip(comparison.matches, comparison.drifts, strict=True)
+    ]
+
+
+def _rollout(comparison: RolloutComparison, found: Match, drift: Drift, row: int | None) -> dict[str, Any]:
+    errors = comparison.errors
+    known = errors is not None and row is not None
+    return {
+        "name": found.rollout.name,
+        "trajectory": None if found.reference is None else found.reference.name,
+        "frame": found.start,
+        "replica": found.replica,
+        "frames": drift.n_frames,
+        "compared": len(found.frames),
+        "why_not": found.why,
+        **{metric: float(geometric_mean(getattr(errors, metric)[row, 1:])) if known else None for metric in METRICS},
+        "energy_fluctuation": drift.fluctuation,
+        "energy_largest": drift.largest,
+        "energy_trend": _trend(drift.trend),
+        "momentum": drift.momentum,
+        "first_non_finite": drift.first_non_finite,
+    }
+
+
+def observable_to_dict(pair: ObservablePair) -> dict[str, Any]:
+    """One observable of a liquid with the curves of both sides."""
+    difference = pair.difference
+    return {
+        "kind": pair.kind,
+        "label": pair.label,
+        "chi2_per_bin": None if difference is None else difference.chi2_per_bin,
+        "p_value": None if difference is None else difference.p_value,
+        "bins": None if difference is None else difference.bins,
+        "blocks_too_short": pair.blocks_too_short,
+        "x": pair.reference.x,
+        "reference": _curve(pair.reference),
+        "rollouts": _curve(pair.rollouts),
+    }
+
+
+def _curve(curve: BlockedCurve) -> dict[str, Any]:
+    return {
+        "mean": curve.mean,
+        "standard_error": curve.standard_error,
+        "blocks": curve.n_blocks,
+        "growth": curve.growth,
+    }
+
+
+def _trend(trend: Trend | None) -> dict[str, Any] | None:
+    if trend is None:
+        return None
+    return {
+        "slope": trend.slope,
+        "standard_error": trend.standard_error,
+        "in_standard_errors": trend.in_errors,
+        "p_value": trend.p_value,
+        "blocks": trend.n_blocks,
+    }
+
+
+def _worst(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return max(known) if known else None
+
+
+def _plain(value: Any) -> Any:
+    """The value in lists, dicts and numbers of plain Python; None for what JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
