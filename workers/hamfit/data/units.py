@@ -37,6 +37,18 @@ class Units:
         """Name of the unit of velocity."""
         return f"{self.length}/({self.time})"
 
+    @property
+    def boltzmann(self) -> float:
+        """Boltzmann's constant in units of energy per unit of temperature: 1 in `lj`, eV/K in `ase`.
+
+        Raises DataError for a system whose temperatures have no agreed unit.
+        """
+        constant = _BOLTZMANN.get(self.name)
+        if constant is None:
+            known = ", ".join(_BOLTZMANN)
+            raise DataError(f"units '{self.name}' have no unit of temperature (known: {known}): ingest the data again")
+        return constant
+
     def to_attrs(self) -> dict[str, str]:
         """The value as JSON-able attributes; `Units.from_attrs` is its inverse."""
         return {
@@ -88,7 +100,7 @@ class InputUnits:
 
 
 # Values of ase.units (CODATA 2014), written out because importing ase takes longer than opening a dataset;
-# tests/hamfit/data/test_units.py compares each with ase.units.
+# tests/hamfit/data/test_data_units.py compares each with ase.units.
 _FEMTOSECOND = 0.09822694788464063
 _KCAL_PER_MOL = 0.04336410390059322
 _BOHR = 0.5291772105638411
@@ -98,6 +110,7 @@ _KILOGRAM = 6.0221408585491615e26
 _JOULE = 6.241509125883258e18
 _PICOSECOND = 1e3 * _FEMTOSECOND
 _SECOND = 1e15 * _FEMTOSECOND
+_BOLTZMANN = {"lj": 1.0, "ase": 8.617330337217213e-05}
 
 _INPUT: dict[str, InputUnits] = {
     "lj": InputUnits("lj", LJ),

@@ -29,8 +29,8 @@ _ROUNDING = 4 * np.finfo(np.float64).eps
 """Increments, relative to the state, below which the first that does not decrease ends the iteration."""
 
 _NEARLY_ROUNDING = 1e-10
-"""Increments below which `_PATIENCE` that do not decrease end it: rates that cancel (as those of a learned force do) are
-themselves rounded more coarsely. Arbitrary, but far below any error of the method."""
+"""Increments below which `_PATIENCE` that do not decrease end it, because rates that cancel (as those of a learned
+force do) are themselves rounded more coarsely. Arbitrary, but far below any error of the method."""
 
 _PATIENCE = 4
 
