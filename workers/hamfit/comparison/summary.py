@@ -74,8 +74,8 @@ def _warnings(comparison: RolloutComparison) -> list[str]:
         out += comparison.liquid.missing
         if comparison.liquid.is_following:
             out.append(
-                "the rollouts still follow the reference step by step, so they are no sample of their own: judge liquids"
-                " by longer rollouts or by starts of their own"
+                "the rollouts still follow the reference step by step, so they are no sample of their own: judge"
+                " liquids by longer rollouts or by starts of their own"
             )
         short = [f"{_KINDS[o.kind]} of {o.label}" for o in comparison.liquid.observables if o.blocks_too_short]
         if short:
@@ -126,6 +126,7 @@ def comparison_to_dict(comparison: RolloutComparison) -> dict[str, Any]:
         out["liquid"] = {
             "block_frames": {"reference": liquid.block_frames[0], "rollouts": liquid.block_frames[1]},
             "frames": {"reference": liquid.n_frames[0], "rollouts": liquid.n_frames[1]},
+            "still_following": liquid.is_following,
             "observables": [observable_to_dict(pair) for pair in liquid.observables],
         }
     plain: dict[str, Any] = _plain(out)
