@@ -22,7 +22,7 @@ _BATCH = 64
 
 
 @nb.njit(cache=True, nogil=True, inline="always")
-def _mapped(input_map: int, r: float) -> tuple[float, float]:
+def mapped(input_map: int, r: float) -> tuple[float, float]:
     """s(r) and (ds/dr)/r of an input map."""
     if input_map == MAP_R:
         return r, (1.0 / r if r > 0.0 else 0.0)
@@ -97,7 +97,7 @@ def spline_rows(
                 r = distance[begin + k]
                 extent[c, 0] = min(extent[c, 0], r)
                 extent[c, 1] = max(extent[c, 1], r)
-                s, steep = _mapped(maps[c], r)
+                s, steep = mapped(maps[c], r)
                 t = (s - low[c]) * scale[c]
                 if t < 0.0 or t > pieces[c]:
                     outside[n_outside] = begin + k
@@ -147,7 +147,7 @@ def spline_curve(
     for e in range(distance.shape[0]):
         c = channel[e]
         r = distance[e]
-        s, steep = _mapped(maps[c], r)
+        s, steep = mapped(maps[c], r)
         t = (s - low[c]) * scale[c]
         value[e] = 0.0
         slope[e] = 0.0

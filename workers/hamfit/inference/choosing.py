@@ -1,0 +1,84 @@
+"""Which engine runs a model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hamfit.features.kinetic import KineticBlock
+from hamfit.features.pair import PairBlock
+from hamfit.frames import Frame
+from hamfit.graphs import CutoffGraph
+from hamfit.inference.blocks import BlocksEngine
+from hamfit.inference.cutoff import CutoffEngine
+from hamfit.inference.engine import AbstractEngine
+from hamfit.inference.laws import Law, compile_laws
+from hamfit.inference.listed import ListedEngine
+from hamfit.integrators import AbstractIntegrator, Composition
+from hamfit.kernels.pair_tables import Tables
+from hamfit.model import Model
+from hamfit.types import FloatArray
+
+#: Largest relative change of |velocity| / |p| over a species' momenta at which velocities count as p times a number.
+QUADRATIC = 1e-10
+
+
+class CompiledModel:
+    """A model made ready for engines: its laws are compiled once, for any number of systems."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._pair: PairBlock | None = None
+        self.laws: tuple[Law, ...] = ()
+        """Compiled laws of the pair block, where it is all that acts; empty otherwise."""
+        self._tables: Tables | None = None
+        acting = [(b, t) for b, t in zip(model.blocks, model.theta, strict=True) if b.part == "force"]
+        if len(acting) == 1 and isinstance(acting[0][0], PairBlock):
+            block, theta = acting[0]
+            self._pair = block
+            self._extents = model.extents.get(block.kind, np.full((block.radial.n_channels, 2), np.nan))
+            self.laws, self._tables = compile_laws(block.radial, theta, self._extents, block.channel_labels)
+        self._rates = _rates(model)
+
+    def rates(self, frame: Frame) -> FloatArray | None:
+        """Velocity over momentum of every particle, (N,); None where velocities are no multiples of p."""
+        if self._rates is None:
+            return 1.0 / frame.masses
+        if np.isnan(self._rates).any():
+            return None
+        return np.asarray(self._rates[frame.species])
+
+    def engine(self, frame: Frame, method: AbstractIntegrator, dt: float, *, threads: int = 1) -> AbstractEngine:
+        """An engine for the particles of ``frame``, whose positions and momenta are not used.
+
+        Raises ModelError, GraphError or DataError when the frame does not fit the model.
+        """
+        model, frame = self.model, self.model.adapt(frame)
+        rate = self.rates(frame)
+        if self._pair is None or self._tables is None or rate is None or not isinstance(method, Composition):
+            return BlocksEngine(model, frame, method, dt)
+        constant = float(np.nan_to_num(model.constants)[frame.species].sum())
+        graph = self._pair.graph
+        if isinstance(graph, CutoffGraph):
+            return CutoffEngine(
+                graph, self.laws, self._tables, self._extents, frame, rate, constant, method, dt, threads
+            )
+        return ListedEngine(graph, self.laws, self._tables, self._extents, frame, rate, constant, method, dt)
+
+
+def _rates(model: Model) -> FloatArray | None:
+    """Velocity over momentum for each species, (S,), nan where that is not one number; None without a kinetic block."""
+    rates = None
+    for block, theta in zip(model.blocks, model.theta, strict=True):
+        if not isinstance(block, KineticBlock):
+            continue
+        rates = np.full(len(model.labels), np.nan)
+        for s, (low, high) in enumerate(model.extents[block.kind]):
+            if not (np.isfinite([low, high]).all() and high > 0.0):
+                continue
+            # twice as fast as in training, so that hotter runs are covered
+            p = np.linspace(low + 1e-3 * (high - low), 2.0 * high, 257)
+            slopes = block.slopes(np.full(p.size, s, dtype=np.int64), p) @ theta[block.radial.columns(s)]
+            middle = float(np.median(slopes))
+            if middle != 0.0 and float(np.abs(slopes / middle - 1.0).max()) < QUADRATIC:
+                rates[s] = middle
+    return rates

@@ -1,0 +1,207 @@
+"""The engine of a pair model with cutoffs: compiled steps over columns of particles, on any number of threads.
+
+Everything between two stored frames happens in ``kernels.stepping`` without Python, except sorting, which is due
+when some particle has moved half the skin. The skin saves sorting and costs pairs that are too far to interact;
+``SKIN`` is a compromise measured on liquids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from hamfit.errors import DataError
+from hamfit.features.pair import PairBlock
+from hamfit.frames import Frame
+from hamfit.graphs import CutoffGraph
+from hamfit.graphs.channels import pair_channels
+from hamfit.graphs.lattice import Lattice
+from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, is_finite
+from hamfit.inference.laws import Law
+from hamfit.inference.sorting import Columns, Sorter
+from hamfit.integrators import Composition
+from hamfit.kernels.cells import wrap
+from hamfit.kernels.lanes import LANES, LAW_COEFFICIENTS, OUT_ENERGY, OUT_VIRIAL, OUT_WORDS, VIRIAL_AXES
+from hamfit.kernels.pair_tables import Tables
+from hamfit.kernels.stepping import Bodies, LawRows, Reach, advance, count_outside, observe_all
+from hamfit.types import FloatArray, IntArray
+
+#: Skin over the greatest cutoff.
+SKIN = 0.12
+
+
+class CutoffEngine(AbstractEngine):
+    """Particles that meet within cutoffs, p/m velocities, an explicit composition."""
+
+    def __init__(
+        self,
+        graph: CutoffGraph,
+        laws: tuple[Law, ...],
+        tables: Tables,
+        extents: FloatArray,
+        frame: Frame,
+        rate: FloatArray,
+        constant: float,
+        method: Composition,
+        dt: float,
+        threads: int,
+    ) -> None:
+        self._frame_dim, self._n = frame.dim, frame.n_particles
+        self._lattice = Lattice.of(frame)
+        self._species, self._rate, self._constant = frame.species, rate, constant
+        self._extents = np.ascontiguousarray(extents)
+        self._laws = _rows(laws, tables, graph)
+        skin = SKIN * graph.max_cutoff
+        # rounding of wrapped positions must not hide a pair
+        self._search = np.where(graph.cutoffs > 0.0, graph.cutoffs * (1.0 + 1e-9) + skin, 0.0)
+        self._limit2 = (0.5 * skin) ** 2 * (1.0 - 1e-9)
+        self._kicks, self._drifts = method.kicks(dt), method.drifts(dt)
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self._sorter = Sorter()
+        forms = sorted({law.form for law in laws})
+        self.description = f"pairs within cutoffs: {'; '.join(forms)}"
+
+    def begin(self, q: FloatArray, p: FloatArray) -> Observation:
+        """See ``AbstractEngine.begin``."""
+        if not is_finite(q, p):
+            raise DataError("a state to begin from has numbers that are not finite: give another one")
+        n, width = self._n, -(-self._n // LANES) * LANES + LANES
+        three = np.zeros((n, 3))
+        three[:, : self._frame_dim] = q
+        momentum = np.zeros((3, width))
+        momentum[: self._frame_dim, :n] = p.T
+        self._ids = np.arange(n)
+        self._boxes = np.zeros((n, 3))
+        position = np.zeros((3, width))
+        position[:, :n] = three.T
+        self._bodies = Bodies(
+            position, momentum, np.zeros((3, width)), np.zeros((3, width)), self._rate.copy(), self._species.copy()
+        )
+        self._sort()
+        return self._observe()
+
+    def advance(self, n_steps: int) -> None:
+        """See ``AbstractEngine.advance``."""
+        total = self._drifts.size * n_steps
+        stage, drifted = 0, False
+        while True:
+            stage = self._advance(stage, total, drifted)
+            if not is_finite(self._bodies.q, self._bodies.p):
+                raise BlewUp(stage // self._drifts.size)
+            if stage == total:
+                return
+            self._sort()
+            drifted = True
+
+    def _advance(self, stage: int, total: int, drifted: bool) -> int:
+        counter, moved = np.zeros(1, dtype=np.int64), np.zeros(self._threads)
+
+        def task(thread: int) -> int:
+            return int(
+                advance(
+                    thread,
+                    self._threads,
+                    counter,
+                    moved,
+                    self._bodies,
+                    self._reach,
+                    self._laws,
+                    self._kicks,
+                    self._drifts,
+                    stage,
+                    total,
+                    drifted,
+                    self._limit2,
+                )
+            )
+
+        if self._pool is None:
+            return task(0)
+        others = [self._pool.submit(task, thread) for thread in range(1, self._threads)]
+        reached = task(0)
+        for other in others:
+            other.result()
+        return reached
+
+    def _sort(self) -> None:
+        """Wrap and sort the particles where they are now, and find their runs."""
+        old, n = self._bodies, self._n
+        q = np.ascontiguousarray(old.q[:, :n].T)
+        x, s, low, high = wrap(q, self._lattice.vectors, self._lattice.inverse, self._lattice.periodic)
+        boxes = self._boxes + np.rint((q - x) @ self._lattice.inverse)
+        grid = Columns.of(self._lattice, low, high, n, self._search)
+        s = np.ascontiguousarray(s[:, grid.axes])
+        order, columns = grid.sort(s, old.species)
+        old.q[:, :n] = x[order].T
+        old.p[:, :n] = old.p[:, order]
+        old.start[:] = old.q
+        self._boxes, self._ids = boxes[order], self._ids[order]
+        self._bodies = old._replace(rate=old.rate[order], species=old.species[order])
+        self._reach: Reach = self._sorter.reach(grid, s[order], columns, self._share)
+
+    def _share(self, task: Callable[[int], None], n: int) -> None:
+        if self._pool is None:
+            for k in range(n):
+                task(k)
+        else:
+            list(self._pool.map(task, range(n)))
+
+    def _observe(self) -> Observation:
+        bodies, d, n = self._bodies, self._frame_dim, self._n
+        chunks = np.zeros((self._reach.chunks.size - 1, OUT_WORDS))
+        observe_all(bodies, self._reach, self._laws, chunks)
+        count = np.zeros(2, dtype=np.int64)
+        count_outside(bodies, self._reach, self._laws, self._extents, count)
+        total = chunks.sum(axis=0)
+        virial = np.zeros((3, 3))
+        for word, (a, b) in enumerate(VIRIAL_AXES, OUT_VIRIAL):
+            virial[a, b] = virial[b, a] = total[word]
+        forces = np.empty((n, d))
+        forces[self._ids] = bodies.force[:d, :n].T
+        kinetic = 0.5 * float(np.sum(bodies.rate * np.sum(bodies.p[:, :n] ** 2, axis=0)))
+        return Observation(
+            float(total[OUT_ENERGY]) + self._constant,
+            kinetic,
+            forces,
+            virial[:d, :d],
+            int(count[0]),
+            int(count[1]),
+        )
+
+    def state(self) -> tuple[FloatArray, FloatArray]:
+        """See ``AbstractEngine.state``."""
+        n, d = self._n, self._frame_dim
+        q, p = np.empty((n, d)), np.empty((n, d))
+        q[self._ids] = (self._bodies.q[:, :n].T + self._boxes @ self._lattice.vectors)[:, :d]
+        p[self._ids] = self._bodies.p[:d, :n].T
+        return q, p
+
+    def close(self) -> None:
+        """See ``AbstractEngine.close``."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+def _rows(laws: tuple[Law, ...], tables: Tables, graph: CutoffGraph) -> LawRows:
+    channels: IntArray = pair_channels(len(graph.labels))
+    longest = max(LAW_COEFFICIENTS, *(law.row.size for law in laws))
+    rows = np.zeros((len(laws), longest))
+    for c, law in enumerate(laws):
+        rows[c, : law.row.size] = law.row
+    return LawRows(
+        channels,
+        rows,
+        np.array([int(law.inverse) for law in laws], dtype=np.int64),
+        np.array([law.cutoff**2 for law in laws]),
+        tables,
+    )
+
+
+def cutoff_of(block: object) -> CutoffGraph | None:
+    """The graph of a pair block with cutoffs; None for any other block."""
+    if isinstance(block, PairBlock) and isinstance(block.graph, CutoffGraph):
+        return block.graph
+    return None

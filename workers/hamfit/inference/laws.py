@@ -1,0 +1,235 @@
+"""Laws of force, compiled: after the fit sum_k theta_k phi_k(r) is one function of the distance for each channel.
+
+Two forms, both energies as polynomials whose exact derivatives are the forces:
+
+- one polynomial in r^2 or 1/r^2 between the shortest distance seen in training and the cutoff. Its force is a Chebyshev
+  interpolant of the exact slope, integrated once. Lennard-Jones is a polynomial in 1/r^2, and the model of one needs 8
+  coefficients; ``kernels.lanes`` evaluates it for eight pairs at a time.
+- pieces of degree 7 (``features.tables``), for what needs more than ``MOST_COEFFICIENTS`` numbers, for systems
+  without a cutoff, and for distances outside those of training: there the features themselves are compiled, to
+  half of the shortest and to twice the longest distance; farther out the energy follows its tangent.
+
+``Law.error`` is the rms difference between compiled and exact force over the rms of the exact force, on a fine grid of
+the distances seen in training; ``Law.worst`` the same with the largest difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.polynomial import chebyshev, polynomial
+
+from hamfit.features.radial import RadialFeatures
+from hamfit.features.tables import build_table, spline_polynomials
+from hamfit.kernels.cpu import SPLINE_DEGREE
+from hamfit.kernels.lanes import LAW_COEFFICIENTS, UNROLLED
+from hamfit.kernels.pair_tables import Tables, law
+from hamfit.types import FloatArray
+
+Variable = Literal["r2", "1/r2"]
+
+#: Most coefficients of a single polynomial; with more, pieces are as fast.
+MOST_COEFFICIENTS = 32
+#: Relative error of the force, rms, at which a single polynomial is good enough: the rounding of 256 features.
+TOLERANCE = 1e-12
+#: How far beyond the shortest trained distance a polynomial may begin, tried in turn. The model is arbitrary where
+#: few pairs were seen, and the first percent of the range can cost twenty coefficients.
+_BEGINNINGS = (1.0, 1.02, 1.05)
+_GRID = 4000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Law:
+    """The compiled law of one channel."""
+
+    label: str
+    """Name of the channel."""
+    cutoff: float
+    """Distance beyond which there is no force; inf for none."""
+    extent: tuple[float, float]
+    """Shortest and longest distance seen in training; nan where there was none."""
+    core: float
+    """Distance below which pieces are used; the cutoff (or inf) where they are used throughout."""
+    form: str
+    """What it was compiled to, in words."""
+    row: FloatArray
+    """Numbers of the polynomial as ``kernels.lanes`` wants them; empty where there is none."""
+    inverse: bool
+    """Whether the polynomial is in 1/r^2."""
+    error: float
+    """Relative error of the compiled force, rms over the trained range."""
+    worst: float
+    """Largest error there over the same rms force."""
+
+
+def compile_laws(
+    radial: RadialFeatures, theta: FloatArray, extents: FloatArray, labels: Sequence[str]
+) -> tuple[tuple[Law, ...], Tables]:
+    """All channels of radial features with their coefficients; extents (C, 2) as in ``Model.extents``."""
+    segments = [_segments(radial, theta, c, extents[c]) for c in range(radial.n_channels)]
+    tables = _joined(segments, extents)
+    laws = tuple(_law(radial, theta, c, extents[c], labels[c], tables) for c in range(radial.n_channels))
+    return laws, tables
+
+
+def _law(
+    radial: RadialFeatures, theta: FloatArray, c: int, extent: FloatArray, label: str, tables: Tables
+) -> Law:
+    cutoff, (low, high) = float(radial.cutoffs[c]), (float(extent[0]), float(extent[1]))
+    part = theta[radial.columns(c)]
+    if not (np.isfinite(extent).all() and high > low):
+        return Law(label, cutoff, (low, high), cutoff, "no pair was seen", np.empty(0), False, 0.0, 0.0)
+
+    def exact(r: FloatArray) -> FloatArray:
+        return np.asarray(radial.slopes_over_r(c, r) @ part) * r
+
+    grid = np.linspace(low, min(high, cutoff), _GRID, endpoint=False)
+    truth = exact(grid)
+    size = float(np.sqrt(np.mean(truth**2)))
+    compiled = np.array([law(tables, c, r)[1] for r in grid])
+    table_error, table_worst = _errors(compiled - truth, size)
+    best: tuple[FloatArray, bool, float] | None = None
+    if np.isfinite(cutoff) and size > 0.0:
+        best = _best_polynomial(radial, part, c, low, cutoff, grid, truth, size)
+    if best is None:
+        pieces = int(tables.pieces[tables.segments[c] : tables.segments[c + 1]].sum())
+        form = f"{pieces} pieces of degree {SPLINE_DEGREE} in {radial.input_maps[c]}"
+        return Law(label, cutoff, (low, high), cutoff, form, np.empty(0), False, table_error, table_worst)
+    row, inverse, core = best
+    follows = grid >= core
+    mixed = np.where(follows, _force(row, inverse, np.where(follows, grid, core)), compiled)
+    error, worst = _errors(mixed - truth, size)
+    form = f"polynomial of {int(row[LAW_COEFFICIENTS - 1])} coefficients in {'1/r^2' if inverse else 'r^2'}"
+    return Law(label, cutoff, (low, high), core, form, row, inverse, error, worst)
+
+
+def _errors(difference: FloatArray, size: float) -> tuple[float, float]:
+    if size == 0.0:
+        return 0.0, 0.0
+    return float(np.sqrt(np.mean(difference**2))) / size, float(np.abs(difference).max(initial=0.0)) / size
+
+
+def _best_polynomial(
+    radial: RadialFeatures,
+    theta: FloatArray,
+    c: int,
+    low: float,
+    cutoff: float,
+    grid: FloatArray,
+    truth: FloatArray,
+    size: float,
+) -> tuple[FloatArray, bool, float] | None:
+    """The shortest polynomial that is accurate enough, with the distance where it begins."""
+    for n in range(2 * UNROLLED, MOST_COEFFICIENTS + 1, UNROLLED):
+        for beginning in _BEGINNINGS:
+            core = beginning * low
+            if core >= cutoff:
+                continue
+            covered = grid >= core
+            # r^2 first: it needs no division
+            for inverse in (False, True):
+                row = _polynomial(radial, theta, c, core, cutoff, n, inverse=inverse)
+                error, _ = _errors(_force(row, inverse, grid[covered]) - truth[covered], size)
+                if error <= TOLERANCE:
+                    return row, inverse, core
+    return None
+
+
+def _polynomial(
+    radial: RadialFeatures, theta: FloatArray, c: int, core: float, cutoff: float, n: int, *, inverse: bool
+) -> FloatArray:
+    """The row of ``kernels.lanes`` with n coefficients: slope of degree n - 2, energy of degree n - 1."""
+    ends = np.array([core, cutoff]) ** (-2.0 if inverse else 2.0)
+    a, b = float(ends.min()), float(ends.max())
+    scale, shift = 2.0 / (b - a), -(a + b) / (b - a)
+    nodes = np.cos(np.pi * (np.arange(n - 1) + 0.5) / (n - 1))
+    v = (nodes - shift) / scale
+    r = v**-0.5 if inverse else v**0.5
+    pull = -(radial.slopes_over_r(c, r) @ theta)
+    # -E'(r)/r = 2 (dE/dv) v^2 for v = 1/r^2, and -2 dE/dv for v = r^2
+    values = pull / v**2 if inverse else pull
+    slope = chebyshev.cheb2poly(chebyshev.chebfit(nodes, values, n - 2))
+    energy = polynomial.polyint(slope / (2.0 * scale if inverse else -2.0 * scale))
+    at_cutoff = cutoff ** (-2.0 if inverse else 2.0) * scale + shift
+    known = float(radial.values(c, np.array([cutoff]))[0] @ theta)
+    energy[0] += known - polynomial.polyval(at_cutoff, energy)
+    row = np.zeros(LAW_COEFFICIENTS + 2 * n)
+    row[:LAW_COEFFICIENTS] = cutoff**2, core**2, shift, scale, n
+    row[LAW_COEFFICIENTS + 1 : LAW_COEFFICIENTS + n] = slope[::-1]
+    row[LAW_COEFFICIENTS + n :] = energy[::-1]
+    return row
+
+
+def _force(row: FloatArray, inverse: bool, r: FloatArray) -> FloatArray:
+    """dE/dr of a row, as the kernel computes it."""
+    n = int(row[LAW_COEFFICIENTS - 1])
+    v = 1.0 / (r * r) if inverse else r * r
+    u = v * row[3] + row[2]
+    value = np.zeros_like(u)
+    for coefficient in row[LAW_COEFFICIENTS : LAW_COEFFICIENTS + n]:
+        value = value * u + coefficient
+    return -(value * v * v if inverse else value) * r
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Segment:
+    """Pieces between two distances."""
+
+    end: float
+    map_code: int
+    low: float
+    scale: float
+    coefficients: FloatArray
+    """(pieces, degree + 1)."""
+
+
+def _segments(radial: RadialFeatures, theta: FloatArray, c: int, extent: FloatArray) -> list[_Segment]:
+    """Nearer than in training, as in training, and farther (up to the cutoff)."""
+    low, high = float(extent[0]), float(extent[1])
+    cutoff = float(radial.cutoffs[c])
+    if not (np.isfinite(extent).all() and high > low):
+        # no pair was seen: the features are summed all the same, over the whole range they can have
+        far = cutoff if np.isfinite(cutoff) else 2.0
+        ends = [0.25 * far, far]
+    else:
+        far = cutoff if np.isfinite(cutoff) else 2.0 * high
+        ends = [0.5 * low, low, min(high, far)]
+        # a sliver between the longest distance seen and the cutoff belongs to the range itself
+        if far > high * (1.0 + 1e-2):
+            ends.append(far)
+        else:
+            ends[-1] = far
+    return [_segment(radial, theta, c, a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+
+
+def _segment(radial: RadialFeatures, theta: FloatArray, c: int, low: float, high: float) -> _Segment:
+    extents = np.full((radial.n_channels, 2), np.nan)
+    extents[c] = low, high
+    table = build_table(radial, extents, theta[:, None], np.ones(1))
+    first, pieces = int(table.first_column[c]), int(table.pieces[c])
+    spline = table.lift[first : first + pieces + SPLINE_DEGREE, 0]
+    windows = np.lib.stride_tricks.sliding_window_view(spline, SPLINE_DEGREE + 1)
+    return _Segment(
+        high, int(table.maps[c]), float(table.low[c]), float(table.scale[c]), windows @ spline_polynomials().T
+    )
+
+
+def _joined(channels: list[list[_Segment]], extents: FloatArray) -> Tables:
+    flat = [segment for segments in channels for segment in segments]
+    counts = [len(segment.coefficients) for segment in flat]
+    starts = [0.5 * float(e[0]) if np.isfinite(e).all() and e[1] > e[0] else 0.25 * s[-1].end for e, s in zip(extents, channels, strict=True)]
+    return Tables(
+        segments=np.concatenate([[0], np.cumsum([len(s) for s in channels])]).astype(np.int64),
+        ends=np.array([s.end for s in flat]),
+        maps=np.array([s.map_code for s in flat], dtype=np.int64),
+        low=np.array([s.low for s in flat]),
+        scale=np.array([s.scale for s in flat]),
+        pieces=np.array(counts, dtype=np.int64),
+        first=np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64),
+        coefficients=np.ascontiguousarray(np.vstack([s.coefficients for s in flat])),
+        nearest=np.array(starts),
+        farthest=np.array([s[-1].end for s in channels]),
+    )

@@ -1,0 +1,60 @@
+"""A barrier for threads inside compiled loops.
+
+The threads of a rollout meet twice in every step, a few thousand times a second: too often for Python's locks, and
+numba's own parallel loops need a threading layer that either aborts when two Python threads use it or is a library
+that need not be there. So the threads are Python's, each runs the same compiled loop without the GIL, and they meet
+at a counter that only grows: the k-th meeting is over when ``threads * k`` arrivals have been counted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from hamfit.types import IntArray
+
+_I64 = ir.IntType(64)
+#: Looks at the counter before the thread offers its core to others; some microseconds, arbitrary.
+_PATIENCE = 2000
+
+_sched_yield = types.ExternalFunction("sched_yield", types.int32())
+
+
+@intrinsic
+def _arrive(typing_context: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], _I64.as_pointer())
+        return builder.atomic_rmw("add", pointer, ir.Constant(_I64, 1), "acq_rel")
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def _arrivals(typing_context: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], _I64.as_pointer())
+        return builder.load_atomic(pointer, "acquire", 8)
+
+    return types.int64(types.int64), generate
+
+
+@nb.njit(cache=True, nogil=True)
+def meet(counter: IntArray, n_threads: int, meeting: int) -> int:
+    """Wait until all threads have called this; returns the number to pass at the next meeting.
+
+    counter (1,) starts at 0, and so does ``meeting`` in every thread.
+    """
+    meeting += 1
+    if n_threads > 1:
+        address = counter.ctypes.data
+        _arrive(address)
+        looks = 0
+        while _arrivals(address) < meeting * n_threads:
+            looks += 1
+            if looks % _PATIENCE == 0:
+                _sched_yield()
+    return meeting
