@@ -42,7 +42,10 @@ def block_length(frame_counts: Sequence[int]) -> int:
         return 0
     total = sum(counts)
     wanted = min(max(isqrt(total), FEWEST_BLOCKS), MOST_BLOCKS)
-    return max(1, min(total // wanted, counts[len(counts) // 2]))
+    typical = counts[len(counts) // 2]
+    length = max(1, min(total // wanted, typical))
+    # a whole number of blocks in a trajectory of typical length, so that few frames are left over
+    return typical // max(1, typical // length)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
