@@ -13,7 +13,7 @@ from dataset_cases import trajectory, write_dataset
 
 from hamfit.data import Dataset, DatasetWriter, writer
 from hamfit.errors import DataError, StoreError
-from hamfit.stores import store_builder, zarr_array
+from hamfit.stores import array_writer, store_builder
 from hamfit.stores.publish import is_being_written, publishing
 
 BAD_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
@@ -109,7 +109,7 @@ def test_an_exception_of_the_caller_leaves_nothing(tmp_path: Path) -> None:
 def count_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int) -> int:
     """Write a dataset whose write number `fail_at` meets a full disk; returns how many writes were tried."""
     tried = 0
-    original = zarr_array.write_bytes
+    original = array_writer.write_bytes
 
     def failing(path: Path, *parts: bytes) -> None:
         nonlocal tried
@@ -118,7 +118,7 @@ def count_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int) 
             raise OSError(errno.ENOSPC, "No space left on device")
         original(path, *parts)
 
-    for module in (zarr_array, store_builder, writer):
+    for module in (array_writer, store_builder, writer):
         monkeypatch.setattr(module, "write_bytes", failing)
     write_dataset(tmp_path / "d.zarr", trajectory(1))
     return tried

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from hamfit.errors import StoreError
 from hamfit.stores import zarr_array
-from hamfit.stores.zarr_array import ArrayEntry, ArrayWriter, StoredArray, chunk_shape
+from hamfit.stores.array_writer import ArrayWriter
+from hamfit.stores.zarr_array import ArrayEntry, StoredArray, chunk_shape
 
 
 def write(

@@ -87,31 +87,38 @@ def encode(manifest: Manifest) -> bytes:
         "labels": manifest.labels,
         "bond_labels": manifest.bond_labels,
         "attrs": manifest.attrs,
-        "trajectories": [
-            {
-                "name": t.name,
-                "n_frames": t.n_frames,
-                "n_particles": t.n_particles,
-                "dim": t.dim,
-                "periodic": t.periodic,
-                "fields": t.fields,
-                "attrs": t.attrs,
-            }
-            for t in manifest.trajectories
-        ],
-        "arrays": {
-            a.key: {
-                "shape": a.shape,
-                "chunk_shape": a.chunks,
-                "data_type": a.dtype,
-                "n_chunks": len(a.crc32c),
-                "sha256": a.sha256,
-                "crc32c": "".join(a.crc32c),
-            }
-            for a in manifest.arrays.values()
-        },
+        "trajectories": [trajectory_to_json(t) for t in manifest.trajectories],
+        "arrays": arrays_to_json(manifest.arrays),
     }
     return _sealed(json.dumps(document, separators=(",", ":"), allow_nan=False).encode())
+
+
+def trajectory_to_json(t: TrajectoryEntry) -> dict[str, Any]:
+    """An entry as JSON-able values; `trajectory_from_json` is the inverse."""
+    return {
+        "name": t.name,
+        "n_frames": t.n_frames,
+        "n_particles": t.n_particles,
+        "dim": t.dim,
+        "periodic": t.periodic,
+        "fields": t.fields,
+        "attrs": t.attrs,
+    }
+
+
+def arrays_to_json(arrays: Mapping[str, ArrayEntry]) -> dict[str, Any]:
+    """Entries of arrays as JSON-able values; `arrays_from_json` is the inverse."""
+    return {
+        a.key: {
+            "shape": a.shape,
+            "chunk_shape": a.chunks,
+            "data_type": a.dtype,
+            "n_chunks": len(a.crc32c),
+            "sha256": a.sha256,
+            "crc32c": "".join(a.crc32c),
+        }
+        for a in arrays.values()
+    }
 
 
 def _sealed(raw: bytes) -> bytes:
@@ -161,15 +168,16 @@ def decode(raw: bytes, path: Path) -> Manifest:
             Units.from_attrs(document["units"]),
             tuple(document["labels"]),
             tuple(document["bond_labels"]),
-            tuple(_trajectory(t) for t in document["trajectories"]),
-            {key: _array(key, a) for key, a in document["arrays"].items()},
+            tuple(trajectory_from_json(t) for t in document["trajectories"]),
+            arrays_from_json(document["arrays"]),
             document["attrs"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(damaged) from error
 
 
-def _trajectory(t: Mapping[str, Any]) -> TrajectoryEntry:
+def trajectory_from_json(t: Mapping[str, Any]) -> TrajectoryEntry:
+    """The entry that `trajectory_to_json` described; KeyError, TypeError or ValueError for anything else."""
     return TrajectoryEntry(
         t["name"],
         int(t["n_frames"]),
@@ -179,6 +187,11 @@ def _trajectory(t: Mapping[str, Any]) -> TrajectoryEntry:
         tuple(t["fields"]),
         t["attrs"],
     )
+
+
+def arrays_from_json(arrays: Mapping[str, Any]) -> dict[str, ArrayEntry]:
+    """The entries that `arrays_to_json` described; KeyError, TypeError or ValueError for anything else."""
+    return {key: _array(key, a) for key, a in arrays.items()}
 
 
 def _array(key: str, a: Mapping[str, Any]) -> ArrayEntry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -14,8 +14,8 @@ from hamfit.data import checks, layout
 from hamfit.data.manifest import TrajectoryEntry
 from hamfit.data.units import Units
 from hamfit.errors import DataError
+from hamfit.stores.array_writer import ArrayWriter
 from hamfit.stores.store_builder import StoreBuilder
-from hamfit.stores.zarr_array import ArrayWriter
 from hamfit.types import FloatArray, IntArray
 
 
@@ -118,7 +118,7 @@ class TrajectoryWriter:
         if times is not None:
             checks.checked_increase(where, "time", times, self._last_time)
         if self.n_frames == 0:
-            self._begin(values, times is not None)
+            self._begin({name: block.shape[1:] for name, block in values.items()}, times is not None)
         self._refuse_other_fields(values, times is not None)
         with self._builder.writing():
             for field, block in values.items():
@@ -131,16 +131,52 @@ class TrajectoryWriter:
         self._last_step = int(steps[-1])
         self._last_time = None if times is None else float(times[-1])
 
-    def _begin(self, values: Mapping[str, FloatArray], has_time: bool) -> None:
+    def checkpoint(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        """What `resume` needs to go on from here in another process: attributes, and the rows not yet in chunks."""
+        crcs: dict[str, list[str]] = {}
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for writer in self._writers():
+            crcs[writer.key], arrays[writer.key] = writer.progress()
+        attrs = {
+            "crc32c": crcs,
+            "fields": sorted(self._fields),
+            "n_frames": self.n_frames,
+            "last_step": self._last_step,
+            "last_time": self._last_time,
+        }
+        return attrs, arrays
+
+    def resume(self, attrs: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Take up a trajectory where `checkpoint` left it; this writer must be new and made like that one.
+
+        Raises StoreError when a chunk written before the checkpoint is missing or altered.
+        """
+        if attrs["n_frames"]:
+            fields = set(attrs["fields"]) - {"box_fixed", "bonds", "time"}
+            shapes = {name: arrays[self._key(name)].shape[1:] for name in ("position", *sorted(fields))}
+            self._begin(shapes, "time" in attrs["fields"])
+        for writer in self._writers():
+            writer.resume(list(attrs["crc32c"][writer.key]), arrays[writer.key])
+        self.n_frames = int(attrs["n_frames"])
+        self._last_step, self._last_time = attrs["last_step"], attrs["last_time"]
+
+    def _key(self, name: str) -> str:
+        return f"{self._name}/{layout.ELEMENTS[name].path}/value"
+
+    def _writers(self) -> Iterator[ArrayWriter]:
+        for writers in self._elements.values():
+            yield from (writer for writer in writers if writer is not None)
+
+    def _begin(self, values: Mapping[str, tuple[int, ...]], has_time: bool) -> None:
         if any(self._periodic) and "box" not in values and "box_fixed" not in self._fields:
             raise DataError(f"{self._where}: periodic, but without a box: give the lattice vectors")
         if "box" in values and "box_fixed" in self._fields:
             raise DataError(f"{self._where}: the box is given for all frames and for each: give one of the two")
         self._fields |= (set(values) - {"position"}) | ({"time"} if has_time else set())
-        for name, block in values.items():
+        for name, shape in values.items():
             element = layout.ELEMENTS[name]
             path, axes = f"{self._name}/{element.path}", ("time", *element.axes)
-            value = self._builder.array(f"{path}/value", axes, block.shape[1:], "float64", element.unit(self._units))
+            value = self._builder.array(f"{path}/value", axes, shape, "float64", element.unit(self._units))
             step = self._builder.array(f"{path}/step", ("time",), (), "int64", None)
             time = self._builder.array(f"{path}/time", ("time",), (), "float64", self._units.time) if has_time else None
             self._elements[name] = (value, step, time)
@@ -158,10 +194,8 @@ class TrajectoryWriter:
         """Finish the trajectory; DataError when it has no frames."""
         if not self.n_frames:
             raise DataError(f"{self._where}: the trajectory has no frames: give at least one")
-        for writers in self._elements.values():
-            for writer in writers:
-                if writer is not None:
-                    self._builder.finish_array(writer)
+        for writer in self._writers():
+            self._builder.finish_array(writer)
         self._on_close(
             TrajectoryEntry(
                 self._name,

@@ -8,17 +8,27 @@ before it is written (`checks`), and nothing can be seen under the final path un
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from hamfit.data import checks
-from hamfit.data.manifest import MANIFEST_NAME, SCHEMA_VERSION, Manifest, TrajectoryEntry, encode
+from hamfit.data.manifest import (
+    MANIFEST_NAME,
+    SCHEMA_VERSION,
+    Manifest,
+    TrajectoryEntry,
+    arrays_from_json,
+    arrays_to_json,
+    encode,
+    trajectory_from_json,
+    trajectory_to_json,
+)
 from hamfit.data.trajectory_writer import TrajectoryWriter
 from hamfit.data.units import Units, consistent_units
 from hamfit.errors import DataError
@@ -74,6 +84,33 @@ class DatasetWriter:
         be written.
         """
         return cls(Path(path).absolute(), consistent_units(units), labels, bond_labels, attrs or {}, overwrite)
+
+    @classmethod
+    def part(cls, root: Path, path: Path, *, units: Units, labels: Sequence[str], bond_labels: Sequence[str]) -> Self:
+        """A writer of some trajectories of the dataset `path` below the folder `root`, of which other processes write
+        others: nothing is published, and `written` says what `assemble` needs."""
+        writer = cls(path, units, labels, bond_labels, {}, overwrite=False)
+        writer._builder = StoreBuilder(root, path)
+        return writer
+
+    def written(self) -> dict[str, Any]:
+        """The trajectories closed so far, as JSON-able values for `assemble`."""
+        assert self._builder is not None
+        return {
+            "trajectories": [trajectory_to_json(entry) for entry in self._trajectories],
+            "arrays": arrays_to_json(self._builder.arrays),
+            "documents": dict(self._builder.documents),
+        }
+
+    def assemble(self, parts: Iterable[Mapping[str, Any]]) -> None:
+        """Finish below `root` a dataset whose trajectories were written as parts, in the order of ``parts``."""
+        assert self._builder is not None
+        for part in parts:
+            entries = [trajectory_from_json(entry) for entry in part["trajectories"]]
+            self._trajectories += entries
+            self._names |= {entry.name for entry in entries}
+            self._builder.adopt(arrays_from_json(part["arrays"]), part["documents"])
+        self._finish()
 
     def __enter__(self) -> DatasetWriter:
         self._builder = StoreBuilder(

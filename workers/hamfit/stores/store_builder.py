@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hamfit.stores.array_writer import ArrayWriter
 from hamfit.stores.publish import raise_store_error
-from hamfit.stores.zarr_array import ArrayEntry, ArrayWriter, group_document, write_bytes
+from hamfit.stores.zarr_array import ArrayEntry, group_document, write_bytes
 
 
 class StoreBuilder:
@@ -72,6 +73,16 @@ class StoreBuilder:
         with self.writing():
             writer.append(values)
         self.finish_array(writer)
+
+    @property
+    def documents(self) -> Mapping[str, Mapping[str, Any]]:
+        """The zarr.json of every group and array so far, by path."""
+        return self._documents
+
+    def adopt(self, arrays: Mapping[str, ArrayEntry], documents: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take in what another builder made below the same root."""
+        self.arrays |= arrays
+        self._documents |= {key: dict(document) for key, document in documents.items()}
 
     def write_metadata(self, attributes: Mapping[str, Any]) -> None:
         """Write every zarr.json, the root's with the consolidated metadata of all others."""

@@ -1,4 +1,4 @@
-"""One Zarr v3 array on a file system, written by appending and read chunk by chunk with every byte checked.
+"""One Zarr v3 array on a file system: its layout, and reading it chunk by chunk with every byte checked.
 
 The files are plain Zarr v3 (regular grid, little-endian bytes, crc32c) and any Zarr reader opens them; the
 tests read them through zarr itself. They are written and read here directly for two measured reasons (2
@@ -18,7 +18,7 @@ import math
 import os
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from threading import Lock
@@ -39,7 +39,7 @@ CACHE_BYTES = 32 * 2**20
 NumericArray: TypeAlias = npt.NDArray[Any]
 
 _FILL: dict[str, Any] = {"float64": "NaN", "int64": 0}
-_CRC_BYTES = 4
+CRC_BYTES = 4
 
 
 def group_document(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class ArrayEntry:
     @property
     def chunk_file_bytes(self) -> int:
         """Size of every chunk file: Zarr pads the last chunks to full size."""
-        return math.prod(self.chunks) * np.dtype(self.dtype).itemsize + _CRC_BYTES
+        return math.prod(self.chunks) * np.dtype(self.dtype).itemsize + CRC_BYTES
 
     @property
     def n_bytes(self) -> int:
@@ -125,81 +125,6 @@ class ArrayEntry:
     def chunk_name(self, index: tuple[int, ...]) -> str:
         """File name of a chunk inside the array's folder."""
         return ".".join(["c", *map(str, index)])
-
-
-@dataclass(slots=True)
-class ArrayWriter:
-    """Appends rows (along the first axis) to one array and writes each chunk as soon as it is full.
-
-    `folder` must exist. `n_rows` unknown is allowed: the array ends where appending ends. Memory: one chunk.
-    """
-
-    folder: Path
-    key: str
-    dimension_names: tuple[str, ...]
-    row_shape: tuple[int, ...]
-    dtype: str = "float64"
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    _pending: list[NumericArray] = field(default_factory=list)
-    _n_pending: int = 0
-    _n_rows: int = 0
-    _n_chunk_rows: int = 0
-    _crcs: list[str] = field(default_factory=list)
-    _sha: Any = field(default_factory=hashlib.sha256)
-
-    @property
-    def _rows_per_chunk(self) -> int:
-        return chunk_shape((2**62, *self.row_shape))[0]
-
-    def append(self, rows: npt.ArrayLike) -> None:
-        """Add rows of shape (k, *row_shape); their values are copied or written before this returns."""
-        block = np.ascontiguousarray(rows, dtype=np.dtype(self.dtype).newbyteorder("<"))
-        self._sha.update(block.reshape(-1).view(np.uint8).data)
-        self._n_rows += len(block)
-        start = 0
-        while start < len(block):
-            stop = min(len(block), start + self._rows_per_chunk - self._n_pending)
-            part = block[start:stop]
-            full = self._n_pending + len(part) == self._rows_per_chunk
-            # Rows kept for later are copied: the caller may reuse the buffer it passed.
-            self._pending.append(part if full else part.copy())
-            self._n_pending += len(part)
-            start = stop
-            if full:
-                self._flush(self._rows_per_chunk)
-
-    def _flush(self, n_rows: int) -> None:
-        """Write the pending rows as one row of chunks, padded with the fill value to `n_rows`."""
-        rows = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
-        chunks = (n_rows, *chunk_shape((n_rows, *self.row_shape))[1:])
-        padded = tuple(-(-n // c) * c for n, c in zip((n_rows, *self.row_shape), chunks, strict=True))
-        if rows.shape != padded:
-            fill = np.nan if self.dtype == "float64" else 0
-            full = np.full(padded, fill, dtype=rows.dtype)
-            full[tuple(slice(0, n) for n in rows.shape)] = rows
-            rows = full
-        for index in product(*(range(n // c) for n, c in zip(padded[1:], chunks[1:], strict=True))):
-            window = tuple(slice(i * c, (i + 1) * c) for i, c in zip(index, chunks[1:], strict=True))
-            raw = rows[(slice(None), *window)].tobytes()
-            crc = int(google_crc32c.value(raw))
-            name = ".".join(["c", str(self._n_chunk_rows), *map(str, index)])
-            write_bytes(self.folder / name, raw, crc.to_bytes(_CRC_BYTES, "little"))
-            self._crcs.append(f"{crc:08x}")
-        self._n_chunk_rows += 1
-        self._pending.clear()
-        self._n_pending = 0
-
-    def close(self) -> tuple[ArrayEntry, dict[str, Any]]:
-        """Write what is pending; returns the manifest entry and the zarr.json document (not yet written)."""
-        n_full = self._rows_per_chunk
-        n_chunk_rows = n_full if self._n_rows >= n_full else max(1, self._n_rows)
-        if self._n_pending:
-            self._flush(n_chunk_rows)
-        shape = (self._n_rows, *self.row_shape)
-        chunks = (n_chunk_rows, *chunk_shape((n_chunk_rows, *self.row_shape))[1:])
-        entry = ArrayEntry(self.key, shape, chunks, self.dtype, self._sha.hexdigest(), tuple(self._crcs))
-        document = array_document(shape, chunks, self.dtype, self.dimension_names, self.attributes)
-        return entry, document
 
 
 class _ChunkCache:
@@ -267,16 +192,16 @@ class StoredArray:
         cached = _CACHE.get(key)
         if cached is not None:
             return cached
-        n_data = entry.chunk_file_bytes - _CRC_BYTES
+        n_data = entry.chunk_file_bytes - CRC_BYTES
         try:
             with open(os.path.join(self.root, entry.key, entry.chunk_name(index)), "rb") as file:
-                raw, stored = file.read(n_data), file.read(_CRC_BYTES + 1)
+                raw, stored = file.read(n_data), file.read(CRC_BYTES + 1)
         except OSError as error:
             raise self._damage(index, f"cannot be read ({error.strerror})") from error
         if len(raw) + len(stored) != entry.chunk_file_bytes:
             raise self._damage(index, "has the wrong size")
         crc = int(google_crc32c.value(raw))
-        if stored != crc.to_bytes(_CRC_BYTES, "little") or f"{crc:08x}" != entry.crc32c[position]:
+        if stored != crc.to_bytes(CRC_BYTES, "little") or f"{crc:08x}" != entry.crc32c[position]:
             raise self._damage(index, "does not match its checksum")
         little = np.dtype(entry.dtype).newbyteorder("<")
         chunk = np.frombuffer(raw, dtype=little).reshape(entry.chunks).astype(entry.dtype, copy=False)
