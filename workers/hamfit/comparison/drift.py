@@ -95,12 +95,13 @@ def _relative(energies: FloatArray, kinetics: FloatArray) -> FloatArray:
 
 
 def _momentum_drift(totals: FloatArray, sizes: FloatArray) -> float | None:
-    known = np.asarray(np.isfinite(totals).all(axis=1))
-    if not known[0]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved = np.sqrt(np.sum((totals - totals[0]) ** 2, axis=1))
+    known = np.isfinite(moved) & np.isfinite(sizes)
+    if not known.any():
         return None
-    moved = np.linalg.norm(totals[known] - totals[0], axis=1).max()
-    largest = sizes[known].max()
-    return float(moved / largest) if largest > 0.0 else 0.0
+    largest = float(sizes[known].max())
+    return float(moved[known].max()) / largest if largest > 0.0 else 0.0
 
 
 def _told_stop(rollout: Trajectory) -> int | None:
