@@ -14,11 +14,12 @@ from tests.benchmarks.study import Study
 from threadpoolctl import threadpool_limits
 
 import hamfit
+from hamfit.checked_options import available_cores
 from hamfit.fitting.clock import Clock
 from hamfit.fitting.executors import ThreadExecutor
 from hamfit.fitting.preparing import prepare
 from hamfit.fitting.problem import as_datasets, pose
-from hamfit.options import FitOptions, available_cores
+from hamfit.options import FitOptions
 
 TITLE = "Performance"
 TEXT = """

@@ -184,7 +184,7 @@ def this_machine() -> dict[str, Any]:
     """CPU, cores, memory and versions, for the foot of a page."""
     import psutil
 
-    from hamfit.options import available_cores
+    from hamfit.checked_options import available_cores
 
     return {
         "CPU": _cpu_model(),

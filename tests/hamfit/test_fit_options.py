@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hamfit.checked_options import available_cores
 from hamfit.errors import SpecError
-from hamfit.options import FitOptions, available_cores
+from hamfit.options import FitOptions
 
 
 def test_defaults_are_valid_and_survive_pickling() -> None:

@@ -1,23 +1,13 @@
-"""The options of a fit, one source of truth for the Python API, the command line, TOML files and the service.
-
-Each field carries its range and its help text, so that every door shows the same words and refuses the same
-mistakes. Foreign validation errors are translated here into one sentence that names the field, the file and
-the fix. The model is frozen: "changing" an option makes another set of options (`with_changes`).
-"""
+"""The options of a fit."""
 
 from __future__ import annotations
 
-import difflib
 import math
-import os
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from hamfit.errors import SpecError
+from hamfit.checked_options import CheckedOptions, threads_per_process
 
 Block: TypeAlias = Literal["kinetic", "pair", "manybody", "field"]
 Sampler: TypeAlias = Literal["auto", "elm", "swim", "swim-gradient"]
@@ -26,22 +16,8 @@ Taper: TypeAlias = Literal["auto", "smooth", "none"]
 Solver: TypeAlias = Literal["sketched", "tsqr", "normal"]
 
 
-def available_cores() -> int:
-    """Cores this process may use, which containers and `taskset` make fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(len(os.sched_getaffinity(0)), 1)
-    return os.cpu_count() or 1
-
-
-def _threads_per_process(fields: dict[str, Any]) -> int:
-    # pydantic hands over the fields validated before this one, and `workers` is among them.
-    return max(available_cores() // (fields.get("workers") or 1), 1)
-
-
-class FitOptions(BaseModel):
+class FitOptions(CheckedOptions):
     """How to fit a model. Every field has a default that is chosen from the data or good for most data."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     cutoff: str | float | None = Field(
         default=None,
@@ -83,7 +59,7 @@ class FitOptions(BaseModel):
         default=None, ge=1, description="Worker processes; by default none, only threads in this process."
     )
     threads: int = Field(
-        default_factory=_threads_per_process,
+        default_factory=threads_per_process,
         ge=1,
         description="Threads of this process, or of each worker; by default cores / workers.",
     )
@@ -147,40 +123,6 @@ class FitOptions(BaseModel):
             raise ValueError("must name each block once and at least one")
         return value
 
-    @classmethod
-    def build(cls, values: Mapping[str, Any], *, source: str = "options") -> Self:
-        """Options from plain values.
-
-        Raises:
-            SpecError: a name is unknown or a value out of range; the message names `source` and the field.
-
-        """
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            raise SpecError(_sentence(error, source, tuple(cls.model_fields))) from error
-
-    @classmethod
-    def load(cls, path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> Self:
-        """Options from a TOML file whose top-level keys are the fields; `overrides` that are not None win.
-
-        Raises:
-            SpecError: the file cannot be read, or a value in it or in `overrides` is not allowed.
-
-        """
-        given = {name: value for name, value in (overrides or {}).items() if value is not None}
-        # Each source is checked by itself first, so that a message blames the one that is wrong.
-        cls.build(given)
-        if path is None:
-            return cls.build(given)
-        values = read_toml(path)
-        cls.build(values, source=str(path))
-        return cls.build({**values, **given}, source=f"{path} with the flags given")
-
-    def with_changes(self, **changes: Any) -> Self:
-        """These options with some fields replaced, checked again."""
-        return type(self).build({**self.model_dump(), **changes})
-
 
 def _check_cutoff(text: str) -> None:
     """The grammar of a cutoff; which species there are is known only once the data are open."""
@@ -194,36 +136,3 @@ def _check_cutoff(text: str) -> None:
             raise ValueError(
                 "write one distance such as 2.5, or one per pair of species such as 1-1=2.5,1-2=2.0"
             )
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """The top-level table of a TOML file; raises SpecError when it cannot be read."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} cannot be read ({error}); give --config the path of a TOML file") from error
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path} is not valid TOML ({error}); write lines such as features = 256") from error
-
-
-def _sentence(error: ValidationError, source: str, names: tuple[str, ...]) -> str:
-    """One sentence for all the mistakes that pydantic found."""
-    parts = []
-    for item in error.errors(include_url=False):
-        if item["type"] == "default_factory_not_called":
-            continue  # only says that another field is wrong
-        field = str(item["loc"][0]) if item["loc"] else "options"
-        if item["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(field, names, n=1)
-            hint = f"did you mean '{close[0]}'" if close else f"use one of {', '.join(names)}"
-            parts.append(f"'{field}' is not an option, {hint}")
-            continue
-        reason = item["msg"].removeprefix("Value error, ")
-        reason = reason[:1].lower() + reason[1:]
-        part = f"'{field}' cannot be {item['input']!r}: {reason}"
-        # A union of types reports one reason per type; the first one says enough.
-        if not any(known.startswith(f"'{field}' cannot be") for known in parts):
-            parts.append(part)
-    return f"{source}: {'; '.join(parts)}"

@@ -111,7 +111,7 @@ def _versions() -> Check:
 
 
 def _cores() -> Check:
-    from hamfit.options import available_cores
+    from hamfit.checked_options import available_cores
 
     usable, present = available_cores(), os.cpu_count() or 1
     return Check("cores", "ok", f"{usable} usable of {present}", {"usable": usable, "present": present})

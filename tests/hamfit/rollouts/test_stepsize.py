@@ -8,7 +8,7 @@ import pytest
 
 from hamfit.errors import ModelError, SpecError
 from hamfit.integrators import INTEGRATORS
-from hamfit.rollout.stepsize import STEP_FRACTIONS, propose_dt, stiffest_ahead, stiffest_frequency
+from hamfit.rollouts.stepsize import STEP_FRACTIONS, propose_dt, stiffest_ahead, stiffest_frequency
 from hamfit.types import FloatArray
 
 

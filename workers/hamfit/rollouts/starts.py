@@ -23,7 +23,7 @@ from hamfit.features.pair import PairBlock
 from hamfit.frames import Frame
 from hamfit.graphs import BondGraph
 from hamfit.model import Model
-from hamfit.rollout.selection import FrameSelection
+from hamfit.rollouts.selection import FrameSelection
 from hamfit.types import FloatArray
 
 QUADRATIC_TOLERANCE = 1e-3

@@ -15,8 +15,8 @@ from hamfit.fitting import FitResult, fit
 from hamfit.frames import Frame
 from hamfit.model import Model
 from hamfit.options import FitOptions
-from hamfit.rollout.selection import FrameSelection
-from hamfit.rollout.starts import StartPlan, conserves_momentum, initial_states, thermal_momenta
+from hamfit.rollouts.selection import FrameSelection
+from hamfit.rollouts.starts import StartPlan, conserves_momentum, initial_states, thermal_momenta
 from hamfit.types import FloatArray
 from worlds import LABELS, MASSES, liquid, liquids, soft_spring, write
 
