@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from hamfit.data import Dataset, DatasetWriter
+from hamfit.fitting import fit
 from hamfit.frames import Frame
 from hamfit.model import Model
+from hamfit.options import FitOptions
+from hamfit.systems import simulate
 from hamfit.types import FloatArray
 
 
@@ -86,3 +89,21 @@ def roll_all(
             name = f"{trajectory.name}.{frame}"
             rolled.append(roll(model, trajectory.frame(frame), name, dt=dt, steps=steps, every=every, **origin))
     return write_rollouts(path, rolled, units=reference.units.name)
+
+
+@dataclass(frozen=True)
+class Ring:
+    """Rings of five springs: a model, reference trajectories, rollouts."""
+
+    model: Model
+    reference: Dataset
+    rollouts: Dataset
+
+
+def make_ring(folder: Path) -> Ring:
+    """Three rings, rolled out with a coarse step from frames 0 and 4."""
+    seen = simulate("nspring", folder / "seen", n_trajectories=6, n_frames=20, width=2.2)
+    model = fit(seen, options=FitOptions(features=16, threads=1, checkpoint=False)).model
+    reference = simulate("nspring", folder / "reference", n_trajectories=3, n_frames=20, seed=7)
+    rollouts = roll_all(folder / "rollouts", model, reference, dt=0.01, steps=150, every=5, starts=(0, 4))
+    return Ring(model, reference, rollouts)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,11 +12,8 @@ from hamfit.data import Dataset
 from hamfit.errors import DataError, ModelError
 from hamfit.fitting import FitResult
 from hamfit.systems.truth import truth_of
-from rolled import roll, write_rollouts
+from rolled import Ring, roll, write_rollouts
 from worlds import lennard_jones, liquids, write
-
-if TYPE_CHECKING:
-    from comparison.conftest import Ring
 
 
 def test_everything_is_json_without_nan(ring: Ring) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,10 +9,7 @@ import pytest
 from hamfit.comparison import drift_of
 from hamfit.data import Dataset
 from hamfit.frames import Frame
-from rolled import Rolled, write_rollouts
-
-if TYPE_CHECKING:
-    from comparison.conftest import Ring
+from rolled import Ring, Rolled, write_rollouts
 
 
 def stored(path: Path, start: Frame, energy: np.ndarray, v: np.ndarray) -> Dataset:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,11 +10,8 @@ from hamfit.comparison import compare_rollouts
 from hamfit.data import Dataset, DatasetWriter
 from hamfit.fitting import FitResult
 from hamfit.frames import Frame
-from rolled import Rolled, roll, write_rollouts
+from rolled import Ring, Rolled, roll, write_rollouts
 from worlds import lennard_jones, liquids, with_forces
-
-if TYPE_CHECKING:
-    from comparison.conftest import Ring
 
 
 def ring_energy(frame: Frame) -> float:
