@@ -196,7 +196,7 @@ class Panels:
         _band(upper, pair.rollouts, BLUE, "rollouts", 1.4)
         x_label, y_label = labels[pair.kind]
         canvas.name_heights(upper, y_label)
-        upper.legend(loc="lower right" if pair.kind == "msd" else "upper right")
+        upper.legend(loc="best")
         lower.axhspan(-2.0, 2.0, color=GREY, alpha=0.22, linewidth=0)
         caption = "Too few blocks to compare"
         if pair.difference is not None:
