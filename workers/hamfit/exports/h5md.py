@@ -87,7 +87,8 @@ class _Writer:
         self._time_factor = 1.0 / metal.time if self._has_units else 1.0
         self._factors = {"qdot": 1.0 / metal.velocity, "p": 1.0 / metal.momentum} if self._has_units else {}
         n, dim = trajectory.n_particles, trajectory.dim
-        self.frames_per_block = max(1, 4 * _CHUNK_BYTES // (8 * n * dim))
+        # whole chunks of the vectors, so that each is written once
+        self.frames_per_block = 4 * max(1, _CHUNK_BYTES // (8 * n * dim))
         self._at = 0
         particles = file.create_group(f"particles/{trajectory.name}")
         self._values: dict[str, Any] = {}
@@ -116,7 +117,10 @@ class _Writer:
         """Write frames after those written so far."""
         span = slice(self._at, self._at + len(frames))
         for field, dataset in self._values.items():
-            dataset[span] = np.array([getattr(frame, field) for frame in frames]) * self._factors.get(field, 1.0)
+            values = np.array([getattr(frame, field) for frame in frames])
+            if field in self._factors:
+                values *= self._factors[field]
+            dataset[span] = values
         self._at = span.stop
 
     def _add_times(self, group: Any, first: Any) -> None:
