@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from hamfit.fitting import fit, plan
     from hamfit.model import Model
     from hamfit.options import FitOptions
+    from hamfit.rollouts import rollout
+    from hamfit.rollouts.options import RolloutOptions
     from hamfit.systems import simulate
 
 __version__ = "0.1.0"
@@ -27,10 +29,12 @@ __all__ = [
     "FitOptions",
     "HamfitError",
     "Model",
+    "RolloutOptions",
     "evaluate",
     "fit",
     "ingest",
     "plan",
+    "rollout",
     "simulate",
 ]
 
@@ -43,6 +47,8 @@ _HOME = {
     "fit": "hamfit.fitting",
     "ingest": "hamfit.data",
     "plan": "hamfit.fitting",
+    "RolloutOptions": "hamfit.rollouts.options",
+    "rollout": "hamfit.rollouts",
     "simulate": "hamfit.systems",
 }
 

@@ -6,6 +6,7 @@ HamfitError
 ├── GraphError     particles that cannot be joined into a graph
 ├── FeatureError   blocks that cannot be sampled from the data at hand
 ├── FitError       a fit that cannot be carried out
+├── RolloutError   a rollout that cannot be carried out
 ├── ModelError     a model asked for something it does not know
 └── SpecError      options that contradict each other or name unknown things
 
@@ -22,6 +23,10 @@ from pathlib import Path
 
 class FitWarning(UserWarning):
     """A fit went through, but its user should know something: too few rows, lost digits, a poor sample."""
+
+
+class RolloutWarning(UserWarning):
+    """A rollout went through, but its user should know something: pairs out of range, states that blew up."""
 
 
 class HamfitError(Exception):
@@ -46,6 +51,10 @@ class FeatureError(HamfitError):
 
 class FitError(HamfitError):
     """A fit cannot be carried out."""
+
+
+class RolloutError(HamfitError):
+    """A rollout cannot be carried out."""
 
 
 class ModelError(HamfitError):

@@ -24,11 +24,13 @@ class Event:
     total: int
     """Tasks of this phase in all; 0 when unknown."""
     rows: int
-    """Rows of Z reduced so far in this phase."""
+    """Rows of Z reduced, or steps made, so far in this phase."""
     seconds: float
     """Wall time since the phase began."""
     peak_bytes: int
     """Largest resident memory of one process seen so far; 0 when unknown."""
+    unit: str = "rows"
+    """What ``rows`` counts: rows of Z, or steps."""
 
     def __post_init__(self) -> None:
         if not self.phase:
@@ -38,7 +40,7 @@ class Event:
 
     @property
     def rows_per_second(self) -> float:
-        """Rows reduced per second of wall time; 0 before the clock has moved."""
+        """Rows (or steps) per second of wall time; 0 before the clock has moved."""
         return self.rows / self.seconds if self.seconds > 0.0 else 0.0
 
     @property

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import hamfit
-from hamfit_service.cli import data, doctor, evaluate, fit, info
+from hamfit_service.cli import data, doctor, evaluate, export, fit, info, rollout
 from hamfit_service.cli.console import HamfitGroup, show_warning
 
 app = typer.Typer(
@@ -26,7 +26,9 @@ app = typer.Typer(
 )
 data.register(app)
 fit.register(app)
+rollout.register(app)
 evaluate.register(app)
+export.register(app)
 info.register(app)
 doctor.register(app)
 

@@ -147,11 +147,21 @@ def format_seconds(seconds: float | None) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def format_with_unit(name: str, value: object) -> str:
+    """A value whose name tells its unit: bytes, resident memory or seconds."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if "bytes" in name or "rss" in name:
+            return format_bytes(value)
+        if "seconds" in name:
+            return format_seconds(float(value))
+    return format_value(value)
+
+
 def progress_text(event: Event) -> str:
-    """One line about an event: phase, tasks, rows per second, time to go, peak memory."""
+    """One line about an event: phase, tasks, rows or steps per second, time to go, peak memory."""
     parts = [f"{event.phase} {event.done}/{event.total}" if event.total else event.phase]
     if event.rows:
-        parts.append(f"{event.rows_per_second:,.0f} rows/s")
+        parts.append(f"{event.rows_per_second:,.0f} {event.unit}/s")
     remaining = event.remaining_seconds
     if remaining is not None and remaining > 0.0:
         parts.append(f"ETA {format_seconds(remaining)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,21 +17,15 @@ from hamfit_service.cli.console import (
     flat_rows,
     format_bytes,
     format_seconds,
-    format_value,
+    format_with_unit,
     print_json,
     print_table,
     progress_on_stderr,
     warn,
 )
+from hamfit_service.cli.option_flags import flag
 
-
-def _option(name: str, *flags: str) -> Any:
-    """A typer option whose words and shown default come from the field `name` of the fit's options."""
-    field = FitOptions.model_fields[name]
-    words = field.description or ""
-    if field.default_factory is None and field.default is not None:
-        words += f" Default {'yes' if field.default is True else field.default}."
-    return typer.Option(*(flags or (f"--{name.replace('_', '-')}",)), help=words)
+_option = partial(flag, FitOptions)
 
 
 def fit(
@@ -129,7 +124,7 @@ def _show_plan(report: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(report)
         return
-    print_table("Plan of the fit", ((name, _with_unit(name, value)) for name, value in flat_rows(report)))
+    print_table("Plan of the fit", ((name, format_with_unit(name, value)) for name, value in flat_rows(report)))
 
 
 def _show_report(report: Mapping[str, Any], out: Path, *, as_json: bool) -> None:
@@ -152,15 +147,6 @@ def _show_report(report: Mapping[str, Any], out: Path, *, as_json: bool) -> None
             ("peak memory per worker", format_bytes(report["peak_bytes_per_worker"])),
         ],
     )
-
-
-def _with_unit(name: str, value: object) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if "bytes" in name or "rss" in name:
-            return format_bytes(value)
-        if "seconds" in name:
-            return format_seconds(float(value))
-    return format_value(value)
 
 
 def register(app: typer.Typer) -> None:

@@ -140,11 +140,11 @@ def _ready(*, manybody: bool) -> None:
 
     # not a context: tasks run side by side, and the first to end must not restore the others' BLAS
     threadpool_limits(limits=1, user_api="blas")
-    _keep_freed_memory()
+    keep_freed_memory()
     warm_up(manybody=manybody)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep freed memory for the next panel instead of handing it back.
 
     Dask starts workers with MALLOC_TRIM_THRESHOLD_ = 64 kB, so that idle ones stay small; panels are freed and

@@ -121,6 +121,21 @@ def publishing(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise_store_error(error, path)
 
 
+def publish_folder(folder: Path, path: Path, *, overwrite: bool = False) -> None:
+    """Rename a finished store into its place; ``folder`` must lie on the same file system.
+
+    Raises StoreError as `publishing` does.
+    """
+    path = path.absolute()
+    try:
+        with locked(path, _lock_path(path)):
+            _remove_leftovers(path)
+            _refuse_existing(path, overwrite)
+            _replace(path, folder)
+    except OSError as error:
+        raise_store_error(error, path)
+
+
 def _refuse_existing(path: Path, overwrite: bool) -> None:
     if not path.exists() and not path.is_symlink():
         return

@@ -1,0 +1,262 @@
+"""A rollout from beginning to end: plan, run every state, assemble the dataset, report."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hamfit.data import Dataset
+from hamfit.data.writer import DatasetWriter
+from hamfit.errors import RolloutError, RolloutWarning, SpecError, StoreError
+from hamfit.fitting.stage import single_blas_thread
+from hamfit.fitting.streaming import peak_bytes
+from hamfit.model import Model
+from hamfit.progress import Event, Progress, silent
+from hamfit.rollouts.executors import AbstractExecutor, Cluster, Threads
+from hamfit.rollouts.options import RolloutOptions
+from hamfit.rollouts.plan import RolloutPlan, make_plan, without_history
+from hamfit.rollouts.starts import InitialStates, initial_states
+from hamfit.rollouts.workspace import Abandoned, Workspace, opened, publish
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+#: The time unit of ase, A sqrt(amu / eV), in nanoseconds.
+_ASE_NANOSECONDS = 10.180505e-6
+#: Relative change of the energy that deserves a warning; a good step gives 1e-4 and less.
+_MUCH_DRIFT = 1e-2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RolloutResult:
+    """The trajectories of a rollout, and how it went."""
+
+    dataset: Dataset
+    """One trajectory for each initial state, frame 0 being the state itself."""
+    report: dict[str, Any]
+    """Speed, drifts, pairs out of range, states that blew up, memory; JSON-able."""
+
+
+def plan_rollout(
+    model: Model | str | Path,
+    initial: Dataset | str | Path,
+    options: RolloutOptions | None = None,
+    **changes: Any,
+) -> dict[str, Any]:
+    """What a rollout would do and cost; raises as `rollout` does."""
+    return _planned(model, initial, _options(options, changes))[0].to_dict()
+
+
+def rollout(
+    model: Model | str | Path,
+    initial: Dataset | str | Path,
+    *,
+    out: str | Path,
+    options: RolloutOptions | None = None,
+    client: Client | None = None,
+    progress: Progress = silent,
+    overwrite: bool = False,
+    **changes: Any,
+) -> RolloutResult:
+    """Run a model from the states of a dataset, into a dataset.
+
+    Args:
+        model: a fitted model or its path.
+        initial: where the initial states are; systems of any size that the model knows the species of.
+        out: where the trajectories go. An interrupted rollout with the same plan is taken up there.
+        options: how to run; further keyword arguments replace single options. ``steps`` has no default.
+        client: run on this Dask cluster, whose workers see the same files; None runs on threads. The bits are the same.
+        progress: listens to events of the phase ``rollout``, in steps.
+        overwrite: replace what is at ``out``.
+
+    Raises:
+        SpecError: options contradict each other, no step can be proposed, or the first step blows up.
+        DataError, ModelError, GraphError: model and states do not fit each other.
+        StoreError: ``out`` is taken or cannot be written, or what lies there is of another plan.
+        RolloutError: the cluster was lost.
+
+    """
+    options = _options(options, changes)
+    if options.workers is not None and client is None:
+        raise SpecError("workers run on a cluster: give client=, or leave workers out to use threads of this process")
+    began = time.perf_counter()
+    target = Path(out).absolute()
+    with single_blas_thread():
+        plan, compiled = _planned(model, initial, options)
+        if (complete := _complete(target, plan, overwrite)) is not None:
+            return complete
+        executor: AbstractExecutor = Threads(options.threads) if client is None else Cluster(client)
+        with opened(target, plan.fingerprint, resume=options.resume, overwrite=overwrite) as (workspace, resumed):
+            if not workspace.model.exists():
+                without_history(compiled.model).save(workspace.model)
+            names = [plan.states.name(start) for start in plan.states]
+            todo = [k for k, name in enumerate(names) if workspace.finished(name) is None]
+            clock = _Clock(progress, plan, len(names) - len(todo), sum(workspace.told(names[k]) for k in todo))
+            clock.tell(0)
+            try:
+                executor.run(plan, compiled, workspace, todo, clock.tell)
+            except Abandoned as error:
+                raise RolloutError(
+                    f"{target}: another rollout took over: wait for it, or choose another path"
+                ) from error
+            seconds = clock.seconds
+            clock.tell(len(todo) * options.steps)
+            done = [_finished(workspace, name) for name in names]
+            report = _report(plan, [d["summary"] for d in done], resumed)
+            _assemble(workspace, plan, compiled.model, done, report)
+            publish(workspace, overwrite=overwrite)
+    report["seconds"] = {"rollout": round(seconds, 4), "total": round(time.perf_counter() - began, 4)}
+    report |= _speed(plan, clock, seconds)
+    report["peak_bytes"] = peak_bytes()
+    _warn(report)
+    return RolloutResult(Dataset.open(target), report)
+
+
+def _options(options: RolloutOptions | None, changes: Mapping[str, Any]) -> RolloutOptions:
+    return RolloutOptions.build(changes) if options is None else options.with_changes(**changes)
+
+
+def _planned(
+    model: Model | str | Path, initial: Dataset | str | Path, options: RolloutOptions
+) -> tuple[RolloutPlan, Any]:
+    opened_model = model if isinstance(model, Model) else Model.open(model)
+    states: InitialStates = initial_states(
+        opened_model,
+        initial,
+        frames=options.frames,
+        replicas=options.replicas,
+        temperature=options.temperature,
+        seed=options.seed,
+    )
+    return make_plan(opened_model, states, options)
+
+
+def _complete(target: Path, plan: RolloutPlan, overwrite: bool) -> RolloutResult | None:
+    """The result that is there already, when it is that of this plan."""
+    if overwrite or not plan.options.resume or not target.exists():
+        return None
+    try:
+        dataset = Dataset.open(target)
+    except StoreError:
+        return None
+    known = dataset.attrs.get("rollout")
+    if not isinstance(known, Mapping) or known.get("fingerprint") != plan.fingerprint:
+        return None
+    return RolloutResult(dataset, {**known["report"], "resumed": True})
+
+
+def _finished(workspace: Workspace, name: str) -> dict[str, Any]:
+    done = workspace.finished(name)
+    if done is None:
+        raise RolloutError(f"{workspace.out}: {name} left no result: repeat the rollout, which goes on where it was")
+    return done
+
+
+class _Clock:
+    """Tells the listener how many steps are made, and remembers how many were made before."""
+
+    def __init__(self, progress: Progress, plan: RolloutPlan, n_done: int, steps_before: int) -> None:
+        self._progress = progress
+        self._before = n_done * plan.options.steps
+        self._total = len(plan.states) * plan.options.steps
+        self.taken_up = self._before + steps_before
+        """Steps that earlier runs made."""
+        self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Time since the rollouts began."""
+        return time.perf_counter() - self._began
+
+    def tell(self, steps: int) -> None:
+        """``steps`` have been made by the rollouts of this run together."""
+        done = min(self._before + steps, self._total)
+        self._progress(Event("rollout", done, self._total, done, self.seconds, peak_bytes(), "steps"))
+
+
+def _report(plan: RolloutPlan, summaries: Sequence[Mapping[str, Any]], resumed: bool) -> dict[str, Any]:
+    options = plan.options
+    pairs = sum(s["pairs"] for s in summaries)
+    outside = sum(s["outside"] for s in summaries)
+    stopped = [
+        {"name": s["name"], "step": s["first_non_finite"], "last_stored_step": s["steps"]}
+        for s in summaries
+        if s["first_non_finite"] is not None
+    ]
+    return {
+        "rollouts": len(summaries),
+        "steps": options.steps,
+        "every": options.stride,
+        "dt": plan.dt,
+        "dt_proposed": plan.dt_proposed,
+        "integrator": options.integrator,
+        "engine": plan.engine,
+        "compilation_error": plan.compilation_error,
+        "energy_drift": max(s["energy_drift"] for s in summaries),
+        "momentum_drift": max(s["momentum_drift"] for s in summaries),
+        "extrapolated_share": outside / pairs if pairs else None,
+        "first_non_finite": stopped,
+        "resumed": resumed,
+        "warnings": _caveats(outside, pairs, stopped, len(summaries), max(s["energy_drift"] for s in summaries)),
+    }
+
+
+def _caveats(outside: int, pairs: int, stopped: Sequence[Mapping[str, Any]], n: int, drift: float) -> list[str]:
+    notes = []
+    if outside:
+        notes.append(
+            f"{outside / pairs:.1e} of the pairs in stored frames are outside the distances seen in training, where the"
+            " model is not to be trusted: fit it to data that hold them"
+        )
+    if stopped:
+        first = min(stopped, key=lambda s: int(s["step"]))
+        notes.append(
+            f"{len(stopped)} of {n} rollouts were stopped when numbers were no longer finite, the first,"
+            f" {first['name']}, at step {first['step']}: take a smaller dt"
+        )
+    elif drift > _MUCH_DRIFT:
+        notes.append(f"the energy changed by {drift:.1e} of itself: take a smaller dt or a method of higher order")
+    return notes
+
+
+def _speed(plan: RolloutPlan, clock: _Clock, seconds: float) -> dict[str, Any]:
+    steps = max(len(plan.states) * plan.options.steps - clock.taken_up, 0)
+    rate = steps / seconds if seconds > 0.0 else 0.0
+    per_hour = rate * 3600.0 * abs(plan.dt)
+    units = plan.states.dataset.units
+    name, factor = ("ns_per_hour", _ASE_NANOSECONDS) if units.name == "ase" else ("tau_per_hour", 1.0)
+    return {"steps_per_second": rate, name: per_hour * factor}
+
+
+def _assemble(
+    workspace: Workspace,
+    plan: RolloutPlan,
+    model: Model,
+    done: Sequence[Mapping[str, Any]],
+    report: Mapping[str, Any],
+) -> None:
+    dataset = plan.states.dataset
+    writer = DatasetWriter.part(
+        workspace.store,
+        workspace.out,
+        units=dataset.units,
+        labels=model.labels,
+        bond_labels=model.bond_labels if any(t.bonds is not None for t in dataset.trajectories) else (),
+    )
+    writer.attrs["rollout"] = {
+        "fingerprint": plan.fingerprint,
+        "source": dataset.digest,
+        "options": plan.options.physics(),
+        # where it ran and how often it was interrupted is no part of what was computed
+        "report": {key: value for key, value in report.items() if key != "resumed"},
+    }
+    writer.assemble(d["written"] for d in done)
+
+
+def _warn(report: Mapping[str, Any]) -> None:
+    for note in report["warnings"]:
+        warnings.warn(note, RolloutWarning, stacklevel=3)

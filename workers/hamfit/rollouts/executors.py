@@ -1,0 +1,183 @@
+"""Where rollouts run: threads of this process, or Dask workers. The bits are the same."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hamfit.errors import HamfitError, RolloutError
+from hamfit.fitting.cluster import keep_freed_memory
+from hamfit.inference import CompiledModel
+from hamfit.inference.warmup import warm_up_inference
+from hamfit.model import Model
+from hamfit.rollouts.plan import RolloutPlan
+from hamfit.rollouts.running import run_rollout
+from hamfit.rollouts.workspace import Abandoned, Workspace
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+#: Seconds between two looks at how far the rollouts are.
+_LOOKING_SECONDS = 1.0
+#: Tasks on the cluster for each of its threads: one runs, one waits.
+_AHEAD = 2
+
+Listener = Callable[[int], None]
+"""Hears how many steps all rollouts have made together."""
+
+
+class AbstractExecutor(ABC):
+    """Runs some states of a plan and returns their summaries, in their order."""
+
+    @abstractmethod
+    def run(
+        self, plan: RolloutPlan, compiled: CompiledModel, workspace: Workspace, indices: Sequence[int], tell: Listener
+    ) -> list[dict[str, Any]]:
+        """Run the states to their ends. Raises StoreError, RolloutError, and what the states raise."""
+
+
+class Threads(AbstractExecutor):
+    """Threads of this process: as many rollouts side by side as there are threads, or all threads on one."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def run(
+        self, plan: RolloutPlan, compiled: CompiledModel, workspace: Workspace, indices: Sequence[int], tell: Listener
+    ) -> list[dict[str, Any]]:
+        """See ``AbstractExecutor.run``."""
+        side_by_side = min(self.threads, len(indices))
+        each = max(1, self.threads // side_by_side)
+        steps = dict.fromkeys(indices, 0)
+        lock = threading.Lock()
+
+        def one(index: int) -> dict[str, Any]:
+            def on_step(step: int) -> None:
+                with lock:
+                    steps[index] = step
+                    tell(sum(steps.values()))
+
+            summary = run_rollout(plan, compiled, workspace, index, threads=each, on_step=on_step)
+            on_step(plan.options.steps)
+            return summary
+
+        if side_by_side == 1:
+            return [one(index) for index in indices]
+        with ThreadPoolExecutor(side_by_side) as pool:
+            futures: list[Future[dict[str, Any]]] = [pool.submit(one, index) for index in indices]
+            try:
+                waiting = set(futures)
+                while waiting:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+            except BaseException:
+                workspace.abandon()
+                pool.shutdown(cancel_futures=True)
+                raise
+        return [future.result() for future in futures]
+
+
+class Cluster(AbstractExecutor):
+    """Dask workers that see the same files: a task carries a path and a number, one rollout each."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def run(
+        self, plan: RolloutPlan, compiled: CompiledModel, workspace: Workspace, indices: Sequence[int], tell: Listener
+    ) -> list[dict[str, Any]]:
+        """See ``AbstractExecutor.run``."""
+        from distributed import CancelledError, as_completed
+        from distributed.comm.core import CommClosedError
+
+        prefix = f"hamfit-rollout-{uuid.uuid4().hex[:8]}"
+        limit = _AHEAD * max(1, sum(self.client.nthreads().values()))
+        waiting = list(reversed(indices))
+        running: dict[str, int] = {}
+        summaries: dict[int, dict[str, Any]] = {}
+        futures = as_completed(raise_errors=False)
+        names = {index: plan.states.name(plan.states[index]) for index in indices}
+
+        def submit() -> None:
+            while waiting and len(running) < limit:
+                index = waiting.pop()
+                future = self.client.submit(
+                    rollout_task, plan, workspace, index, key=f"{prefix}-{index}", pure=False, priority=-index
+                )
+                running[future.key] = index
+                futures.add(future)
+
+        stop = threading.Event()
+
+        def watch() -> None:
+            while not stop.wait(_LOOKING_SECONDS):
+                under_way = sum(workspace.told(names[index]) for index in list(running.values()))
+                tell(len(summaries) * plan.options.steps + under_way)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            submit()
+            for future in futures:
+                index = running.pop(future.key)
+                if future.status != "finished":
+                    raise _translated(future.exception() if future.status == "error" else None, future.status)
+                summaries[index] = future.result()
+                submit()
+        except (CommClosedError, CancelledError, TimeoutError) as error:
+            raise RolloutError(
+                f"the cluster went away ({error}): start it again and repeat the rollout, which goes on where it was"
+            ) from error
+        finally:
+            stop.set()
+            watcher.join()
+        return [summaries[index] for index in indices]
+
+
+def rollout_task(plan: RolloutPlan, workspace: Workspace, index: int) -> dict[str, Any]:
+    """Runs on a worker: one rollout on one thread."""
+    _ready()
+    return run_rollout(plan, _compiled(str(workspace.model), workspace.token), workspace, index)
+
+
+@lru_cache(maxsize=1)
+def _ready() -> None:
+    """Prepare this worker once."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(limits=1, user_api="blas")
+    keep_freed_memory()
+    warm_up_inference()
+
+
+_compiling = threading.Lock()
+
+
+def _compiled(path: str, token: str) -> CompiledModel:
+    with _compiling:
+        return _compiled_once(path, token)
+
+
+@lru_cache(maxsize=2)
+def _compiled_once(path: str, token: str) -> CompiledModel:
+    del token  # another driver may have put another model in the same place
+    return CompiledModel(Model.open(Path(path)))
+
+
+def _translated(error: BaseException | None, status: str) -> BaseException:
+    if isinstance(error, HamfitError):
+        return error
+    if isinstance(error, Abandoned):
+        return RolloutError("another rollout to the same place has begun: wait for it, or choose another path")
+    if error is None:
+        return RolloutError(
+            f"a task was {status}: the cluster lost it; repeat the rollout, which goes on where it was"
+        )
+    return RolloutError(f"a worker failed ({type(error).__name__}: {error}); see its log for the traceback")

@@ -1,0 +1,70 @@
+"""The options of a rollout."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from pydantic import Field
+
+from hamfit.checked_options import CheckedOptions, threads_per_process
+
+IntegratorName: TypeAlias = Literal["verlet", "yoshida4", "kahanli6", "kahanli8", "midpoint"]
+
+
+class RolloutOptions(CheckedOptions):
+    """How to run a model from initial states."""
+
+    steps: int = Field(ge=1, description="Steps of each rollout.")
+    dt: float | None = Field(
+        default=None,
+        description="Length of a step in the data's time unit, negative for backwards; by default a fraction of the"
+        " fastest period of the model around the initial states.",
+    )
+    every: int | None = Field(
+        default=None, ge=1, description="Steps between two stored frames; by default a hundredth of the steps."
+    )
+    frames: str = Field(
+        default="0",
+        description="Frames of each trajectory to start from: 0, a list such as 0,10,-1, a range first:last:step that"
+        " includes its ends, or all.",
+    )
+    replicas: int = Field(
+        default=1, ge=1, description="Copies of each start with momenta of their own; several need a temperature."
+    )
+    temperature: float | None = Field(
+        default=None,
+        ge=0.0,
+        description="Temperature of new momenta, in kelvin for ase units and in epsilon / k_B for lj; by default the"
+        " stored momenta are used.",
+    )
+    integrator: IntegratorName = Field(
+        default="verlet",
+        description="verlet (order 2), yoshida4, kahanli6 and kahanli8 (orders 4, 6, 8), or midpoint (implicit, order"
+        " 2, for Hamiltonians that are not T(p) + V(q)).",
+    )
+    forces: bool = Field(default=False, description="Store forces beside positions, velocities and energies.")
+    workers: int | None = Field(
+        default=None, ge=1, description="Worker processes; by default none, only threads in this process."
+    )
+    threads: int = Field(
+        default_factory=threads_per_process,
+        ge=1,
+        description="Threads of this process, or of each worker; by default cores / workers.",
+    )
+    seed: int = Field(
+        default=0, ge=0, description="Seed of all that is random; the same seed gives the same bits."
+    )
+    resume: bool = Field(default=True, description="Take up an interrupted rollout where its checkpoints end.")
+    checkpoint_seconds: float = Field(
+        default=120.0, ge=0.0, description="Seconds between two checkpoints of a rollout that is running."
+    )
+
+    @property
+    def stride(self) -> int:
+        """Steps between two stored frames."""
+        return self.every or max(1, self.steps // 100)
+
+    def physics(self) -> dict[str, object]:
+        """All that decides the numbers: neither where a rollout runs nor how often it is checkpointed."""
+        away = {"workers", "threads", "resume", "checkpoint_seconds", "every"}
+        return {**self.model_dump(mode="json", exclude=away), "every": self.stride}
