@@ -1,35 +1,19 @@
-"""Compiling all kernels once, before several processes want them.
-
-numba keeps compiled code in a cache on disk. Processes that fill it at the same time duplicate the work at best, so the
-first one holds a lock while it runs every kernel on a handful of particles; the others wait and then only load.
-"""
+"""Every kernel of the fit compiled once, before several processes want them (``kernels.warming``)."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import tempfile
 from functools import cache
-from pathlib import Path
 
 import numpy as np
+
+from hamfit.kernels.warming import compiling_alone
 
 
 @cache
 def warm_up(*, manybody: bool) -> None:
     """Compile, or load from the cache, every kernel that a shard needs; those of the many-body block on request."""
-    lock = Path(tempfile.gettempdir()) / "hamfit-kernels.lock"
-    try:
-        descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT, 0o666)
-    except OSError:
-        # no place for a lock (or one owned by somebody else): compiling twice is the lesser evil
+    with compiling_alone():
         _run_all(manybody)
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        _run_all(manybody)
-    finally:
-        os.close(descriptor)
 
 
 def _run_all(manybody: bool) -> None:

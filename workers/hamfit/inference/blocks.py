@@ -1,8 +1,9 @@
 """The engine of any other model: forces and velocities from its blocks, through the kernels of the fit.
 
-Many-body, field and mixed models, kinetic energies other than |p|^2 / 2m, and implicit integrators run here. A force costs far
-more than the rest of a step, so steps are Python's. Neighbours are found at every force: sorting and searching are a
-few percent of what a many-body force costs (docs/results/rollouts.md), less than a skin's extra neighbours would be.
+Many-body, field and mixed models, kinetic energies other than |p|^2 / 2m, and other integrators than kick-drift-kick
+compositions run here. A force costs far more than the rest of a step, so steps are Python's. Neighbours are found at
+every force: sorting and searching are a few percent of what a many-body force costs (docs/results/rollouts.md), less
+than a skin's extra neighbours would be.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from hamfit.errors import DataError, GraphError
 from hamfit.frames import Frame
-from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, is_finite
+from hamfit.graphs.lattice import Lattice
+from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, bounds, check_state, is_finite
 from hamfit.integrators import AbstractIntegrator, Composition, kick_drift_kick
+from hamfit.integrators.protocol import check_step
 from hamfit.model import Model
 from hamfit.types import FloatArray
 
@@ -22,17 +24,29 @@ from hamfit.types import FloatArray
 _STRETCH = 20
 
 
+class _LostError(Exception):
+    """A force is asked for at positions that have none."""
+
+
 class BlocksEngine(AbstractEngine):
     """Any model, any integrator."""
 
     def __init__(self, model: Model, frame: Frame, method: AbstractIntegrator, dt: float) -> None:
+        check_step(dt, 0)
         self._model, self._frame, self._method, self._dt = model, frame, method, dt
+        self._far = bounds(Lattice.of(frame))
+        self._forces = 0
         self._has_virial = all(block.kind != "field" for block in model.blocks)
         self.description = f"blocks: {', '.join(block.kind for block in model.blocks)}"
 
     def force(self, q: FloatArray) -> FloatArray:
         """-dV/dq, (N, d)."""
-        return self._model.forces(replace(self._frame, q=q))
+        if not is_finite(q, q, self._far):
+            # said before a graph says so in its own words, or looks for images without end
+            raise _LostError
+        force = self._model.forces(replace(self._frame, q=q))
+        self._forces += 1
+        return force
 
     def velocity(self, p: FloatArray) -> FloatArray:
         """dT/dp, (N, d)."""
@@ -40,8 +54,7 @@ class BlocksEngine(AbstractEngine):
 
     def begin(self, q: FloatArray, p: FloatArray) -> Observation:
         """See ``AbstractEngine.begin``."""
-        if not is_finite(q, p):
-            raise DataError("a state to begin from has numbers that are not finite: give another one")
+        check_state(q, p, (self._frame.n_particles, self._frame.dim), self._far)
         self._q, self._p = q.copy(), p.copy()
         frame = replace(self._frame, q=q, p=p)
         potential = self._model.potential(frame, virial=self._has_virial)
@@ -59,20 +72,22 @@ class BlocksEngine(AbstractEngine):
 
     def advance(self, n_steps: int) -> None:
         """See ``AbstractEngine.advance``."""
+        check_step(self._dt, n_steps)
         for start in range(0, n_steps, _STRETCH):
             some = min(_STRETCH, n_steps - start)
+            self._forces = 0
             try:
                 self._step(some)
-            except GraphError as error:
-                if is_finite(self._q, self._p):
-                    raise BlewUp(start + some) from error
-                raise
-            if not is_finite(self._q, self._p):
+            except _LostError:
+                # an explicit method asks for one force a stage, so the forces count the steps of this stretch
+                explicit = isinstance(self._method, Composition)
+                raise BlewUp(start + (self._forces // self._method.stages if explicit else 0)) from None
+            if not is_finite(self._q, self._p, self._far):
                 raise BlewUp(start + some)
 
     def _step(self, n_steps: int) -> None:
         with np.errstate(all="ignore"):
-            if isinstance(self._method, Composition):
+            if isinstance(self._method, Composition) and self._method.first == "kick":
                 self._q, self._p, self._force = kick_drift_kick(
                     self._method, self._q, self._p, self._force, self._dt, n_steps, self.force, self._displacement
                 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import numpy as np
 
+from hamfit.errors import SpecError
 from hamfit.features.kinetic import KineticBlock
 from hamfit.features.pair import PairBlock
 from hamfit.frames import Frame
@@ -14,6 +17,7 @@ from hamfit.inference.engine import AbstractEngine
 from hamfit.inference.laws import Law, compile_laws
 from hamfit.inference.listed import ListedEngine
 from hamfit.integrators import AbstractIntegrator, Composition
+from hamfit.integrators.protocol import check_step
 from hamfit.kernels.pair_tables import Tables
 from hamfit.model import Model
 from hamfit.types import FloatArray
@@ -32,8 +36,8 @@ class CompiledModel:
         """Compiled laws of the pair block, where it is all that acts; empty otherwise."""
         self._tables: Tables | None = None
         acting = [(b, t) for b, t in zip(model.blocks, model.theta, strict=True) if b.part == "force"]
-        if len(acting) == 1 and isinstance(acting[0][0], PairBlock):
-            block, theta = acting[0]
+        block, theta = acting[0] if len(acting) == 1 else (None, None)
+        if isinstance(block, PairBlock) and theta is not None:
             self._pair = block
             self._extents = model.extents.get(block.kind, np.full((block.radial.n_channels, 2), np.nan))
             self.laws, self._tables = compile_laws(block.radial, theta, self._extents, block.channel_labels)
@@ -43,18 +47,21 @@ class CompiledModel:
         """Velocity over momentum of every particle, (N,); None where velocities are no multiples of p."""
         if self._rates is None:
             return 1.0 / frame.masses
-        if np.isnan(self._rates).any():
-            return None
-        return np.asarray(self._rates[frame.species])
+        rates = self._rates[frame.species]
+        return None if np.isnan(rates).any() else np.asarray(rates)
 
     def engine(self, frame: Frame, method: AbstractIntegrator, dt: float, *, threads: int = 1) -> AbstractEngine:
         """An engine for the particles of ``frame``, whose positions and momenta are not used.
 
-        Raises ModelError, GraphError or DataError when the frame does not fit the model.
+        Raises ModelError, GraphError or DataError when the frame does not fit the model, SpecError for a dt that is
+        zero or not finite and for less than one thread.
         """
+        check_step(dt, 0)
+        if threads < 1:
+            raise SpecError(f"threads is {threads}: give at least one")
         model, frame = self.model, self.model.adapt(frame)
         rate = self.rates(frame)
-        if self._pair is None or self._tables is None or rate is None or not isinstance(method, Composition):
+        if self._pair is None or self._tables is None or rate is None or not _is_kick_first(method):
             return BlocksEngine(model, frame, method, dt)
         constant = float(np.nan_to_num(model.constants)[frame.species].sum())
         graph = self._pair.graph
@@ -63,6 +70,11 @@ class CompiledModel:
                 graph, self.laws, self._tables, self._extents, frame, rate, constant, method, dt, threads
             )
         return ListedEngine(graph, self.laws, self._tables, self._extents, frame, rate, constant, method, dt)
+
+
+def _is_kick_first(method: AbstractIntegrator) -> TypeGuard[Composition]:
+    """Whether a step kicks first, as compiled steps do."""
+    return isinstance(method, Composition) and method.first == "kick"
 
 
 def _rates(model: Model) -> FloatArray | None:

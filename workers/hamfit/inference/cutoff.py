@@ -8,20 +8,21 @@ when some particle has moved half the skin. The skin saves sorting and costs pai
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 
 import numpy as np
 
-from hamfit.errors import DataError
 from hamfit.features.pair import PairBlock
 from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph
 from hamfit.graphs.channels import pair_channels
 from hamfit.graphs.lattice import Lattice
-from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, is_finite
+from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, bounds, check_state, is_finite
 from hamfit.inference.laws import Law
 from hamfit.inference.sorting import Columns, Sorter
 from hamfit.integrators import Composition
+from hamfit.integrators.protocol import check_step
 from hamfit.kernels.cells import wrap
 from hamfit.kernels.lanes import LANES, LAW_COEFFICIENTS, OUT_ENERGY, OUT_VIRIAL, OUT_WORDS, VIRIAL_AXES
 from hamfit.kernels.pair_tables import Tables
@@ -48,15 +49,20 @@ class CutoffEngine(AbstractEngine):
         dt: float,
         threads: int,
     ) -> None:
+        check_step(dt, 0)
+        self._graph, self._frame = graph, frame
         self._frame_dim, self._n = frame.dim, frame.n_particles
         self._lattice = Lattice.of(frame)
-        self._species, self._rate, self._constant = frame.species, rate, constant
-        self._extents = np.ascontiguousarray(extents)
+        # copies, because arrays that are read-only would be compiled for once more
+        self._species, self._rate, self._constant = np.array(frame.species, dtype=np.int64), np.array(rate), constant
+        self._extents = np.array(extents)
         self._laws = _rows(laws, tables, graph)
         skin = SKIN * graph.max_cutoff
         # rounding of wrapped positions must not hide a pair
         self._search = np.where(graph.cutoffs > 0.0, graph.cutoffs * (1.0 + 1e-9) + skin, 0.0)
         self._limit2 = (0.5 * skin) ** 2 * (1.0 - 1e-9)
+        self._far = bounds(self._lattice, graph.max_cutoff)
+        self._dt = dt
         self._kicks, self._drifts = method.kicks(dt), method.drifts(dt)
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
@@ -66,8 +72,9 @@ class CutoffEngine(AbstractEngine):
 
     def begin(self, q: FloatArray, p: FloatArray) -> Observation:
         """See ``AbstractEngine.begin``."""
-        if not is_finite(q, p):
-            raise DataError("a state to begin from has numbers that are not finite: give another one")
+        check_state(q, p, self._frame.q.shape, self._far)
+        # the graph's own checks: particles, species, and a box that is not absurdly small beside the cutoff
+        prepared = self._graph.prepare(replace(self._frame, q=q))
         n, width = self._n, -(-self._n // LANES) * LANES + LANES
         three = np.zeros((n, 3))
         three[:, : self._frame_dim] = q
@@ -81,15 +88,22 @@ class CutoffEngine(AbstractEngine):
             position, momentum, np.zeros((3, width)), np.zeros((3, width)), self._rate.copy(), self._species.copy()
         )
         self._sort()
-        return self._observe()
+        observation, coincident = self._observe()
+        if coincident:
+            # two particles are at one place: the graph says which
+            prepared.edges(np.arange(n))
+        return observation
 
     def advance(self, n_steps: int) -> None:
         """See ``AbstractEngine.advance``."""
+        check_step(self._dt, n_steps)
         total = self._drifts.size * n_steps
         stage, drifted = 0, False
+        if total == 0:
+            return
         while True:
             stage = self._advance(stage, total, drifted)
-            if not is_finite(self._bodies.q, self._bodies.p):
+            if not is_finite(self._bodies.q, self._bodies.p, self._far):
                 raise BlewUp(stage // self._drifts.size)
             if stage == total:
                 return
@@ -99,29 +113,46 @@ class CutoffEngine(AbstractEngine):
     def _advance(self, stage: int, total: int, drifted: bool) -> int:
         counter, moved = np.zeros(1, dtype=np.int64), np.zeros(self._threads)
 
+        def release() -> None:
+            # those who have begun must not wait for those who never will
+            moved[:] = np.inf
+            counter[0] = np.iinfo(np.int64).max // 2
+
         def task(thread: int) -> int:
-            return int(
-                advance(
-                    thread,
-                    self._threads,
-                    counter,
-                    moved,
-                    self._bodies,
-                    self._reach,
-                    self._laws,
-                    self._kicks,
-                    self._drifts,
-                    stage,
-                    total,
-                    drifted,
-                    self._limit2,
+            try:
+                return int(
+                    advance(
+                        thread,
+                        self._threads,
+                        counter,
+                        moved,
+                        self._bodies,
+                        self._reach,
+                        self._laws,
+                        self._kicks,
+                        self._drifts,
+                        stage,
+                        total,
+                        drifted,
+                        self._limit2,
+                    )
                 )
-            )
+            except BaseException:
+                release()
+                raise
 
         if self._pool is None:
             return task(0)
-        others = [self._pool.submit(task, thread) for thread in range(1, self._threads)]
-        reached = task(0)
+        others: list[Future[int]] = []
+        try:
+            others = [self._pool.submit(task, thread) for thread in range(1, self._threads)]
+            reached = task(0)
+        except BaseException:
+            # an interrupt, or no thread to be had
+            release()
+            raise
+        finally:
+            wait(others)
         for other in others:
             other.result()
         return reached
@@ -146,14 +177,24 @@ class CutoffEngine(AbstractEngine):
         if self._pool is None:
             for k in range(n):
                 task(k)
-        else:
-            list(self._pool.map(task, range(n)))
+            return
+        left = iter(range(n))
 
-    def _observe(self) -> Observation:
+        def some() -> None:
+            for k in left:
+                task(k)
+
+        others = [self._pool.submit(some) for _ in range(1, self._threads)]
+        some()
+        for other in others:
+            other.result()
+
+    def _observe(self) -> tuple[Observation, int]:
+        """The sorted state observed, and the number of pairs at one place."""
         bodies, d, n = self._bodies, self._frame_dim, self._n
         chunks = np.zeros((self._reach.chunks.size - 1, OUT_WORDS))
         observe_all(bodies, self._reach, self._laws, chunks)
-        count = np.zeros(2, dtype=np.int64)
+        count = np.zeros(3, dtype=np.int64)
         count_outside(bodies, self._reach, self._laws, self._extents, count)
         total = chunks.sum(axis=0)
         virial = np.zeros((3, 3))
@@ -162,7 +203,7 @@ class CutoffEngine(AbstractEngine):
         forces = np.empty((n, d))
         forces[self._ids] = bodies.force[:d, :n].T
         kinetic = 0.5 * float(np.sum(bodies.rate * np.sum(bodies.p[:, :n] ** 2, axis=0)))
-        return Observation(
+        observation = Observation(
             float(total[OUT_ENERGY]) + self._constant,
             kinetic,
             forces,
@@ -170,6 +211,7 @@ class CutoffEngine(AbstractEngine):
             int(count[0]),
             int(count[1]),
         )
+        return observation, int(count[2])
 
     def state(self) -> tuple[FloatArray, FloatArray]:
         """See ``AbstractEngine.state``."""
@@ -195,7 +237,7 @@ def _rows(laws: tuple[Law, ...], tables: Tables, graph: CutoffGraph) -> LawRows:
         channels,
         rows,
         np.array([int(law.inverse) for law in laws], dtype=np.int64),
-        np.array([law.cutoff**2 for law in laws]),
+        np.array([law.cutoff * law.cutoff for law in laws]),
         tables,
     )
 

@@ -1,8 +1,8 @@
 """What every engine offers: a fixed set of particles under a fitted model, moved from frame to frame.
 
 An engine is begun at a state and advanced by whole numbers of steps. Beginning makes everything anew from (q, p) alone:
-cells, lists and forces. So a rollout that begins its engine at every frame it stores can be continued from that frame to the
-same bits, and a checkpoint is nothing but (q, p).
+cells, lists and forces. So a rollout that begins its engine at every frame it stores can be continued from that frame
+to the same bits, and a checkpoint is nothing but (q, p).
 """
 
 from __future__ import annotations
@@ -12,17 +12,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hamfit.errors import HamfitError
+from hamfit.errors import DataError, GraphError, HamfitError
+from hamfit.graphs.lattice import Lattice
 from hamfit.types import FloatArray
+
+#: Lengths of the box or the cutoff within which particles stay: beyond, less than four digits are left of their place
+#: among their neighbours, and searches for images would never end. Arbitrary.
+_FAR = 1e12
 
 
 class BlewUp(HamfitError):
-    """A state is no longer finite."""
+    """A state is no longer finite, or flung beyond all bounds."""
 
     def __init__(self, step: int) -> None:
-        super().__init__(f"positions are not finite after step {step}: take a smaller dt or a gentler start")
+        super().__init__(f"the state is no longer finite after step {step}: take a smaller dt or a gentler start")
         self.step = step
-        """Steps of the failed call that had been made."""
+        """Whole steps of the failed call that had been made: 0 .. n_steps."""
+
+    def __reduce__(self) -> tuple[type[BlewUp], tuple[int]]:
+        # an exception is otherwise rebuilt from its message, which is no step
+        return BlewUp, (self.step,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,21 +67,38 @@ class AbstractEngine(ABC):
     def begin(self, q: FloatArray, p: FloatArray) -> Observation:
         """Start from unwrapped positions and momenta, (N, d) each.
 
-        Raises GraphError, ModelError or DataError when the state does not fit the model.
+        Raises DataError for numbers that are not finite or of another shape, GraphError or ModelError when the state
+        does not fit the model (two particles at one place, or so far out that their distances are lost).
         """
 
     @abstractmethod
     def advance(self, n_steps: int) -> None:
-        """Make whole steps; raises BlewUp when the state is no longer finite."""
+        """Make whole steps, 0 or more; raises BlewUp when the state is no longer finite, and is to be begun anew."""
 
     @abstractmethod
     def state(self) -> tuple[FloatArray, FloatArray]:
         """Unwrapped positions and momenta, (N, d) each, as new arrays in the order of ``begin``."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most engines have no threads to let go of
         """Let go of threads; the engine is not used afterwards."""
 
 
-def is_finite(q: FloatArray, p: FloatArray) -> bool:
-    """Whether a state can go on."""
-    return bool(np.isfinite(q).all() and np.isfinite(p).all())
+def is_finite(q: FloatArray, p: FloatArray, far: float = np.inf) -> bool:
+    """Whether a state can go on: all finite, no coordinate farther out than ``far``."""
+    return bool(np.isfinite(q).all() and np.isfinite(p).all() and np.abs(q).max(initial=0.0) <= far)
+
+
+def bounds(lattice: Lattice, cutoff: float = 0.0) -> float:
+    """The greatest coordinate at which particles can be told apart; inf without a length to compare with."""
+    length = max(cutoff, float(np.abs(lattice.vectors[lattice.periodic == 1]).max(initial=0.0)))
+    return _FAR * length if length > 0.0 else np.inf
+
+
+def check_state(q: FloatArray, p: FloatArray, shape: tuple[int, int], far: float) -> None:
+    """DataError or GraphError for a state that no engine can begin from."""
+    if q.shape != shape or p.shape != shape:
+        raise DataError(f"a state to begin from has shapes {q.shape} and {p.shape}: give q and p of shape {shape} both")
+    if not is_finite(q, p):
+        raise DataError("a state to begin from has numbers that are not finite: give another one")
+    if not is_finite(q, p, far):
+        raise GraphError(f"a particle is farther than {far:g} from the origin, where distances are lost: move it back")

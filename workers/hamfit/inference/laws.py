@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -157,7 +158,7 @@ def _polynomial(
     known = float(radial.values(c, np.array([cutoff]))[0] @ theta)
     energy[0] += known - polynomial.polyval(at_cutoff, energy)
     row = np.zeros(LAW_COEFFICIENTS + 2 * n)
-    row[:LAW_COEFFICIENTS] = cutoff**2, core**2, shift, scale, n
+    row[:LAW_COEFFICIENTS] = cutoff * cutoff, core * core, shift, scale, n
     row[LAW_COEFFICIENTS + 1 : LAW_COEFFICIENTS + n] = slope[::-1]
     row[LAW_COEFFICIENTS + n :] = energy[::-1]
     return row
@@ -171,7 +172,7 @@ def _force(row: FloatArray, inverse: bool, r: FloatArray) -> FloatArray:
     value = np.zeros_like(u)
     for coefficient in row[LAW_COEFFICIENTS : LAW_COEFFICIENTS + n]:
         value = value * u + coefficient
-    return -(value * v * v if inverse else value) * r
+    return np.asarray(-(value * v * v if inverse else value) * r)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,7 +203,7 @@ def _segments(radial: RadialFeatures, theta: FloatArray, c: int, extent: FloatAr
             ends.append(far)
         else:
             ends[-1] = far
-    return [_segment(radial, theta, c, a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [_segment(radial, theta, c, a, b) for a, b in pairwise(ends)]
 
 
 def _segment(radial: RadialFeatures, theta: FloatArray, c: int, low: float, high: float) -> _Segment:
@@ -220,7 +221,10 @@ def _segment(radial: RadialFeatures, theta: FloatArray, c: int, low: float, high
 def _joined(channels: list[list[_Segment]], extents: FloatArray) -> Tables:
     flat = [segment for segments in channels for segment in segments]
     counts = [len(segment.coefficients) for segment in flat]
-    starts = [0.5 * float(e[0]) if np.isfinite(e).all() and e[1] > e[0] else 0.25 * s[-1].end for e, s in zip(extents, channels, strict=True)]
+    starts = [
+        0.5 * float(e[0]) if np.isfinite(e).all() and e[1] > e[0] else 0.25 * s[-1].end
+        for e, s in zip(extents, channels, strict=True)
+    ]
     return Tables(
         segments=np.concatenate([[0], np.cumsum([len(s) for s in channels])]).astype(np.int64),
         ends=np.array([s.end for s in flat]),

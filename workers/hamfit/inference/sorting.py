@@ -23,6 +23,8 @@ _RUN_PARTICLES = 12.0
 _LAYERS = 2
 #: Chunks of the force sum, at most: as many threads can share the work.
 _MOST_CHUNKS = 16
+#: Thickness, over the reach, below which an open system counts as flat: its square is far below the reach's rounding.
+_FLAT = 1e-9
 #: Runs of one particle to make room for at first.
 _FIRST_ROOM = 24
 
@@ -51,6 +53,8 @@ class Columns:
         """The grid for n particles whose fractional coordinates lie in low .. high, (3,) each."""
         low = np.where(lattice.periodic, 0.0, low)
         span = np.where(lattice.periodic, 1.0, high - low)
+        # an open system as good as flat is cut as a flat one: there is nothing to gain from columns thin as rounding
+        span = np.where(span * lattice.heights < _FLAT * float(reach.max()), 0.0, span)
         widths = lattice.heights * span
         # the longest side is the height of the columns
         axes = np.roll(np.arange(3), 2 - int(np.argmax(widths)))
@@ -76,10 +80,12 @@ class Columns:
         return bool(np.abs(unit @ unit.T - np.eye(3)).max() < 1e-12)
 
     def shifts(self) -> FloatArray:
-        """Lattice translations in the order in which runs number them, (T, 3)."""
+        """Lattice translations in the order in which runs number them, (T, 3), to the bits of ``kernels.cells``."""
         ranges = [np.arange(-int(k), int(k) + 1) for k in self.images]
-        boxes = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-        return np.ascontiguousarray(boxes @ self.lattice.vectors[self.axes])
+        boxes = np.empty((int(np.prod([r.size for r in ranges])), 3))
+        boxes[:, self.axes] = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
+        b, vectors = boxes[:, :, None], self.lattice.vectors
+        return np.ascontiguousarray(b[:, 0] * vectors[0] + b[:, 1] * vectors[1] + b[:, 2] * vectors[2])
 
     def sort(self, s: FloatArray, species: IntArray) -> tuple[IntArray, IntArray]:
         """Order of the particles and first particle of each column; s (N, 3) along ``axes``."""
@@ -87,18 +93,24 @@ class Columns:
         return order, columns
 
     def chunked(self, columns: IntArray, n: int) -> tuple[IntArray, IntArray, IntArray, int]:
-        """Rows where chunks begin (K + 1,), their windows (K, 4) as in ``Reach``, row origins (rows,), and total size."""
+        """How the force sum is cut for n particles, of which ``columns`` says where each layer begins.
+
+        Returns the rows where chunks begin (K + 1,), their windows (K, 4) as in ``Reach``, for each row where its
+        chunk's window begins (rows,), and the size of all windows together.
+        """
         rows, per_row = int(self.shape[0]), int(self.shape[1] * self.shape[2]) * self.reach.shape[0]
         first = columns[np.arange(rows + 1) * per_row]
         k = min(rows, _MOST_CHUNKS)
         begins = np.array([c * rows // k for c in range(k + 1)], dtype=np.int64)
         width0 = float(self.span[0] / rows * self.lattice.heights[self.axes][0])
-        ahead = int(np.ceil(float(self.reach.max()) / width0)) if width0 > 0.0 else 0
+        ahead = float(np.ceil(float(self.reach.max()) / width0)) if width0 > 0.0 else 0.0
+        if self.lattice.periodic[self.axes[0]] == 0:
+            ahead = min(ahead, rows)
         windows = np.zeros((k, 4), dtype=np.int64)
         origins = np.zeros(rows, dtype=np.int64)
         place = 0
         for c in range(k):
-            begin, end = int(begins[c]), int(begins[c + 1]) + ahead
+            begin, end = int(begins[c]), int(begins[c + 1]) + int(ahead)
             if self.lattice.periodic[self.axes[0]] == 0:
                 end = min(end, rows)
             length = n if end - begin >= rows else int(first[min(end, rows)] - first[begin])
@@ -137,7 +149,7 @@ class Sorter:
         while True:
             fits = [True] * len(windows)
 
-            def task(k: int) -> None:
+            def task(k: int, fits: list[bool] = fits) -> None:
                 fits[k] = find_runs(
                     s,
                     columns,

@@ -8,6 +8,7 @@ at a counter that only grows: the k-th meeting is over when ``threads * k`` arri
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numba as nb
@@ -24,8 +25,9 @@ _PATIENCE = 2000
 _sched_yield = types.ExternalFunction("sched_yield", types.int32())
 
 
-@intrinsic
-def _arrive(typing_context: Any, address: Any) -> Any:
+def arrive(typing_context: Any, address: Any) -> Any:
+    """Add one to the number at ``address``; what was written before is seen by whoever reads it."""
+
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer = builder.inttoptr(arguments[0], _I64.as_pointer())
         return builder.atomic_rmw("add", pointer, ir.Constant(_I64, 1), "acq_rel")
@@ -33,13 +35,19 @@ def _arrive(typing_context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-@intrinsic
-def _arrivals(typing_context: Any, address: Any) -> Any:
+def arrivals(typing_context: Any, address: Any) -> Any:
+    """The number at ``address``, read anew each time."""
+
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer = builder.inttoptr(arguments[0], _I64.as_pointer())
         return builder.load_atomic(pointer, "acquire", 8)
 
     return types.int64(types.int64), generate
+
+
+# seen from compiled code the typing context is no argument
+_arrive: Callable[..., Any] = intrinsic(arrive)
+_arrivals: Callable[..., Any] = intrinsic(arrivals)
 
 
 @nb.njit(cache=True, nogil=True)

@@ -1,23 +1,28 @@
 """Particles sorted into columns, and for each of them the runs of particles within reach.
 
 A box is cut into columns along its third axis (the caller turns the axes so that this is the longest). Particles are
-stored row by row of columns, in a row species by species, in a species column by column, in a column layer by layer. Then
-all particles within a distance R of one lie in a few contiguous runs, one for each column (and periodic image) in
+stored row by row of columns, in a row species by species, in a species column by column, in a column layer by layer.
+Then all particles within a distance R of one lie in a few contiguous runs, one for each column (and periodic image) in
 reach, from one layer to another: a run is two numbers instead of a list, and found without a search. Each pair
 occurs once: runs reach into columns ahead, and in the centre's own column to what comes after it.
 
-Heights and gaps are measured in the lattice's own height units, y_k = s_k h_k with fractional coordinates s and distances h
-between opposite faces. In an orthogonal box they are plain distances; in a skewed one |dr| >= max_k |dy_k| still
-holds, which gives longer runs but never misses a pair.
+Heights and gaps are measured in the lattice's own height units, y_k = s_k h_k with fractional coordinates s and
+distances h between opposite faces. In an orthogonal box they are plain distances; in a skewed one |dr| >= max_k |dy_k|
+still holds, which gives longer runs but never misses a pair.
 """
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numba as nb
 import numpy as np
+import numpy.typing as npt
 
 from hamfit.kernels.lanes import RUN_BEGIN, RUN_END, RUN_SHIFT, RUN_TARGET
 from hamfit.types import FloatArray, IntArray
+
+Int32Array: TypeAlias = npt.NDArray[np.int32]
 
 
 @nb.njit(cache=True, nogil=True)
@@ -29,6 +34,15 @@ def _place(s: float, low: float, scale: float, count: int) -> int:
 @nb.njit(cache=True, nogil=True)
 def _scale(span: float, count: int) -> float:
     return count / span if span > 0.0 else 0.0
+
+
+@nb.njit(cache=True, nogil=True)
+def _steps(limit: float, width: float, count: int, periodic: int) -> int:
+    """Columns ahead that ``limit`` reaches into; without images no more than there are, however thin they be."""
+    if width <= 0.0:
+        return 0
+    steps = np.ceil(limit / width)
+    return int(steps) if periodic else int(min(steps, float(count)))
 
 
 @nb.njit(cache=True, nogil=True)
@@ -77,16 +91,16 @@ def find_runs(
     origins: IntArray,
     first_row: int,
     last_row: int,
-    runs: IntArray,
-    ends: IntArray,
+    runs: Int32Array,
+    ends: Int32Array,
 ) -> bool:
     """Fill ``runs`` and ``ends`` for the centres of rows first_row .. last_row - 1; False when there is no room.
 
     s (N, 3) sorted fractional coordinates; start as ``sort_into_columns`` gives it; heights (3,) between faces; reach
     (S, S), 0 where species do not interact; images (3,) how far translations are numbered: shift number
     ((b0 + images[0]) * (2 images[1] + 1) + b1 + images[1]) * (2 images[2] + 1) + b2 + images[2] moves by b boxes.
-    origins (rows,): where the window of forces of each row's chunk begins. runs (N, M, 4) int32; ends (N, S + 1) int32: the
-    runs of centre i among particles of species b are ends[i, b] .. ends[i, b + 1].
+    origins (rows,): where the window of forces of each row's chunk begins. runs (N, M, 4); ends (N, S + 1): the runs of
+    centre i among particles of species b are ends[i, b] .. ends[i, b + 1].
     """
     n_species, n_rows, n_columns, layers, n = reach.shape[0], shape[0], shape[1], shape[2], s.shape[0]
     room = runs.shape[1]
@@ -108,8 +122,8 @@ def find_runs(
                     if limit <= 0.0 or first == last:
                         continue
                     limit2 = limit * limit
-                    most0 = int(np.ceil(limit / (width0 * h0))) if width0 * h0 > 0.0 else 0
-                    most1 = int(np.ceil(limit / (width1 * h1))) if width1 * h1 > 0.0 else 0
+                    most0 = _steps(limit, width0 * h0, n_rows, periodic[0])
+                    most1 = _steps(limit, width1 * h1, n_columns, periodic[1])
                     most2 = int(np.ceil(limit / h2)) if periodic[2] else 0
                     for e0 in range(row, row + most0 + 1):
                         b0 = e0 // n_rows

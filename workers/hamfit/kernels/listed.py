@@ -97,16 +97,26 @@ def advance_listed(
     kicks: FloatArray,
     drifts: FloatArray,
     n_steps: int,
-) -> None:
-    """Move q and p, (N, 3), in place through whole steps of a composition; ``force`` holds the forces at q."""
+    far: float,
+) -> int:
+    """Move q and p, (N, 3), in place through whole steps of a composition; ``force`` holds the forces at q.
+
+    Returns the number of steps made: fewer than n_steps when a coordinate is farther out than ``far``, or nan, where
+    forces are not asked for (the search for the nearest image would not end).
+    """
     out = np.empty(OUT_WORDS + 2)
-    for _ in range(n_steps):
+    for step in range(n_steps):
         for k in range(drifts.size):
+            lost = False
             for i in range(q.shape[0]):
                 for axis in range(3):
                     p[i, axis] += kicks[k] * force[i, axis]
                     q[i, axis] += drifts[k] * rate[i] * p[i, axis]
+                    lost |= not (abs(q[i, axis]) <= far)
+            if lost:
+                return step
             listed_forces(q, listed, force, out)
         for i in range(q.shape[0]):
             for axis in range(3):
                 p[i, axis] += kicks[drifts.size] * force[i, axis]
+    return n_steps

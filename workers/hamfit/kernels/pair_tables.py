@@ -2,8 +2,8 @@
 
 A law is up to three segments of the distance (nearer than any pair in training, as in training, farther), each with
 equal pieces in a mapped distance, and on each piece one polynomial for the energy whose derivative is the force. Beyond
-the segments the energy goes on along its tangent. These kernels are also the slow path of ``kernels.lanes`` for pairs nearer
-than its polynomials reach.
+the segments the energy goes on along its tangent. These kernels are also the slow path of ``kernels.lanes`` for pairs
+nearer than its polynomials reach.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
+from hamfit.kernels.columns import Int32Array
 from hamfit.kernels.cpu import SPLINE_DEGREE, mapped
 from hamfit.kernels.lanes import (
     OUT_ENERGY,
@@ -76,7 +77,7 @@ def law(tables: Tables, c: int, r: float) -> tuple[float, float]:
 def push_table(
     q: FloatArray,
     force: FloatArray,
-    runs: IntArray,
+    runs: Int32Array,
     first: int,
     last: int,
     shifts: FloatArray,

@@ -1,9 +1,9 @@
 """The compiled time step of a system of pairs within a cutoff: kick, drift, forces, on any number of threads.
 
-All threads run ``advance`` on the same arrays. Each owns a slice of the particles, whose momenta and positions it moves,
-and every n-th chunk of the force sum. A chunk is a fixed set of rows of columns, and collects forces in a window of
-its own, which reaches as far ahead as its runs do; the windows are added in the order of the chunks. So chunks depend on
-the system and never on the number of threads, and neither does a bit of the result.
+All threads run ``advance`` on the same arrays. Each owns a slice of the particles, whose momenta and positions it
+moves, and every n-th chunk of the force sum. A chunk is a fixed set of rows of columns, and collects forces in a window
+of its own, which reaches as far ahead as its runs do; the windows are added in the order of the chunks. So chunks
+depend on the system and never on the number of threads, and neither does a bit of the result.
 
 Threads meet twice a step (``kernels.barrier``). Where a particle has moved farther than the runs allow for, all return
 and the caller sorts anew.
@@ -17,6 +17,7 @@ import numba as nb
 import numpy as np
 
 from hamfit.kernels.barrier import meet
+from hamfit.kernels.columns import Int32Array
 from hamfit.kernels.lanes import (
     LAW_CORE2,
     LAW_N,
@@ -56,10 +57,10 @@ class Bodies(NamedTuple):
 class Reach(NamedTuple):
     """Who may meet whom until a particle has moved too far."""
 
-    runs: IntArray
-    """(N, M, 4) int32, see ``kernels.lanes``."""
-    ends: IntArray
-    """Runs among particles of species b are ends[i, b] .. ends[i, b + 1], (N, S + 1) int32."""
+    runs: Int32Array
+    """(N, M, 4), see ``kernels.lanes``."""
+    ends: Int32Array
+    """Runs among particles of species b are ends[i, b] .. ends[i, b + 1], (N, S + 1)."""
     shifts: FloatArray
     """Lattice translations, (T, 3)."""
     chunks: IntArray
@@ -258,7 +259,11 @@ def advance(
 
 @nb.njit(cache=True, nogil=True)
 def count_outside(bodies: Bodies, reach: Reach, laws: LawRows, extents: FloatArray, count: IntArray) -> None:
-    """Pairs within the cutoff, and those of them outside extents (C, 2), into count (2,): outside, all."""
+    """Pairs within the cutoff, into count (3,): those outside extents (C, 2), all, and those at one place.
+
+    Differences are formed and compared as in ``kernels.cells``, so that a pair at the very end of the range is
+    counted alike. A channel without a range has all its pairs outside.
+    """
     count[:] = 0
     for i in range(bodies.species.size):
         for b in range(reach.ends.shape[1] - 1):
@@ -267,11 +272,11 @@ def count_outside(bodies: Bodies, reach: Reach, laws: LawRows, extents: FloatArr
             for k in range(reach.ends[i, b], reach.ends[i, b + 1]):
                 shift = reach.shifts[reach.runs[i, k, RUN_SHIFT]]
                 for j in range(reach.runs[i, k, RUN_BEGIN], reach.runs[i, k, RUN_END]):
-                    d0 = bodies.q[0, i] - shift[0] - bodies.q[0, j]
-                    d1 = bodies.q[1, i] - shift[1] - bodies.q[1, j]
-                    d2 = bodies.q[2, i] - shift[2] - bodies.q[2, j]
+                    d0 = bodies.q[0, i] - bodies.q[0, j] - shift[0]
+                    d1 = bodies.q[1, i] - bodies.q[1, j] - shift[1]
+                    d2 = bodies.q[2, i] - bodies.q[2, j] - shift[2]
                     r2 = d0 * d0 + d1 * d1 + d2 * d2
                     if r2 < limit2:
+                        count[0] += not (low <= np.sqrt(r2) <= high)
                         count[1] += 1
-                        if not (low * low <= r2 <= high * high):
-                            count[0] += 1
+                        count[2] += r2 <= 1e-20 * limit2
