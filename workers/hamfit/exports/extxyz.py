@@ -7,6 +7,7 @@ bit.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -43,12 +44,12 @@ def export_extxyz(
     dataset = data if isinstance(data, Dataset) else Dataset.open(data)
     names = _names(dataset.labels, symbols or {})
     with publishing_file(path, overwrite=overwrite) as partial, partial.open("w", encoding="utf-8") as file:
-        done = 0
+        done, started = 0, time.perf_counter()
         for trajectory in dataset.trajectories:
             for text in _frames(trajectory, names, dataset.units.name):
                 file.write(text)
                 done += 1
-                progress(Event("export", done, dataset.n_frames, 0, 0.0, 0))
+                progress(Event("export", done, dataset.n_frames, 0, time.perf_counter() - started, 0))
     return Path(path).absolute()
 
 
@@ -70,14 +71,14 @@ def _names(labels: tuple[str, ...], symbols: Mapping[str, str]) -> np.ndarray:
 
 def _frames(trajectory: Trajectory, names: np.ndarray, units: str) -> Iterator[str]:
     species = names[trajectory.species].tolist()
-    step, time = trajectory.step, trajectory.time
+    step, times = trajectory.step, trajectory.time
     keeps_momenta = "momentum" in trajectory.fields
     at = 0
     for frames in trajectory.blocks(frames_per_block(trajectory.n_particles)):
         for frame in frames:
             words = [f"step={int(step[at])}"]
             if trajectory.has_time:
-                words.append(f"time={time[at]:.17g}")
+                words.append(f"time={times[at]:.17g}")
             words += [f'trajectory="{trajectory.name}"', f'units="{units}"']
             yield _text(frame, species, " ".join(words), keeps_momenta=keeps_momenta)
             at += 1

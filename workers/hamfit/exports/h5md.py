@@ -6,6 +6,7 @@ One group of particles for each trajectory. Reduced units stay as they are, with
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def export_h5md(
     h5py = _h5py()
     dataset = data if isinstance(data, Dataset) else Dataset.open(data)
     with publishing_file(path, overwrite=overwrite) as partial:
-        done = 0
+        done, started = 0, time.perf_counter()
         with h5py.File(partial, "w") as file:
             _write_head(file, dataset.units, author)
             for trajectory in dataset.trajectories:
@@ -55,7 +56,7 @@ def export_h5md(
                 for frames in trajectory.blocks(writer.frames_per_block):
                     writer.append(frames)
                     done += len(frames)
-                    progress(Event("export", done, dataset.n_frames, 0, 0.0, 0))
+                    progress(Event("export", done, dataset.n_frames, 0, time.perf_counter() - started, 0))
     return Path(path).absolute()
 
 
