@@ -1,0 +1,160 @@
+"""What engines of particles that meet within cutoffs have in common: sorting, threads, and the loop between sortings.
+
+Everything between two stored frames happens in compiled loops without Python, except sorting, which is due when some
+particle has moved half the skin. The skin saves sorting and costs pairs that are too far to interact; ``SKIN`` is a
+compromise measured on liquids.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from hamfit.errors import DataError
+from hamfit.frames import Frame
+from hamfit.graphs.lattice import Lattice
+from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, is_finite
+from hamfit.inference.sorting import Columns, Sorter
+from hamfit.integrators import Composition
+from hamfit.kernels.cells import wrap
+from hamfit.kernels.lanes import LANES, OUT_ENERGY, OUT_VIRIAL, OUT_WORDS, VIRIAL_AXES
+from hamfit.kernels.stepping import Bodies, Reach
+from hamfit.types import FloatArray, IntArray
+
+#: Skin over the greatest cutoff.
+SKIN = 0.12
+
+
+class AbstractColumnsEngine(AbstractEngine):
+    """Particles in columns, p/m velocities, an explicit composition."""
+
+    def __init__(
+        self,
+        cutoffs: FloatArray,
+        frame: Frame,
+        rate: FloatArray,
+        method: Composition,
+        dt: float,
+        threads: int,
+    ) -> None:
+        self._dim, self._n = frame.dim, frame.n_particles
+        self._lattice = Lattice.of(frame)
+        self._species, self._rate = frame.species, rate
+        skin = SKIN * float(cutoffs.max())
+        # rounding of wrapped positions must not hide a pair
+        self._search = np.where(cutoffs > 0.0, cutoffs * (1.0 + 1e-9) + skin, 0.0)
+        self._limit2 = (0.5 * skin) ** 2 * (1.0 - 1e-9)
+        self._kicks, self._drifts = method.kicks(dt), method.drifts(dt)
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self._sorter = Sorter()
+
+    @abstractmethod
+    def _steps(
+        self, thread: int, counter: IntArray, moved: FloatArray, stage: int, n_stages: int, drifted: bool
+    ) -> int:
+        """One thread's part of stages ``stage`` .. n_stages - 1, as ``kernels.stepping.advance``."""
+
+    @abstractmethod
+    def _observed(self, chunks: FloatArray, count: IntArray) -> float:
+        """Forces into the bodies, sums of ``kernels.lanes`` into chunks (K, 11), pairs outside and all into count (2,).
+
+        Returns the energy that is not in ``chunks``.
+        """
+
+    def begin(self, q: FloatArray, p: FloatArray) -> Observation:
+        """See ``AbstractEngine.begin``."""
+        if not is_finite(q, p):
+            raise DataError("a state to begin from has numbers that are not finite: give another one")
+        n, width = self._n, -(-self._n // LANES) * LANES + LANES
+        position, momentum = np.zeros((3, width)), np.zeros((3, width))
+        position[: self._dim, :n] = q.T
+        momentum[: self._dim, :n] = p.T
+        self._ids, self._boxes = np.arange(n), np.zeros((n, 3))
+        self._bodies = Bodies(
+            position, momentum, np.zeros((3, width)), np.zeros((3, width)), self._rate.copy(), self._species.copy()
+        )
+        self._sort()
+        return self._observe()
+
+    def advance(self, n_steps: int) -> None:
+        """See ``AbstractEngine.advance``."""
+        total = self._drifts.size * n_steps
+        stage, drifted = 0, False
+        # no step is no kick either
+        while total > 0:
+            stage = self._advance(stage, total, drifted)
+            if not is_finite(self._bodies.q, self._bodies.p):
+                raise BlewUp(stage // self._drifts.size)
+            if stage == total:
+                return
+            self._sort()
+            drifted = True
+
+    def _advance(self, stage: int, total: int, drifted: bool) -> int:
+        counter, moved = np.zeros(1, dtype=np.int64), np.zeros(self._threads)
+        if self._pool is None:
+            return self._steps(0, counter, moved, stage, total, drifted)
+        others = [
+            self._pool.submit(self._steps, thread, counter, moved, stage, total, drifted)
+            for thread in range(1, self._threads)
+        ]
+        reached = self._steps(0, counter, moved, stage, total, drifted)
+        for other in others:
+            other.result()
+        return reached
+
+    def _sort(self) -> None:
+        """Wrap and sort the particles where they are now, and find their runs."""
+        old, n = self._bodies, self._n
+        q = np.ascontiguousarray(old.q[:, :n].T)
+        x, s, low, high = wrap(q, self._lattice.vectors, self._lattice.inverse, self._lattice.periodic)
+        boxes = self._boxes + np.rint((q - x) @ self._lattice.inverse)
+        grid = Columns.of(self._lattice, low, high, n, self._search)
+        s = np.ascontiguousarray(s[:, grid.axes])
+        order, columns = grid.sort(s, old.species)
+        old.q[:, :n] = x[order].T
+        old.p[:, :n] = old.p[:, order]
+        old.start[:] = old.q
+        self._boxes, self._ids = boxes[order], self._ids[order]
+        self._bodies = old._replace(rate=old.rate[order], species=old.species[order])
+        self._reach: Reach = self._sorter.reach(grid, s[order], columns, self._share)
+
+    def _share(self, task: Callable[[int], None], n: int) -> None:
+        if self._pool is None:
+            for k in range(n):
+                task(k)
+        else:
+            list(self._pool.map(task, range(n)))
+
+    def _observe(self) -> Observation:
+        bodies, d, n = self._bodies, self._dim, self._n
+        chunks = np.zeros((self._reach.chunks.size - 1, OUT_WORDS))
+        count = np.zeros(2, dtype=np.int64)
+        more = self._observed(chunks, count)
+        total = chunks.sum(axis=0)
+        virial = np.zeros((3, 3))
+        for word, (a, b) in enumerate(VIRIAL_AXES, OUT_VIRIAL):
+            virial[a, b] = virial[b, a] = total[word]
+        forces = np.empty((n, d))
+        forces[self._ids] = bodies.force[:d, :n].T
+        kinetic = 0.5 * float(np.sum(bodies.rate * np.sum(bodies.p[:, :n] ** 2, axis=0)))
+        return Observation(
+            float(total[OUT_ENERGY]) + more, kinetic, forces, virial[:d, :d], int(count[0]), int(count[1])
+        )
+
+    def state(self) -> tuple[FloatArray, FloatArray]:
+        """See ``AbstractEngine.state``."""
+        n, d = self._n, self._dim
+        q, p = np.empty((n, d)), np.empty((n, d))
+        q[self._ids] = (self._bodies.q[:, :n].T + self._boxes @ self._lattice.vectors)[:, :d]
+        p[self._ids] = self._bodies.p[:d, :n].T
+        return q, p
+
+    def close(self) -> None:
+        """See ``AbstractEngine.close``."""
+        if self._pool is not None:
+            self._pool.shutdown()

@@ -1,0 +1,261 @@
+"""One-density models, compiled: functions of the distance and of the density as pieces of polynomials.
+
+A many-body block with l_max = 0 and one radial function is an embedded-atom model (Daw and Baskes, Phys. Rev. B 29, 6443
+(1984)): E = sum_i F_a(rho_i) with rho_i = sum_j g_ab(r_ij), for species a of the centre and b of the neighbour (Finnis and
+Sinclair, Phil. Mag. A 50, 45 (1984), let g depend on both). A pair block beside it adds the sum over pairs of phi_ab(r).
+
+A part of F that is linear in the density is itself a sum over pairs: F_a - k_a y and phi_ab + k_a g_ab + k_b g_ba give the
+same energy. With k = dF/dy at the mean density, the large parts that fits let cancel are gone before anything is
+rounded. This is done where there is a pair block with the same cutoffs.
+
+``Law.error`` of each function is the relative error of its slope, rms over distances (or over densities within
+``embedding.TRAINED`` standard deviations of the mean). ``CompiledDensity.error`` is that of the whole force of a pair,
+phi' + F_a'(rho_i) g_ab' + F_b'(rho_j) g_ba', rms over distances and over normally distributed densities at both ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hamfit.features.block import AbstractBlock
+from hamfit.features.manybody import ManyBodyBlock
+from hamfit.features.manybody_round import Round
+from hamfit.features.pair import PairBlock
+from hamfit.graphs import CutoffGraph
+from hamfit.graphs.channels import pair_channels, species_pairs
+from hamfit.inference.embedding import TRAINED, Embedding
+from hamfit.inference.laws import Law
+from hamfit.inference.pieces import Function, Slope, compile_functions, values_and_slopes
+from hamfit.kernels.cpu import SPLINE_DEGREE
+from hamfit.kernels.density import Densities
+from hamfit.kernels.density_lanes import FUNCTION_WORDS
+from hamfit.kernels.pair_tables import Tables
+from hamfit.types import FloatArray, IntArray
+
+_GRID = 2000
+#: Densities at the ends of a pair, in standard deviations, and how often they occur.
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledDensity:
+    """A one-density model, ready for ``kernels.density``."""
+
+    laws: tuple[Law, ...]
+    """Embedding functions of all species, then densities and pair functions of all pairs of species."""
+    error: float
+    """Relative error of the force of a pair, rms, all functions together."""
+    kernel: Densities
+    """The functions, for the kernels."""
+    constants: FloatArray
+    """Energy of a particle of each species beside the functions, (S,)."""
+    cutoffs: FloatArray
+    """Distance within which pairs act, by density or pair function, (S, S)."""
+    counted: FloatArray
+    """Cutoffs within which pairs are counted, (C,): those of the pair block, where there is one."""
+    extents: FloatArray
+    """Shortest and longest distance seen in training, (C, 2), by the pair block where there is one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Radial:
+    """A function of the distance with its place in the model."""
+
+    kind: str
+    label: str
+    function: Function
+
+
+def density_of(
+    blocks: Sequence[tuple[AbstractBlock, FloatArray]],
+) -> tuple[tuple[ManyBodyBlock, FloatArray], tuple[PairBlock, FloatArray] | None] | None:
+    """The one-density block, and the pair block with cutoffs beside it; None when forces come from anything else."""
+    density: tuple[ManyBodyBlock, FloatArray] | None = None
+    pair: tuple[PairBlock, FloatArray] | None = None
+    for block, theta in blocks:
+        if isinstance(block, ManyBodyBlock) and density is None:
+            if block.layer.l_max > 0 or block.layer.mixing.shape[2] != 1:
+                return None
+            density = block, theta
+        elif isinstance(block, PairBlock) and isinstance(block.graph, CutoffGraph) and pair is None:
+            pair = block, theta
+        else:
+            return None
+    return None if density is None else (density, pair)
+
+
+def compile_density(
+    density: tuple[ManyBodyBlock, FloatArray],
+    pair: tuple[PairBlock, FloatArray] | None,
+    extents: FloatArray,
+    constants: FloatArray,
+) -> CompiledDensity:
+    """Compile a one-density block, with or without a pair block.
+
+    extents (C, 2): shortest and longest distance of the pair block's channels, not used without one; constants (S,):
+    energy of a particle beside the features, nan where unknown.
+    """
+    layer, labels = density[0].layer, density[0].graph.labels
+    species, reach = species_pairs(len(labels)), layer.radial.cutoff
+    pair_reach = np.zeros_like(reach)
+    if pair is not None:
+        assert isinstance(pair[0].graph, CutoffGraph)
+        pair_reach = pair[0].graph.cutoffs
+    else:
+        extents = np.array([[layer.radial.lower[a, b], np.inf] for a, b in species])
+    moves = pair is not None and np.array_equal(reach, pair_reach)
+    embeddings = [Embedding.of(layer, density[1], s, moves=moves) for s in range(len(labels))]
+    cores = np.zeros_like(reach)
+    radials: list[_Radial] = []
+    # what is not there is the last function, which is zero and ends at zero
+    which = np.full((len(labels), len(labels), 3), -1, dtype=np.int64)
+    for c, (a, b) in enumerate(species):
+        core = cores[a, b] = cores[b, a] = _core(layer, a, b, float(extents[c, 0]), float(pair_reach[a, b]))
+        slopes = {(x, y): _density_slope(layer, x, y) for x, y in ((a, b), (b, a))}
+        if reach[a, b] > 0.0:
+            for (x, y), slope in slopes.items():
+                which[x, y, 0] = which[y, x, 1] = len(radials)
+                function = _function(slope, core, float(reach[a, b]), 0.0)
+                radials.append(_Radial("density of", f"{labels[y]} at {labels[x]}", function))
+        if pair is not None and pair_reach[a, b] > 0.0:
+            terms = [(1.0, _pair_slope(pair, c))]
+            if moves:
+                terms += [(embeddings[x].moved, slopes[x, y]) for x, y in ((a, b), (b, a))]
+            which[a, b, 2] = which[b, a, 2] = len(radials)
+            cutoff = float(pair_reach[a, b])
+            known = pair[0].radial.values(c, np.array([cutoff]))[0] @ pair[1][pair[0].radial.columns(c)]
+            radials.append(_Radial("pair", f"{labels[a]}-{labels[b]}", _function(_sum(terms), core, cutoff, float(known))))
+    which[which < 0] = len(radials)
+    functions = [radial.function for radial in radials]
+    tables = compile_functions([*functions, _function(np.zeros_like, 0.5, 1.0, 0.0)])
+    curves = compile_functions([e.function for e in embeddings])
+    laws = [_embedding_law(e, labels[s], curves, s) for s, e in enumerate(embeddings)]
+    laws += [_radial_law(radial, tables, k) for k, radial in enumerate(radials)]
+    ends = np.array([*(function.ends[-1] for function in functions), 0.0])
+    return CompiledDensity(
+        tuple(laws),
+        _pair_force_error(functions, embeddings, tables, curves, which),
+        _kernel(tables, curves, which, ends, cores, np.array([e.empty for e in embeddings])),
+        np.array([e.constant for e in embeddings]) + np.nan_to_num(constants),
+        np.maximum(reach, pair_reach),
+        np.array([(reach if pair is None else pair_reach)[a, b] for a, b in species]),
+        extents,
+    )
+
+
+def _core(layer: Round, a: int, b: int, seen: float, pair_cutoff: float) -> float:
+    """Distance that no pair of the training data was nearer than; a part of the cutoff where none was seen."""
+    known = [float(layer.radial.lower[a, b])] if layer.radial.cutoff[a, b] > 0.0 else []
+    if pair_cutoff > 0.0:
+        known.append(min(seen, 0.9 * pair_cutoff) if np.isfinite(seen) and seen > 0.0 else 0.5 * pair_cutoff)
+    return min(known, default=0.0)
+
+
+def _function(slope: Slope, core: float, cutoff: float, known: float) -> Function:
+    # pieces in r^2 need no square root
+    return Function(slope, (0.5 * core, core, cutoff), anchor=-1, known=known, input_map="r2")
+
+
+def _density_slope(layer: Round, a: int, b: int) -> Slope:
+    """dg_ab/dr in standard deviations of the density at a."""
+    n = layer.radial.n_bumps
+    mixing = layer.mixing[a, b * n : (b + 1) * n, 0] / layer.deviation[a, 0]
+
+    def slope(r: FloatArray) -> FloatArray:
+        centre, neighbour = np.full(r.size, a, dtype=np.int64), np.full(r.size, b, dtype=np.int64)
+        return np.asarray(layer.radial.evaluate(r, centre, neighbour)[1] @ mixing)
+
+    return slope
+
+
+def _pair_slope(pair: tuple[PairBlock, FloatArray], c: int) -> Slope:
+    radial, theta = pair[0].radial, pair[1][pair[0].radial.columns(c)]
+    return lambda r: np.asarray(radial.slopes_over_r(c, r) @ theta) * r
+
+
+def _sum(terms: list[tuple[float, Slope]]) -> Slope:
+    return lambda r: np.sum([factor * slope(r) for factor, slope in terms], axis=0)
+
+
+def _embedding_law(embedding: Embedding, label: str, curves: Tables, s: int) -> Law:
+    middle = embedding.shift
+    y = np.linspace(middle - TRAINED, middle + TRAINED, _GRID)
+    error, worst = _errors(embedding.slope(y), values_and_slopes(curves, s, y)[1])
+    seen = tuple(embedding.mean + embedding.deviation * x for x in (-TRAINED, TRAINED))
+    form = f"{_pieces(curves, s)} pieces of degree {SPLINE_DEGREE} in rho"
+    return Law(f"embedding of {label}", np.inf, (seen[0], seen[1]), np.inf, form, np.empty(0), False, error, worst)
+
+
+def _radial_law(radial: _Radial, tables: Tables, k: int) -> Law:
+    _, core, cutoff = radial.function.ends
+    r = np.linspace(core, cutoff, _GRID, endpoint=False)
+    error, worst = _errors(radial.function.slope(r), values_and_slopes(tables, k, r)[1])
+    form = f"{_pieces(tables, k)} pieces of degree {SPLINE_DEGREE} in r^2"
+    label = f"{radial.kind} {radial.label}"
+    return Law(label, cutoff, (core, cutoff), cutoff, form, np.empty(0), False, error, worst)
+
+
+def _pieces(tables: Tables, k: int) -> int:
+    return int(tables.pieces[tables.segments[k] : tables.segments[k + 1]].sum())
+
+
+def _errors(exact: FloatArray, got: FloatArray) -> tuple[float, float]:
+    """Relative error, rms and largest."""
+    size = float(np.sqrt(np.mean(exact**2)))
+    if size == 0.0:
+        return 0.0, 0.0
+    return float(np.sqrt(np.mean((got - exact) ** 2))) / size, float(np.abs(got - exact).max()) / size
+
+
+def _pair_force_error(
+    functions: list[Function], embeddings: list[Embedding], tables: Tables, curves: Tables, which: IntArray
+) -> float:
+    weights = np.multiply.outer(_WEIGHTS, _WEIGHTS).ravel() / np.sum(_WEIGHTS) ** 2
+    steep = []
+    for s, embedding in enumerate(embeddings):
+        y = embedding.shift + _NODES
+        steep.append((embedding.slope(y), values_and_slopes(curves, s, y)[1]))
+    size = error = 0.0
+    for a, b in species_pairs(len(embeddings)):
+        there = [int(k) for k in which[a, b] if k < len(functions)]
+        if not there:
+            continue
+        core, cutoff = functions[there[0]].ends[1], max(functions[k].ends[-1] for k in there)
+        r = np.linspace(core, cutoff, _GRID, endpoint=False)
+        slopes = np.zeros((2, 3, r.size))
+        for place, k in enumerate(which[a, b].tolist()):
+            if k < len(functions):
+                inside = r < functions[k].ends[-1]
+                slopes[0, place, inside] = functions[k].slope(r[inside])
+                slopes[1, place, inside] = values_and_slopes(tables, k, r[inside])[1]
+        exact, got = (
+            slopes[form, 2]
+            + np.repeat(steep[a][form], _NODES.size)[:, None] * slopes[form, 0]
+            + np.tile(steep[b][form], _NODES.size)[:, None] * slopes[form, 1]
+            for form in range(2)
+        )
+        size += float(weights @ np.mean(exact**2, axis=1))
+        error += float(weights @ np.mean((got - exact) ** 2, axis=1))
+    return float(np.sqrt(error / size)) if size > 0.0 else 0.0
+
+
+def _kernel(
+    tables: Tables, curves: Tables, which: IntArray, ends: FloatArray, cores: FloatArray, empty: FloatArray
+) -> Densities:
+    """Functions as rows for the lanes, which know the last segment of each: from the core to the cutoff."""
+    last = tables.segments[1:] - 1
+    rows = np.zeros((last.size, FUNCTION_WORDS))
+    rows[:, 0] = ends**2
+    rows[:, 1] = -tables.low[last] * tables.scale[last]
+    rows[:, 2] = tables.scale[last]
+    rows[:, 3] = tables.pieces[last] - 1
+    rows[:, 4] = tables.first[last]
+    powers = np.arange(1.0, SPLINE_DEGREE + 1.0)
+    slopes = np.zeros_like(tables.coefficients)
+    steep = np.repeat(tables.scale, tables.pieces)
+    # the force is -dE/dr d / r = -2 dE/d(r^2) d
+    slopes[:, :-1] = -2.0 * steep[:, None] * powers * tables.coefficients[:, 1:]
+    return Densities(which, rows, cores**2, tables.coefficients, slopes, tables, curves, empty)
