@@ -30,6 +30,13 @@ def copper(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train(tmp_path_factory.mktemp("cu"), "cu-256", "metal", **how)
 
 
+@pytest.fixture(scope="session")
+def bare_copper(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A density alone."""
+    how: dict[str, Any] = {"cutoff": 5.5, "blocks": ("manybody",), "features": 64, "l_max": 0, "radial": 1}
+    return train(tmp_path_factory.mktemp("bare"), "cu-256", "metal", **how)
+
+
 ALLOY: dict[str, Any] = {"blocks": ("kinetic", "pair", "manybody"), "features": 48, "l_max": 0, "radial": 1}
 
 
