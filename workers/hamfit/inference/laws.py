@@ -94,7 +94,9 @@ def _law(
     table_error, table_worst = _errors(compiled - truth, size)
     best: tuple[FloatArray, bool, float] | None = None
     if np.isfinite(cutoff) and size > 0.0:
-        best = _best_polynomial(radial, part, c, low, cutoff, grid, truth, size)
+        # as far as it will be used, which may be farther than pairs were seen
+        reach = np.linspace(low, cutoff, _GRID, endpoint=False)
+        best = _best_polynomial(radial, part, c, low, cutoff, reach, exact(reach), size)
     if best is None:
         pieces = int(tables.pieces[tables.segments[c] : tables.segments[c + 1]].sum())
         form = f"{pieces} pieces of degree {SPLINE_DEGREE} in {radial.input_maps[c]}"

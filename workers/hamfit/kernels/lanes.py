@@ -202,7 +202,8 @@ observe_lanes_square = _kernel(inverse=False, observe=True)
 observe_lanes_inverse = _kernel(inverse=True, observe=True)
 """Add the forces of one centre's runs; all arguments are addresses or numbers.
 
-q (3, q_width) positions; force (3, force_width) the window of forces, which the neighbours' share is subtracted from;
-runs (n_runs, 4) int32; shifts (translations, 3); x, y, z the centre; law as above; out (11,) is added to, and only its
-first four numbers without energy and virial. Forces on the centre are not added to the window.
+q (3, q_width) positions, all finite, spare ones too; force (3, force_width) the window of forces, which the neighbours'
+share is subtracted from; runs (n_runs, 4) int32; shifts (translations, 3); x, y, z the centre; law as above; out (11,)
+is added to, and only its first four numbers without energy and virial. Forces on the centre are not added to the
+window.
 """
