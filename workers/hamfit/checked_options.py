@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hamfit.errors import SpecError
 
+_ABSENT = ("missing", "default_factory_not_called")
+"""Kinds of pydantic's errors that say that a field is not there, or only that another one is wrong."""
+
 
 def available_cores() -> int:
     """Cores this process may use, which containers and `taskset` make fewer than the machine has."""
@@ -58,13 +61,23 @@ class CheckedOptions(BaseModel):
 
         """
         given = {name: value for name, value in (overrides or {}).items() if value is not None}
-        # Each source is checked by itself first, so that a message blames the one that is wrong.
-        cls.build(given)
         if path is None:
             return cls.build(given)
         values = read_toml(path)
-        cls.build(values, source=str(path))
+        # Each source is checked by itself first, so that a message blames the one that is wrong; what one of them lacks
+        # the other may have.
+        cls._check(given, "options")
+        cls._check(values, str(path))
         return cls.build({**values, **given}, source=f"{path} with the flags given")
+
+    @classmethod
+    def _check(cls, values: Mapping[str, Any], source: str) -> None:
+        """SpecError for what is wrong in values that need not be complete."""
+        try:
+            cls.model_validate(dict(values))
+        except ValidationError as error:
+            if not all(item["type"] in _ABSENT for item in error.errors(include_url=False)):
+                raise SpecError(_sentence(error, source, tuple(cls.model_fields), complete=False)) from error
 
     def with_changes(self, **changes: Any) -> Self:
         """These options with some fields replaced, checked again."""
@@ -83,13 +96,17 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise SpecError(f"{path} is not valid TOML ({error}); write lines such as features = 256") from error
 
 
-def _sentence(error: ValidationError, source: str, names: tuple[str, ...]) -> str:
-    """One sentence for all the mistakes that pydantic found."""
+def _sentence(error: ValidationError, source: str, names: tuple[str, ...], *, complete: bool = True) -> str:
+    """One sentence for all the mistakes that pydantic found; what is absent is one only where all should be there."""
     parts = []
     for item in error.errors(include_url=False):
         if item["type"] == "default_factory_not_called":
             continue  # only says that another field is wrong
         field = str(item["loc"][0]) if item["loc"] else "options"
+        if item["type"] == "missing":
+            if complete:
+                parts.append(f"'{field}' is missing and has no default, give a value")
+            continue
         if item["type"] == "extra_forbidden":
             close = difflib.get_close_matches(field, names, n=1)
             hint = f"did you mean '{close[0]}'" if close else f"use one of {', '.join(names)}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hamfit.checked_options import threads_per_process
 from hamfit.errors import RolloutWarning, SpecError
 from hamfit.rollouts.options import IntegratorName
 from hamfit_service.cli.console import JsonFlag, flat_rows, print_json, print_table, progress_on_stderr, warn
@@ -31,9 +32,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Keep the trajectories of --rollout here; else they are dropped.")
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option("--report", help="Write plots and numbers as one HTML file.")
-    ] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Write plots and numbers as one HTML file.")] = None,
     dt: Annotated[float | None, typer.Option("--dt", help="Largest step of --rollout; proposed by default.")] = None,
     integrator: Annotated[
         IntegratorName | None,
@@ -49,10 +48,23 @@ def evaluate(
 ) -> None:
     """Measure the errors of a model on a dataset."""
     running = rollout or trajectories is not None
-    if not running and (out or report or dt or integrator):
-        raise SpecError("--out, --report, --dt and --integrator are about rollouts; add --rollout")
+    about_running = {
+        "--out": out,
+        "--dt": dt,
+        "--integrator": integrator,
+        "--workers": workers,
+        "--threads": threads,
+        "--scheduler": scheduler,
+    }
+    needless = [name for name, value in about_running.items() if value is not None]
     if rollout and trajectories is not None:
         raise SpecError("--trajectories are compared instead of running; leave --rollout out")
+    if not rollout and needless:
+        raise SpecError(f"{', '.join(needless)}: these say how a rollout is run; add --rollout")
+    if not running and report is not None:
+        raise SpecError("--report is about rollouts; add --rollout, or --trajectories with those that there are")
+    if scheduler is not None and out is None:
+        raise SpecError("workers of a running scheduler write where this process reads; give --out on a shared disk")
     if not running:
         result = _evaluate(model, data)
         if as_json:
@@ -60,14 +72,18 @@ def evaluate(
         else:
             print_table(f"{model} on {data}", flat_rows(result))
         return
-    if report is not None and report.exists() and not overwrite:
-        raise SpecError(f"{report} exists; choose another path, or give --overwrite")
+    if report is not None:
+        _check_report(report, overwrite)
     if trajectories is not None:
         comparison = _compare(model, data, trajectories)
     else:
-        options = {"dt": dt, "integrator": integrator, "overwrite": overwrite, "workers": workers}
-        if threads is not None:
-            options["threads"] = threads
+        options = {
+            "dt": dt,
+            "integrator": integrator,
+            "overwrite": overwrite,
+            "workers": workers,
+            "threads": threads or threads_per_process({"workers": workers}),
+        }
         comparison = _roll_and_compare(model, data, out, scheduler, options)
     for sentence in comparison.warnings:
         warn(sentence)
@@ -76,6 +92,18 @@ def evaluate(
 
         write_report(comparison, report, title=f"{model.name} on {data.name}")
     _show(comparison.to_dict(), model, data, as_json=as_json)
+
+
+def _check_report(report: Path, overwrite: bool) -> None:
+    """SpecError for a report that cannot be written: said before anything runs, not after."""
+    from importlib.util import find_spec
+
+    if report.is_dir():
+        raise SpecError(f"{report} is a folder; give --report the path of an HTML file")
+    if report.exists() and not overwrite:
+        raise SpecError(f"{report} exists; choose another path, or give --overwrite")
+    if find_spec("matplotlib") is None:
+        raise SpecError("reports are drawn by matplotlib, which is not installed: pip install hamfit[report]")
 
 
 def _evaluate(model: Path, data: Path) -> Mapping[str, Any]:
@@ -98,7 +126,7 @@ def _roll_and_compare(
     from hamfit.rollouts.following import follow
     from hamfit_service.clusters import choose_cluster
 
-    cluster = choose_cluster(workers=options["workers"], threads=options.get("threads", 1), scheduler=scheduler)
+    cluster = choose_cluster(workers=options["workers"], threads=options["threads"], scheduler=scheduler)
     with tempfile.TemporaryDirectory(prefix="hamfit-") as scratch:
         place = out or Path(scratch) / "rollout.zarr"
         with cluster.connect() as client, progress_on_stderr() as progress, warnings.catch_warnings():

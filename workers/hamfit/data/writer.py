@@ -32,7 +32,7 @@ from hamfit.data.manifest import (
 from hamfit.data.trajectory_writer import TrajectoryWriter
 from hamfit.data.units import Units, consistent_units
 from hamfit.errors import DataError
-from hamfit.stores.publish import publishing
+from hamfit.stores.publish import NOTHING_KEPT, publishing
 from hamfit.stores.store_builder import StoreBuilder
 from hamfit.stores.zarr_array import write_bytes
 
@@ -86,11 +86,23 @@ class DatasetWriter:
         return cls(Path(path).absolute(), consistent_units(units), labels, bond_labels, attrs or {}, overwrite)
 
     @classmethod
-    def part(cls, root: Path, path: Path, *, units: Units, labels: Sequence[str], bond_labels: Sequence[str]) -> Self:
+    def part(
+        cls,
+        root: Path,
+        path: Path,
+        *,
+        units: Units,
+        labels: Sequence[str],
+        bond_labels: Sequence[str],
+        left: str = NOTHING_KEPT,
+    ) -> Self:
         """A writer of some trajectories of the dataset `path` below the folder `root`, of which other processes write
-        others: nothing is published, and `written` says what `assemble` needs."""
+        others: nothing is published, and `written` says what `assemble` needs.
+
+        `left` ends the sentence of a StoreError: what a failed write leaves.
+        """
         writer = cls(path, units, labels, bond_labels, {}, overwrite=False)
-        writer._builder = StoreBuilder(root, path)
+        writer._builder = StoreBuilder(root, path, left)
         return writer
 
     def written(self) -> dict[str, Any]:
@@ -103,12 +115,24 @@ class DatasetWriter:
         }
 
     def assemble(self, parts: Iterable[Mapping[str, Any]]) -> None:
-        """Finish below `root` a dataset whose trajectories were written as parts, in the order of ``parts``."""
+        """Finish below `root` a dataset whose trajectories were written as parts, in the order of ``parts``.
+
+        Raises DataError when two parts hold a trajectory of one name, when their dimensions differ, or when there is
+        no trajectory; StoreError when the metadata cannot be written.
+        """
         assert self._builder is not None
         for part in parts:
-            entries = [trajectory_from_json(entry) for entry in part["trajectories"]]
-            self._trajectories += entries
-            self._names |= {entry.name for entry in entries}
+            for entry in map(trajectory_from_json, part["trajectories"]):
+                if entry.name in self._names:
+                    raise DataError(f"{self.path.name}/{entry.name}: two parts hold this trajectory: name each once")
+                if self._dim not in (None, entry.dim):
+                    raise DataError(
+                        f"{self.path.name}/{entry.name}: has {entry.dim} dimensions, needed are {self._dim}:"
+                        " write two datasets"
+                    )
+                self._trajectories.append(entry)
+                self._names.add(entry.name)
+                self._dim = entry.dim
             self._builder.adopt(arrays_from_json(part["arrays"]), part["documents"])
         self._finish()
 

@@ -2,9 +2,9 @@
 
 selection, starts       which states to start from
 stepsize                how long a step may be
-options, plan           how to run, and all that follows from it
+options, plan, sizes    how to run, and all that follows from it
 workspace               what a running rollout keeps, and for whom
-running                 one rollout from start or checkpoint to end
+running, tally          one rollout from start or checkpoint to end
 executors, driver       threads or workers, all of it in order
 """
 

@@ -19,8 +19,9 @@ from hamfit.progress import Event, Progress, silent
 from hamfit.rollouts.executors import AbstractExecutor, Cluster, Threads
 from hamfit.rollouts.options import RolloutOptions
 from hamfit.rollouts.plan import RolloutPlan, make_plan, without_history
+from hamfit.rollouts.running import finished_rollout
 from hamfit.rollouts.starts import InitialStates, initial_states
-from hamfit.rollouts.workspace import Abandoned, Workspace, opened, publish
+from hamfit.rollouts.workspace import LEFT, Abandoned, Workspace, opened, publish
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -74,7 +75,8 @@ def rollout(
         overwrite: replace what is at ``out``.
 
     Raises:
-        SpecError: options contradict each other, no step can be proposed, or the first step blows up.
+        SpecError: options contradict each other, no step can be proposed, the first step blows up, or ``out`` is the
+            model or the dataset of the initial states.
         DataError, ModelError, GraphError: model and states do not fit each other.
         StoreError: ``out`` is taken or cannot be written, or what lies there is of another plan.
         RolloutError: the cluster was lost.
@@ -87,30 +89,37 @@ def rollout(
     target = Path(out).absolute()
     with single_blas_thread():
         plan, compiled = _planned(model, initial, options)
+        _refuse_own_source(target, plan, model)
         if (complete := _complete(target, plan, overwrite)) is not None:
+            _warn(complete.report)
             return complete
         executor: AbstractExecutor = Threads(options.threads) if client is None else Cluster(client)
         with opened(target, plan.fingerprint, resume=options.resume, overwrite=overwrite) as (workspace, resumed):
             if not workspace.model.exists():
                 without_history(compiled.model).save(workspace.model)
             names = [plan.states.name(start) for start in plan.states]
-            todo = [k for k, name in enumerate(names) if workspace.finished(name) is None]
-            clock = _Clock(progress, plan, len(names) - len(todo), sum(workspace.told(names[k]) for k in todo))
-            clock.tell(0)
+            todo = {
+                index: workspace.checkpointed(name)
+                for index, name in enumerate(names)
+                if finished_rollout(workspace, name) is None
+            }
+            clock = _Clock(progress, plan, todo)
+            clock.tell(sum(todo.values()))
             try:
-                executor.run(plan, compiled, workspace, todo, clock.tell)
+                ran = executor.run(plan, compiled, workspace, todo, clock.tell)
             except Abandoned as error:
                 raise RolloutError(
                     f"{target}: another rollout took over: wait for it, or choose another path"
                 ) from error
             seconds = clock.seconds
             clock.tell(len(todo) * options.steps)
+            made = sum(summary["steps"] - summary["taken_up"] for summary in ran)
             done = [_finished(workspace, name) for name in names]
             report = _report(plan, [d["summary"] for d in done], resumed)
             _assemble(workspace, plan, compiled.model, done, report)
             publish(workspace, overwrite=overwrite)
     report["seconds"] = {"rollout": round(seconds, 4), "total": round(time.perf_counter() - began, 4)}
-    report |= _speed(plan, clock, seconds)
+    report |= _speed(plan, made, seconds)
     report["peak_bytes"] = peak_bytes()
     _warn(report)
     return RolloutResult(Dataset.open(target), report)
@@ -135,6 +144,12 @@ def _planned(
     return make_plan(opened_model, states, options)
 
 
+def _refuse_own_source(target: Path, plan: RolloutPlan, model: Model | str | Path) -> None:
+    sources = [plan.states.dataset.path, *([] if isinstance(model, Model) else [Path(model)])]
+    if any(target.resolve() == source.resolve() for source in sources):
+        raise SpecError(f"{target}: the trajectories would replace what they are made from: choose another path")
+
+
 def _complete(target: Path, plan: RolloutPlan, overwrite: bool) -> RolloutResult | None:
     """The result that is there already, when it is that of this plan."""
     if overwrite or not plan.options.resume or not target.exists():
@@ -150,21 +165,20 @@ def _complete(target: Path, plan: RolloutPlan, overwrite: bool) -> RolloutResult
 
 
 def _finished(workspace: Workspace, name: str) -> dict[str, Any]:
-    done = workspace.finished(name)
+    done = finished_rollout(workspace, name)
     if done is None:
         raise RolloutError(f"{workspace.out}: {name} left no result: repeat the rollout, which goes on where it was")
     return done
 
 
 class _Clock:
-    """Tells the listener how many steps are made, and remembers how many were made before."""
+    """Tells the listener how many steps are made of those that were left to do, so that speed and time to go are of
+    this run."""
 
-    def __init__(self, progress: Progress, plan: RolloutPlan, n_done: int, steps_before: int) -> None:
+    def __init__(self, progress: Progress, plan: RolloutPlan, todo: Mapping[int, int]) -> None:
         self._progress = progress
-        self._before = n_done * plan.options.steps
-        self._total = len(plan.states) * plan.options.steps
-        self.taken_up = self._before + steps_before
-        """Steps that earlier runs made."""
+        self._before = sum(todo.values())
+        self._total = len(todo) * plan.options.steps - self._before
         self._began = time.perf_counter()
 
     @property
@@ -173,8 +187,9 @@ class _Clock:
         return time.perf_counter() - self._began
 
     def tell(self, steps: int) -> None:
-        """``steps`` have been made by the rollouts of this run together."""
-        done = min(self._before + steps, self._total)
+        """The rollouts of this run have come to ``steps`` together, counted from their starts."""
+        # below where they were taken up, when a checkpoint turned out to be damaged
+        done = min(max(steps - self._before, 0), self._total)
         self._progress(Event("rollout", done, self._total, done, self.seconds, peak_bytes(), "steps"))
 
 
@@ -223,8 +238,8 @@ def _caveats(outside: int, pairs: int, stopped: Sequence[Mapping[str, Any]], n: 
     return notes
 
 
-def _speed(plan: RolloutPlan, clock: _Clock, seconds: float) -> dict[str, Any]:
-    steps = max(len(plan.states) * plan.options.steps - clock.taken_up, 0)
+def _speed(plan: RolloutPlan, steps: int, seconds: float) -> dict[str, Any]:
+    """Steps of all rollouts together that this run made, and the time that they cover, per unit of wall time."""
     rate = steps / seconds if seconds > 0.0 else 0.0
     per_hour = rate * 3600.0 * abs(plan.dt)
     units = plan.states.dataset.units
@@ -245,7 +260,8 @@ def _assemble(
         workspace.out,
         units=dataset.units,
         labels=model.labels,
-        bond_labels=model.bond_labels if any(t.bonds is not None for t in dataset.trajectories) else (),
+        bond_labels=model.bond_labels if any("bonds" in t.fields for t in dataset.trajectories) else (),
+        left=LEFT,
     )
     writer.attrs["rollout"] = {
         "fingerprint": plan.fingerprint,

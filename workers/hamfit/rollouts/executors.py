@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import Future as LocalFuture
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 _LOOKING_SECONDS = 1.0
 #: Tasks on the cluster for each of its threads: one runs, one waits.
 _AHEAD = 2
+#: Seconds that rollouts on workers have to see that they are given up, and to keep a checkpoint.
+_PARTING_SECONDS = 10.0
 
 Listener = Callable[[int], None]
 """Hears how many steps all rollouts have made together."""
@@ -37,9 +41,18 @@ class AbstractExecutor(ABC):
 
     @abstractmethod
     def run(
-        self, plan: RolloutPlan, compiled: CompiledModel, workspace: Workspace, indices: Sequence[int], tell: Listener
+        self,
+        plan: RolloutPlan,
+        compiled: CompiledModel,
+        workspace: Workspace,
+        states: Mapping[int, int],
+        tell: Listener,
     ) -> list[dict[str, Any]]:
-        """Run the states to their ends. Raises StoreError, RolloutError, and what the states raise."""
+        """Run the states to their ends; ``states`` gives, for each, the steps that were made before.
+
+        Whatever it is that ends this, the rollouts end too, at their next stop. Raises StoreError, RolloutError, and
+        what the states raise.
+        """
 
 
 class Threads(AbstractExecutor):
@@ -49,12 +62,19 @@ class Threads(AbstractExecutor):
         self.threads = threads
 
     def run(
-        self, plan: RolloutPlan, compiled: CompiledModel, workspace: Workspace, indices: Sequence[int], tell: Listener
+        self,
+        plan: RolloutPlan,
+        compiled: CompiledModel,
+        workspace: Workspace,
+        states: Mapping[int, int],
+        tell: Listener,
     ) -> list[dict[str, Any]]:
         """See ``AbstractExecutor.run``."""
-        side_by_side = min(self.threads, len(indices))
+        if not states:
+            return []
+        side_by_side = min(self.threads, len(states))
         each = max(1, self.threads // side_by_side)
-        steps = dict.fromkeys(indices, 0)
+        steps = dict(states)
         lock = threading.Lock()
 
         def one(index: int) -> dict[str, Any]:
@@ -68,9 +88,9 @@ class Threads(AbstractExecutor):
             return summary
 
         if side_by_side == 1:
-            return [one(index) for index in indices]
+            return [one(index) for index in states]
         with ThreadPoolExecutor(side_by_side) as pool:
-            futures: list[Future[dict[str, Any]]] = [pool.submit(one, index) for index in indices]
+            futures: list[LocalFuture[dict[str, Any]]] = [pool.submit(one, index) for index in states]
             try:
                 waiting = set(futures)
                 while waiting:
@@ -91,54 +111,75 @@ class Cluster(AbstractExecutor):
         self.client = client
 
     def run(
-        self, plan: RolloutPlan, compiled: CompiledModel, workspace: Workspace, indices: Sequence[int], tell: Listener
+        self,
+        plan: RolloutPlan,
+        compiled: CompiledModel,
+        workspace: Workspace,
+        states: Mapping[int, int],
+        tell: Listener,
     ) -> list[dict[str, Any]]:
         """See ``AbstractExecutor.run``."""
         from distributed import CancelledError, as_completed
         from distributed.comm.core import CommClosedError
 
         prefix = f"hamfit-rollout-{uuid.uuid4().hex[:8]}"
-        limit = _AHEAD * max(1, sum(self.client.nthreads().values()))
-        waiting = list(reversed(indices))
-        running: dict[str, int] = {}
+        waiting = list(reversed(states))
+        running: dict[Any, int] = {}
         summaries: dict[int, dict[str, Any]] = {}
         futures = as_completed(raise_errors=False)
-        names = {index: plan.states.name(plan.states[index]) for index in indices}
+        names = {index: plan.states.name(plan.states[index]) for index in states}
+        steps = dict(states)
 
         def submit() -> None:
+            # asked each time: workers come and go
+            limit = _AHEAD * max(1, sum(self.client.nthreads().values()))
             while waiting and len(running) < limit:
                 index = waiting.pop()
                 future = self.client.submit(
                     rollout_task, plan, workspace, index, key=f"{prefix}-{index}", pure=False, priority=-index
                 )
-                running[future.key] = index
+                running[future] = index
                 futures.add(future)
 
         stop = threading.Event()
 
         def watch() -> None:
             while not stop.wait(_LOOKING_SECONDS):
-                under_way = sum(workspace.told(names[index]) for index in list(running.values()))
-                tell(len(summaries) * plan.options.steps + under_way)
+                for index in list(running.values()):
+                    steps[index] = workspace.told(names[index]) or steps[index]
+                steps.update(dict.fromkeys(list(summaries), plan.options.steps))
+                tell(sum(steps.values()))
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try:
             submit()
             for future in futures:
-                index = running.pop(future.key)
+                index = running.pop(future)
                 if future.status != "finished":
                     raise _translated(future.exception() if future.status == "error" else None, future.status)
                 summaries[index] = future.result()
                 submit()
         except (CommClosedError, CancelledError, TimeoutError) as error:
+            workspace.abandon()
             raise RolloutError(
                 f"the cluster went away ({error}): start it again and repeat the rollout, which goes on where it was"
             ) from error
+        except BaseException:
+            workspace.abandon()
+            self._part(list(running))
+            raise
         finally:
             stop.set()
             watcher.join()
-        return [summaries[index] for index in indices]
+        return [summaries[index] for index in states]
+
+    def _part(self, running: list[Any]) -> None:
+        """Give rollouts on workers the time to keep a checkpoint, before the workers may be stopped."""
+        from distributed import wait as wait_for
+
+        with suppress(Exception):
+            wait_for(running, timeout=_PARTING_SECONDS)
 
 
 def rollout_task(plan: RolloutPlan, workspace: Workspace, index: int) -> dict[str, Any]:
@@ -177,7 +218,5 @@ def _translated(error: BaseException | None, status: str) -> BaseException:
     if isinstance(error, Abandoned):
         return RolloutError("another rollout to the same place has begun: wait for it, or choose another path")
     if error is None:
-        return RolloutError(
-            f"a task was {status}: the cluster lost it; repeat the rollout, which goes on where it was"
-        )
+        return RolloutError(f"a task was {status}: the cluster lost it; repeat the rollout, which goes on where it was")
     return RolloutError(f"a worker failed ({type(error).__name__}: {error}); see its log for the traceback")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hamfit.data import Dataset
-from hamfit.errors import DataError
+from hamfit.errors import DataError, SpecError
 from hamfit.features.manybody import ManyBodyBlock
 from hamfit.features.pair import PairBlock
 from hamfit.graphs import CutoffGraph
@@ -63,18 +63,21 @@ def follow(
         changes: further options of a rollout (``threads``, ``workers``, ``checkpoint_seconds``).
 
     Raises:
-        DataError: the reference has too few frames, or its times are unknown or not evenly spaced.
+        DataError: the reference has no velocities or too few frames, or its times are unknown or not evenly spaced.
         SpecError, ModelError, StoreError, RolloutError: as ``rollout``.
 
     """
     opened = model if isinstance(model, Model) else Model.open(model)
     dataset = reference if isinstance(reference, Dataset) else Dataset.open(reference)
+    if dt is not None and not (math.isfinite(dt) and dt > 0.0):
+        raise SpecError(f"dt is {dt:g}, where a rollout along a reference goes forwards: give a finite number above 0")
     interval, n_frames = _spacing(dataset)
     method = integrator or smooth_integrator(opened)
     if dt is None:
         states = initial_states(opened, dataset)
         options = RolloutOptions.build({"steps": 1, "integrator": method, **changes})
         dt = 0.5 * make_plan(opened, states, options)[0].dt
+    # two intervals that differ by rounding are one
     between = max(1, math.ceil(interval / abs(dt) * (1.0 - 1e-9)))
     return rollout(
         opened,
@@ -98,6 +101,8 @@ def _spacing(dataset: Dataset) -> tuple[float, int]:
         where = f"{dataset.path}, trajectory {trajectory.name}"
         if trajectory.n_frames < 2:
             raise DataError(f"{where}: has one frame, so there is nothing to follow: use data with more")
+        if not trajectory.has_momenta:
+            raise DataError(f"{where}: has no velocities to start with: use data that have them")
         if not trajectory.has_time:
             raise DataError(f"{where}: the times of its frames are unknown: ingest it with --dt")
         intervals.append(np.diff(trajectory.time))

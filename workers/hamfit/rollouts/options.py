@@ -51,9 +51,7 @@ class RolloutOptions(CheckedOptions):
         ge=1,
         description="Threads of this process, or of each worker; by default cores / workers.",
     )
-    seed: int = Field(
-        default=0, ge=0, description="Seed of all that is random; the same seed gives the same bits."
-    )
+    seed: int = Field(default=0, ge=0, description="Seed of all that is random; the same seed gives the same bits.")
     resume: bool = Field(default=True, description="Take up an interrupted rollout where its checkpoints end.")
     checkpoint_seconds: float = Field(
         default=120.0, ge=0.0, description="Seconds between two checkpoints of a rollout that is running."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
@@ -15,17 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from hamfit.errors import ModelError, SpecError
+from hamfit.errors import GraphError, ModelError, SpecError, located
 from hamfit.features.store import blocks_to_store
+from hamfit.frames import Frame
 from hamfit.inference import BlewUp, CompiledModel
 from hamfit.inference.blocks import BlocksEngine
 from hamfit.inference.engine import AbstractEngine
 from hamfit.integrators import integrator
 from hamfit.model import Model
 from hamfit.rollouts.options import RolloutOptions
+from hamfit.rollouts.sizes import peak_bytes_of_process, stored_bytes
 from hamfit.rollouts.starts import InitialStates
 from hamfit.rollouts.stepsize import propose_dt, stiffest_ahead, stiffest_frequency
-from hamfit.stores.zarr_array import TARGET_CHUNK_BYTES
 from hamfit.types import FloatArray
 
 #: Most states that a step is proposed from.
@@ -35,10 +37,8 @@ _SEGMENT_PARTICLE_STEPS = 2e8
 #: Part of that for engines that are not compiled.
 _SLOW_ENGINE = 1e-2
 _LONGEST_SEGMENT = 1_000_000
-#: Bytes of an engine for each particle: state, windows of forces, runs.
-_ENGINE_BYTES = 1100
-#: Resident memory of a process before it has a system, with all kernels loaded.
-_BASE_BYTES = 400 * 2**20
+#: Relative difference of m v and p at which momenta are stored beside velocities.
+_MOMENTUM_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +59,8 @@ class RolloutPlan:
     """How forces are computed, in words."""
     compilation_error: float | None
     """Largest relative rms force error of compiled laws; None where none were compiled."""
+    momenta: bool
+    """Whether momenta are stored beside velocities, as far as the first state tells."""
 
     @property
     def dt(self) -> float:
@@ -82,10 +84,9 @@ class RolloutPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """What ``hamfit rollout --plan`` says."""
-        sizes = [t.n_particles for t in self.states.dataset.trajectories]
-        fields = 3 if self.options.forces else 2
-        frame_bytes = 8 * fields * self.states.dataset.dim
-        share = len(self.states) // len(sizes)
+        trajectories = self.states.dataset.trajectories
+        vectors = 2 + self.options.forces + self.momenta
+        starts = Counter(start.trajectory for start in self.states)
         return {
             "rollouts": len(self.states),
             "steps": self.options.steps,
@@ -95,8 +96,16 @@ class RolloutPlan:
             "integrator": self.options.integrator,
             "engine": self.engine,
             "compilation_error": self.compilation_error,
-            "disk_bytes": self.n_frames * frame_bytes * share * sum(sizes),
-            "peak_bytes_per_process": predicted_bytes(max(sizes), self.n_frames, frame_bytes, self.concurrent),
+            "disk_bytes": sum(
+                number * stored_bytes(trajectories[k], self.n_frames, vectors) for k, number in starts.items()
+            ),
+            "peak_bytes_per_process": peak_bytes_of_process(
+                max(t.n_particles for t in trajectories),
+                self.states.dataset.dim,
+                self.n_frames,
+                vectors,
+                self.concurrent,
+            ),
         }
 
     @property
@@ -105,11 +114,13 @@ class RolloutPlan:
         return min(len(self.states), self.options.threads)
 
 
-def predicted_bytes(n_particles: int, n_frames: int, frame_bytes: int, concurrent: int) -> int:
-    """Peak memory of a process, whatever the number of steps: an engine and one chunk of each field per rollout."""
-    pending = min(n_frames * n_particles * frame_bytes, 3 * TARGET_CHUNK_BYTES)
-    # a chunk is joined from its rows, padded and turned to bytes before it is written
-    return int(_BASE_BYTES + concurrent * (n_particles * _ENGINE_BYTES + 4 * pending))
+def stores_momenta(compiled: CompiledModel, frame: Frame) -> bool:
+    """Whether velocities and masses do not tell the momenta: whether dT/dp is another thing than p / m.
+
+    A question about the model and the particles, not about the momenta at hand, so that all frames answer alike.
+    """
+    rates = compiled.rates(frame)
+    return rates is None or bool(np.abs(rates * frame.masses - 1.0).max(initial=0.0) > _MOMENTUM_TOLERANCE)
 
 
 def make_plan(model: Model, states: InitialStates, options: RolloutOptions) -> tuple[RolloutPlan, CompiledModel]:
@@ -126,10 +137,15 @@ def make_plan(model: Model, states: InitialStates, options: RolloutOptions) -> t
         raise SpecError("dt is 0, which is no step: give a finite number other than 0, negative for backwards")
     options = options.with_changes(dt=dt)
     state = states.load(states[0])
-    frame = model.adapt(state.frame)
-    engine = compiled.engine(frame, method, dt)
-    assert frame.p is not None
-    _try_first_step(engine, frame.q, frame.p, dt)
+    with located(states.dataset.path, state.trajectory, state.frame_index):
+        frame = model.adapt(state.frame)
+        engine = compiled.engine(frame, method, dt)
+        assert frame.p is not None
+        constant = float(np.nan_to_num(model.constants)[frame.species].sum())
+        try:
+            _try_first_step(engine, frame.q, frame.p, dt, constant)
+        finally:
+            engine.close()
     slow = _SLOW_ENGINE if isinstance(engine, BlocksEngine) else 1.0
     most = max(t.n_particles for t in states.dataset.trajectories)
     segment = int(np.clip(slow * _SEGMENT_PARTICLE_STEPS / most, 1, _LONGEST_SEGMENT))
@@ -141,6 +157,7 @@ def make_plan(model: Model, states: InitialStates, options: RolloutOptions) -> t
         _fingerprint(model, states, options),
         engine.description,
         max((law.error for law in compiled.laws), default=None),
+        stores_momenta(compiled, frame),
     )
     return plan, compiled
 
@@ -154,8 +171,12 @@ def _proposed(compiled: CompiledModel, states: InitialStates, options: RolloutOp
         if rate is None:
             raise SpecError("the model's velocities are no multiples of momenta, so no step is proposed: give dt")
         assert frame.p is not None
-        forces = _Forces(compiled.engine(frame, integrator("verlet"), 1.0), frame.p)
-        stiffest = max(stiffest, stiffest_ahead(forces, frame.q, frame.p, rate, seed=options.seed))
+        engine = compiled.engine(frame, integrator("verlet"), 1.0)
+        try:
+            ahead = stiffest_ahead(_Forces(engine, frame.p), frame.q, frame.p, rate, seed=options.seed)
+        finally:
+            engine.close()
+        stiffest = max(stiffest, ahead)
     # two digits: a number that people can read and repeat
     return float(f"{propose_dt(stiffest, order):.1e}")
 
@@ -170,29 +191,29 @@ class _Forces:
         return self._engine.begin(q, self._p).forces
 
 
-def _try_first_step(engine: AbstractEngine, q: FloatArray, p: FloatArray, dt: float) -> None:
-    """SpecError when one step changes the energy by more than there is."""
-    before = engine.begin(q, p)
-    if not np.isfinite(before.energy):
-        raise ModelError("the energy of the first initial state is not finite: its particles are too close")
-    scale = max(abs(before.energy), before.kinetic_energy, abs(before.potential_energy))
-    try:
-        engine.advance(1)
-        after = engine.begin(*engine.state())
-        change = abs(after.energy - before.energy)
-    except BlewUp:
-        change = np.inf
-    if change <= scale or scale == 0.0:
+def _try_first_step(engine: AbstractEngine, q: FloatArray, p: FloatArray, dt: float, constant: float) -> None:
+    """SpecError when one step changes the energy by more than there is, the model's ``constant`` aside."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        before = engine.begin(q, p)
+        if not np.isfinite(before.energy):
+            raise ModelError("its energy is not finite, particles are too close: start from another one")
+        # energies per atom are often thousands of times what moves
+        scale = max(before.kinetic_energy, abs(before.potential_energy - constant))
+        try:
+            engine.advance(1)
+            change = abs(engine.begin(*engine.state()).energy - before.energy)
+        except (BlewUp, GraphError):
+            change = np.inf
+    # a nan is no change that could be accepted
+    if change <= scale or (scale == 0.0 and np.isfinite(change)):
         return
     inverse = 2.0 * before.kinetic_energy / float(np.sum(p**2)) if np.any(p) else 1.0
     try:
         limit = 2.0 / stiffest_frequency(_Forces(engine, p), q, np.full(len(q), inverse), seed=0)
-        hint = f"steps above {limit:.1e} are unstable"
-    except (ModelError, ZeroDivisionError):
+        hint = f"take less than {limit:.1e}, above which steps are unstable"
+    except (ModelError, GraphError, ZeroDivisionError):
         hint = "leave dt out to have one proposed"
-    raise SpecError(
-        f"dt = {dt:g} blows up in the first step (energy {before.energy:g} changes by {change:.1e}): {hint}"
-    )
+    raise SpecError(f"dt {dt:g} blows up in the first step (energy {before.energy:g} changes by {change:.1e}): {hint}")
 
 
 def _fingerprint(model: Model, states: InitialStates, options: RolloutOptions) -> str:

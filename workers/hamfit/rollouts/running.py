@@ -8,70 +8,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
-from hamfit.bundles import read_bundle, write_bundle
+from hamfit.bundles import nested, read_bundle, within, write_bundle
+from hamfit.data.manifest import arrays_from_json
 from hamfit.data.trajectory_writer import TrajectoryWriter
 from hamfit.data.writer import DatasetWriter
-from hamfit.errors import GraphError, StoreError
+from hamfit.errors import GraphError, ModelError, SpecError, StoreError, located
 from hamfit.frames import Frame
 from hamfit.inference import BlewUp, CompiledModel, Observation
 from hamfit.inference.engine import AbstractEngine
 from hamfit.integrators import integrator
-from hamfit.rollouts.plan import RolloutPlan
+from hamfit.rollouts.plan import RolloutPlan, stores_momenta
 from hamfit.rollouts.starts import InitialState
-from hamfit.rollouts.workspace import Workspace
+from hamfit.rollouts.tally import Tally
+from hamfit.rollouts.workspace import LEFT, Workspace
+from hamfit.stores.zarr_array import StoredArray
 from hamfit.types import FloatArray
 
 _CHECKPOINT_SCHEMA = 1
 #: Seconds between two words about progress.
 _TELLING_SECONDS = 0.5
-#: Relative difference of m v and p at which momenta are stored beside velocities.
-_MOMENTUM_TOLERANCE = 1e-9
-
-
-@dataclass(slots=True)
-class Tally:
-    """What is summed up over the stored frames of a rollout."""
-
-    first_energy: float = 0.0
-    """H at the start."""
-    scale: float = 0.0
-    """max(|H(0)|, max_t T(t)): what drifts of the energy are relative to."""
-    energy_change: float = 0.0
-    """max_t |H(t) - H(0)|."""
-    momentum_change: float = 0.0
-    """max_t |P(t) - P(0)|."""
-    momentum_scale: float = 0.0
-    """sum_i |p_i| at the start, or the largest since where that is more."""
-    outside: int = 0
-    """Pairs outside the range of distances seen in training, over all frames."""
-    pairs: int = 0
-    """Pairs that interact, over all frames."""
-
-    @property
-    def energy_drift(self) -> float:
-        """Largest change of the energy, relative."""
-        return self.energy_change / self.scale if self.scale > 0.0 else self.energy_change
-
-    @property
-    def momentum_drift(self) -> float:
-        """Largest change of the total momentum, relative."""
-        return self.momentum_change / self.momentum_scale if self.momentum_scale > 0.0 else self.momentum_change
-
-    def add(self, seen: Observation, p: FloatArray, first_momentum: FloatArray, *, start: bool) -> None:
-        """Take a frame into account."""
-        if start:
-            self.first_energy = seen.energy
-        self.scale = max(self.scale, abs(self.first_energy), seen.kinetic_energy)
-        self.energy_change = max(self.energy_change, abs(seen.energy - self.first_energy))
-        self.momentum_change = max(self.momentum_change, float(np.linalg.norm(p.sum(axis=0) - first_momentum)))
-        self.momentum_scale = max(self.momentum_scale, float(np.linalg.norm(p, axis=1).sum()))
-        self.outside += seen.outside
-        self.pairs += seen.pairs
 
 
 class _Rollout:
@@ -93,8 +54,11 @@ class _Rollout:
             units=dataset.units,
             labels=compiled.model.labels,
             bond_labels=compiled.model.bond_labels if self.frame.bonds is not None else (),
+            left=LEFT,
         )
         frame = self.frame
+        # for all frames or for none, whatever their momenta
+        self._stores_momenta = stores_momenta(compiled, frame)
         self._writer: TrajectoryWriter = self._dataset_writer.open_trajectory(
             state.name,
             dim=frame.dim,
@@ -111,75 +75,88 @@ class _Rollout:
         self.step = 0
         self.tally = Tally()
         self.stopped: int | None = None
+        self.whole = False
+        """Whether step, state, tally and frames written belong together, so that a checkpoint can be made of them."""
         self._told = self._kept = time.monotonic()
 
     def restore(self) -> bool:
-        """Take up the checkpoint; False when there is none that is whole."""
+        """Take up the checkpoint, if there is one that is whole.
+
+        False when a chunk written before it is gone or altered: then this rollout is of no more use, and another one
+        begins from the start.
+        """
         try:
             attrs, arrays = read_bundle(self.workspace.checkpoint(self.name), "checkpoint", _CHECKPOINT_SCHEMA)
         except StoreError:
-            return False
-        pending = {key[len("pending/") :]: value for key, value in arrays.items() if key.startswith("pending/")}
+            return True
         try:
-            self._writer.resume(attrs["writer"], pending)
+            self._writer.resume(attrs["writer"], within("pending", arrays))
         except StoreError:
-            # a chunk written before the checkpoint is gone: from the start, with a writer that knows nothing of it
             return False
         self.q, self.p, self.step = arrays["q"], arrays["p"], int(attrs["step"])
         self.tally = Tally(**attrs["tally"])
+        self.whole = True
         return True
+
+    def begin(self) -> None:
+        """Make forces at the start, which is stored as frame 0, or where a checkpoint ended."""
+        if self.step > 0:
+            self._observe()
+            return
+        with located(self.plan.states.dataset.path, self._state.trajectory, self._state.frame_index):
+            seen = self._observe()
+            if seen is None:
+                raise ModelError("its energy or forces are not finite, particles are too close: start from another one")
+        self._store(seen)
+        self.whole = True
 
     def run(self, on_step: Callable[[int], None]) -> None:
         """To the end, or to where the state is no longer finite."""
         plan = self.plan
-        fresh = self.step == 0
-        seen = self._observe()
-        if seen is None:
-            return
-        if fresh:
-            self._store(seen)
         while self.step < plan.options.steps:
             stop = plan.next_stop(self.step)
             try:
                 self.engine.advance(stop - self.step)
             except BlewUp as error:
-                self.stopped = self.step + error.step
+                # the state after `step` was finite, whatever the engine says of the steps since
+                self.stopped = self.step + max(error.step, 1)
                 return
+            except SpecError:
+                # an implicit step that does not converge, which one of them is not told
+                self.stopped = self.step + 1
+                return
+            # an interrupt may come between any two lines: no checkpoint is made of half a step
+            self.whole = False
             self.q, self.p = self.engine.state()
-            self.step = stop
             seen = self._observe()
             if seen is None:
+                self.stopped = stop
                 return
+            self.step = stop
             if plan.is_stored(stop):
                 self._store(seen)
+            self.whole = True
             self._pause(on_step)
 
     def _observe(self) -> Observation | None:
-        """Make the state anew; None, and stopped, where that cannot be done."""
+        """Make the state anew; None where that cannot be done, or gives numbers that are not finite."""
         try:
-            seen = self.engine.begin(self.q, self.p)
+            with np.errstate(over="ignore", invalid="ignore"):
+                seen = self.engine.begin(self.q, self.p)
+                # sums of squares, as are taken of momenta, overflow before they do
+                finite = np.isfinite(seen.energy) and np.isfinite(seen.forces).all() and np.isfinite(np.sum(self.p**2))
         except GraphError:
             if self.step == 0:
                 raise
             # two particles at one place, or flung so far that no cells can hold them
-            seen = None
-        if seen is None or not (np.isfinite(seen.energy) and np.isfinite(seen.forces).all()):
-            self.stopped = self.step
             return None
-        return seen
+        return seen if finite else None
 
     def _store(self, seen: Observation) -> None:
-        frame = self.frame
-        velocity = self._velocity()
-        momentum = None
-        if float(np.abs(velocity * frame.masses[:, None] - self.p).max()) > _MOMENTUM_TOLERANCE * float(
-            np.abs(self.p).max()
-        ):
-            momentum = self.p[None]
         self._writer.append(
             q=self.q[None],
-            velocity=velocity[None],
-            momentum=momentum,
+            velocity=self._velocity()[None],
+            momentum=self.p[None] if self._stores_momenta else None,
             force=seen.forces[None] if self.plan.options.forces else None,
             potential_energy=[seen.potential_energy],
             step=[self.step],
@@ -205,20 +182,22 @@ class _Rollout:
             self.keep()
 
     def keep(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint; none of work that was given up and removed."""
+        if not self.workspace.home.exists():
+            return
         attrs, pending = self._writer.checkpoint()
-        arrays: dict[str, np.ndarray] = {f"pending/{key}": value for key, value in pending.items()}
         write_bundle(
             self.workspace.checkpoint(self.name),
             "checkpoint",
             _CHECKPOINT_SCHEMA,
             {"step": self.step, "tally": asdict(self.tally), "writer": attrs},
-            {"q": self.q, "p": self.p, **arrays},
+            {"q": self.q, "p": self.p, **nested("pending", pending)},
         )
         self._kept = time.monotonic()
 
     def close(self) -> dict[str, Any]:
         """Finish the trajectory; what it holds, for `DatasetWriter.assemble`, and how it went."""
+        self.whole = False
         tally = self.tally
         summary = {
             "name": self.name,
@@ -237,6 +216,17 @@ class _Rollout:
         return {"summary": summary, "written": self._dataset_writer.written()}
 
 
+def finished_rollout(workspace: Workspace, name: str) -> dict[str, Any] | None:
+    """What a finished rollout left; None when it is not finished, or when files that it wrote are no longer whole."""
+    done = workspace.finished(name)
+    try:
+        for entry in arrays_from_json(done["written"]["arrays"]).values() if done is not None else ():
+            StoredArray(workspace.store, entry).check_files()
+    except (StoreError, KeyError, TypeError, ValueError):
+        return None
+    return done
+
+
 def run_rollout(
     plan: RolloutPlan,
     compiled: CompiledModel,
@@ -248,27 +238,34 @@ def run_rollout(
 ) -> dict[str, Any]:
     """Run state number ``index`` to its end and keep its result in the workspace; returns its summary.
 
-    What is finished is not run again, and what has a checkpoint goes on there. Raises Abandoned when the workspace
-    has another owner, StoreError when it cannot be written.
+    What is finished is not run again, and what has a checkpoint goes on there: ``taken_up`` in the summary is the step
+    from which it went on. Raises Abandoned when the workspace has another owner, StoreError when it cannot be written,
+    and errors that name the frame when the state is none to start from.
     """
-    name = plan.states.name(plan.states[index])
+    start = plan.states[index]
+    name = plan.states.name(start)
     with workspace.writing(name):
-        done = workspace.finished(name)
-        if done is None:
-            state = plan.states.load(plan.states[index])
+        done = finished_rollout(workspace, name)
+        if done is not None:
+            return {**done["summary"], "taken_up": done["summary"]["steps"]}
+        state = plan.states.load(start)
+        with located(plan.states.dataset.path, state.trajectory, state.frame_index):
             rollout = _Rollout(plan, compiled, workspace, state, threads)
-            if not rollout.restore():
-                rollout.engine.close()
-                rollout = _Rollout(plan, compiled, workspace, state, threads)
-            try:
-                rollout.run(on_step or (lambda step: workspace.tell(name, step)))
-                done = rollout.close()
-            except BaseException:
-                if rollout.step > 0:
+        if not rollout.restore():
+            rollout.engine.close()
+            rollout = _Rollout(plan, compiled, workspace, state, threads)
+        taken_up = rollout.step
+        try:
+            rollout.begin()
+            rollout.run(on_step or (lambda step: workspace.tell(name, step)))
+            done = rollout.close()
+        except BaseException:
+            if rollout.whole and rollout.step > taken_up:
+                # the error that ended it says more than one of this last attempt would
+                with suppress(StoreError):
                     rollout.keep()
-                raise
-            finally:
-                rollout.engine.close()
-            workspace.finish(name, done)
-        summary: dict[str, Any] = done["summary"]
-        return summary
+            raise
+        finally:
+            rollout.engine.close()
+        workspace.finish(name, done)
+        return {**done["summary"], "taken_up": taken_up}

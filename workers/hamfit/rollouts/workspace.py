@@ -1,15 +1,17 @@
 """The workspace of a running rollout: a hidden folder beside the result, which becomes the result at the end.
 
-    .TRAJ.rollout/plan.json        fingerprint of the plan
-                  model/           copy of the model
-                  owner            token of the driver at work
-                  store/           the dataset to be, written by all rollouts
-                  checkpoints/     one bundle for each rollout under way
-                  finished/        one JSON file for each rollout at its end
-                  progress/        steps made by each rollout
+    .TRAJ.rollout/plan.json        fingerprint of the plan, and the name of the folder beside it
+                  NAME/model/      copy of the model
+                       owner       token of the driver at work
+                       store/      the dataset to be, written by all rollouts
+                       checkpoints/   one bundle for each rollout under way
+                       finished/      one JSON file for each rollout at its end
+                       progress/      steps made by each rollout
+                       locks/         one file for each rollout
 
 Only one driver works on it (a lock beside it), and rollouts that an earlier driver left running see that the token is
-no longer theirs and end. Each rollout holds a lock of its own while it writes.
+no longer theirs and end. Each rollout holds a lock of its own while it writes. NAME is new wherever work begins anew:
+what an orphan of abandoned work still writes goes to a folder that nobody reads.
 """
 
 from __future__ import annotations
@@ -27,10 +29,14 @@ from pathlib import Path
 from typing import Any
 
 from hamfit.errors import StoreError
-from hamfit.stores.publish import locked, publish_folder, raise_store_error
+from hamfit.stores.publish import locked, publish_folder, raise_store_error, refuse_existing
 from hamfit.stores.zarr_array import write_bytes
 
+LEFT = "what was computed so far is kept, and repeating the rollout goes on from there"
+"""What a failed write leaves."""
+
 _PATIENCE_SECONDS = 0.2
+_FOLDERS = ("store", "checkpoints", "finished", "progress", "locks")
 
 
 class Abandoned(Exception):
@@ -42,7 +48,7 @@ class Workspace:
     """Where a rollout keeps what it has done; pickles as its paths."""
 
     home: Path
-    """The hidden folder."""
+    """The folder of this work in the hidden one."""
     out: Path
     """Where the result will be."""
     token: str
@@ -62,32 +68,44 @@ class Workspace:
         """Bundle of a rollout under way."""
         return self.home / "checkpoints" / name
 
+    def checkpointed(self, name: str) -> int:
+        """The step at which a rollout would be taken up, as its checkpoint says; 0 when there is none to be read."""
+        try:
+            return int(json.loads((self.checkpoint(name) / "zarr.json").read_bytes())["attributes"]["step"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
     def finished(self, name: str) -> dict[str, Any] | None:
-        """What a finished rollout left; None when it has not come to its end."""
+        """What a finished rollout left; None when it has not come to its end, or what it left is damaged."""
         path = self.home / "finished" / f"{name}.json"
         try:
             result: dict[str, Any] = json.loads(path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
+            # a rollout that is run again gives the same
             return None
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path} cannot be read ({error}): remove it, and the rollout is run again") from error
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read ({error.strerror}): see to its rights and its disk") from error
         return result
 
     def finish(self, name: str, result: dict[str, Any]) -> None:
         """Keep the result of a rollout, and drop its checkpoint."""
-        _write_whole(self.home / "finished" / f"{name}.json", json.dumps(result).encode())
+        try:
+            _write_whole(self.home / "finished" / f"{name}.json", json.dumps(result).encode())
+        except OSError as error:
+            raise_store_error(error, self.out, LEFT)
         shutil.rmtree(self.checkpoint(name), ignore_errors=True)
 
     def tell(self, name: str, step: int) -> None:
-        """Let the driver know how far a rollout has come."""
-        _write_whole(self.home / "progress" / name, str(step).encode())
+        """Let the driver know how far a rollout has come; where that cannot be written it goes without."""
+        with suppress(OSError):
+            _write_whole(self.home / "progress" / name, str(step).encode())
 
-    def told(self, name: str) -> int:
-        """Steps that a rollout has made, as far as is known."""
+    def told(self, name: str) -> int | None:
+        """Steps that a rollout has made, as it last said under this driver; None before it has said so."""
         try:
             return int((self.home / "progress" / name).read_bytes())
         except (OSError, ValueError):
-            return 0
+            return None
 
     def check_owner(self) -> None:
         """Raises Abandoned when the token in the workspace is no longer this one."""
@@ -99,8 +117,10 @@ class Workspace:
             raise Abandoned
 
     def take(self) -> None:
-        """Make this the token of the workspace."""
+        """Make this the token of the workspace, and forget what rollouts told an earlier driver."""
         _write_whole(self.home / "owner", self.token.encode())
+        for said in (self.home / "progress").iterdir():
+            said.unlink(missing_ok=True)
 
     def abandon(self) -> None:
         """Tell all rollouts to end at their next stop."""
@@ -109,8 +129,17 @@ class Workspace:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[None]:
-        """Hold the lock of one rollout; waits while an earlier run of it comes to its end."""
-        descriptor = os.open(self.home / "locks" / name, os.O_RDWR | os.O_CREAT, 0o644)
+        """Hold the lock of one rollout; waits while an earlier run of it comes to its end.
+
+        Raises Abandoned when the workspace belongs to another driver, or is gone; StoreError when it cannot be written.
+        """
+        self.check_owner()
+        try:
+            descriptor = os.open(self.home / "locks" / name, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError as error:
+            raise Abandoned from error
+        except OSError as error:
+            raise_store_error(error, self.out, LEFT)
         try:
             while True:
                 self.check_owner()
@@ -129,15 +158,15 @@ def opened(out: Path, fingerprint: str, *, resume: bool, overwrite: bool) -> Ite
     """The workspace for a result at ``out``, and whether it was taken up; published and removed by `publish`.
 
     Raises StoreError when something is at ``out``, when another rollout is writing there, when what an interrupted one
-    left is of another plan, or when the place cannot be written. With ``overwrite`` what is there is replaced.
+    left is of another plan, or when the place cannot be written. With ``overwrite`` what is there is replaced, if it is
+    a store.
     """
-    home = out.with_name(f".{out.name}.rollout")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with locked(out, out.with_name(f".{out.name}.rollout.lock")):
-            if out.exists() and not overwrite:
-                raise StoreError(f"{out}: something is there already: choose another path or ask to overwrite it")
-            found = _claim(home, out, fingerprint, resume=resume, overwrite=overwrite)
+            # said now, not when all is computed
+            refuse_existing(out, overwrite)
+            home, found = _claim(_hidden(out), out, fingerprint, resume=resume, overwrite=overwrite)
             workspace = Workspace(home, out, uuid.uuid4().hex)
             workspace.take()
             try:
@@ -146,34 +175,41 @@ def opened(out: Path, fingerprint: str, *, resume: bool, overwrite: bool) -> Ite
                 workspace.abandon()
                 raise
     except OSError as error:
-        raise_store_error(error, out)
+        raise_store_error(error, out, LEFT)
 
 
-def _claim(home: Path, out: Path, fingerprint: str, *, resume: bool, overwrite: bool) -> bool:
-    note = home / "plan.json"
-    if home.exists():
+def _hidden(out: Path) -> Path:
+    return out.with_name(f".{out.name}.rollout")
+
+
+def _claim(hidden: Path, out: Path, fingerprint: str, *, resume: bool, overwrite: bool) -> tuple[Path, bool]:
+    note = hidden / "plan.json"
+    if hidden.exists():
         try:
-            known = json.loads(note.read_bytes())["fingerprint"]
-        except (OSError, ValueError, KeyError):
-            known = None
-        if resume and known == fingerprint:
-            return True
-        if known not in (None, fingerprint) and not overwrite:
+            known = json.loads(note.read_bytes())
+            home, plan = hidden / known["folder"], known["fingerprint"]
+        except (OSError, ValueError, KeyError, TypeError):
+            home, plan = hidden, None
+        if resume and plan == fingerprint and all((home / folder).is_dir() for folder in _FOLDERS):
+            return home, True
+        if plan not in (None, fingerprint) and not overwrite:
             raise StoreError(
-                f"{out}: an interrupted rollout of another plan is there ({home.name}): repeat that plan to go on,"
+                f"{out}: an interrupted rollout of another plan is there ({hidden.name}): repeat that plan to go on,"
                 " choose another path, or ask to overwrite it"
             )
-        shutil.rmtree(home)
-    for folder in ("store", "checkpoints", "finished", "progress", "locks"):
+        # an orphan may be writing to it: what it makes there meanwhile is left for `publish`
+        shutil.rmtree(hidden, ignore_errors=True)
+    home = hidden / uuid.uuid4().hex[:12]
+    for folder in _FOLDERS:
         (home / folder).mkdir(parents=True)
-    _write_whole(note, json.dumps({"fingerprint": fingerprint}).encode())
-    return False
+    _write_whole(note, json.dumps({"fingerprint": fingerprint, "folder": home.name}).encode())
+    return home, False
 
 
 def publish(workspace: Workspace, *, overwrite: bool) -> None:
     """Put the finished store in its place and remove the rest."""
     publish_folder(workspace.store, workspace.out, overwrite=overwrite)
-    shutil.rmtree(workspace.home, ignore_errors=True)
+    shutil.rmtree(_hidden(workspace.out), ignore_errors=True)
 
 
 def _write_whole(path: Path, content: bytes) -> None:

@@ -33,7 +33,8 @@ from hamfit.stores.zarr_array import (
 class ArrayWriter:
     """Appends rows (along the first axis) to one array and writes each chunk as soon as it is full.
 
-    `folder` must exist. `n_rows` unknown is allowed: the array ends where appending ends. Memory: one chunk.
+    `folder` must exist. `n_rows` unknown is allowed: the array ends where appending ends. Memory: one chunk, and two
+    more while it is written.
     """
 
     folder: Path
@@ -64,6 +65,11 @@ class ArrayWriter:
             # Rows kept for later are copied: the caller may reuse the buffer it passed.
             self._pending.append(part if full else part.copy())
             self._n_pending += len(part)
+            # Joined two by two, like the digits of a binary counter: a million rows, appended one by one, would be
+            # a million arrays, each larger than its row. A row is copied log2(rows of a chunk) times at most.
+            while len(self._pending) > 1 and len(self._pending[-2]) <= len(self._pending[-1]):
+                last = self._pending.pop()
+                self._pending[-1] = np.concatenate([self._pending[-1], last])
             start = stop
             if full:
                 self._flush(self._rows_per_chunk)

@@ -50,16 +50,20 @@ def is_being_written(path: Path) -> bool:
     return False
 
 
-def raise_store_error(error: OSError, path: Path) -> NoReturn:
-    """Translate a failed write into a StoreError that names the store, the reason and the fix."""
+NOTHING_KEPT = "nothing was kept"
+"""What a failed write leaves, as a rule."""
+
+
+def raise_store_error(error: OSError, path: Path, left: str = NOTHING_KEPT) -> NoReturn:
+    """Translate a failed write into a StoreError that names the store, the reason, the fix and what was left."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        raise StoreError(f"{path}: the disk is full: free space or choose another place; nothing was kept") from error
+        raise StoreError(f"{path}: the disk is full: free space or choose another place; {left}") from error
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         raise StoreError(
             f"{path}: writing is not permitted there: choose another place or change its rights"
         ) from error
     reason = error.strerror or str(error)
-    raise StoreError(f"{path}: cannot be written ({reason}): choose another place; nothing was kept") from error
+    raise StoreError(f"{path}: cannot be written ({reason}): choose another place; {left}") from error
 
 
 @contextmanager
@@ -109,7 +113,7 @@ def publishing(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path, _lock_path(path)):
             _remove_leftovers(path)
-            _refuse_existing(path, overwrite)
+            refuse_existing(path, overwrite)
             partial = _partial_path(path)
             try:
                 partial.mkdir()
@@ -130,13 +134,14 @@ def publish_folder(folder: Path, path: Path, *, overwrite: bool = False) -> None
     try:
         with locked(path, _lock_path(path)):
             _remove_leftovers(path)
-            _refuse_existing(path, overwrite)
+            refuse_existing(path, overwrite)
             _replace(path, folder)
     except OSError as error:
         raise_store_error(error, path)
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """StoreError when something is at ``path``: with ``overwrite`` only for what is no store."""
     if not path.exists() and not path.is_symlink():
         return
     if not overwrite:

@@ -17,16 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from hamfit.stores.array_writer import ArrayWriter
-from hamfit.stores.publish import raise_store_error
+from hamfit.stores.publish import NOTHING_KEPT, raise_store_error
 from hamfit.stores.zarr_array import ArrayEntry, group_document, write_bytes
 
 
 class StoreBuilder:
-    """Writes below `root`, the hidden folder that will become `path`; failures name `path`."""
+    """Writes below `root`, the hidden folder that will become `path`; failures name `path`, and say what is `left`."""
 
-    def __init__(self, root: Path, path: Path) -> None:
+    def __init__(self, root: Path, path: Path, left: str = NOTHING_KEPT) -> None:
         self.root = root
         self.path = path
+        self._left = left
         self.arrays: dict[str, ArrayEntry] = {}
         self._documents: dict[str, dict[str, Any]] = {}
 
@@ -36,7 +37,7 @@ class StoreBuilder:
         try:
             yield
         except OSError as error:
-            raise_store_error(error, self.path)
+            raise_store_error(error, self.path, self._left)
 
     def _folder(self, key: str) -> Path:
         parts = key.split("/")

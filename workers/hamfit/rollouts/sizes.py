@@ -1,0 +1,45 @@
+"""What a rollout takes: bytes on disk, and memory of a process."""
+
+from __future__ import annotations
+
+import math
+
+from hamfit.data import Trajectory
+from hamfit.stores.zarr_array import CRC_BYTES, TARGET_CHUNK_BYTES, chunk_shape
+
+_NUMBER_BYTES = 8
+#: Bytes of an engine for each particle: state, windows of forces, runs.
+_ENGINE_BYTES = 1100
+#: Resident memory of a process before it has a system, with all kernels loaded.
+_BASE_BYTES = 400 * 2**20
+
+
+def stored_bytes(start: Trajectory, n_frames: int, vectors: int) -> int:
+    """Bytes of the arrays of one rollout that starts in a trajectory, without metadata: `Dataset.n_bytes` of it.
+
+    ``vectors`` counts the arrays (T, N, d): positions, velocities, and what else is stored.
+    """
+    n, d = start.n_particles, start.dim
+    shapes: list[tuple[int, ...]] = [(n_frames, n, d)] * vectors
+    # potential energies, and with every element its steps and times
+    shapes += [(n_frames,)] * (1 + 2 * (vectors + 1))
+    shapes += [(n,), (n,)]
+    if {"box", "box_fixed"} & set(start.fields):
+        shapes.append((d, d))
+    if start.bonds is not None:
+        shapes += [start.bonds.shape, (len(start.bonds),)]
+    return sum(_array_bytes(shape) for shape in shapes)
+
+
+def _array_bytes(shape: tuple[int, ...]) -> int:
+    chunks = chunk_shape(shape, _NUMBER_BYTES)
+    number = math.prod(-(-n // c) for n, c in zip(shape, chunks, strict=True))
+    return number * (math.prod(chunks) * _NUMBER_BYTES + CRC_BYTES)
+
+
+def peak_bytes_of_process(n_particles: int, dim: int, n_frames: int, vectors: int, concurrent: int) -> int:
+    """Peak memory of a process, whatever the number of steps: an engine and one chunk of each array per rollout."""
+    pending = vectors * min(n_frames * n_particles * dim * _NUMBER_BYTES, TARGET_CHUNK_BYTES)
+    pending += (3 + 2 * vectors) * min(n_frames * _NUMBER_BYTES, TARGET_CHUNK_BYTES)
+    # rows are joined while they wait, and joined, padded and turned to bytes when they are written or checkpointed
+    return int(_BASE_BYTES + concurrent * (n_particles * _ENGINE_BYTES + 4 * pending))
