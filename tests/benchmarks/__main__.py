@@ -28,6 +28,7 @@ PAGES = (
     "performance",
     "startup",
     "scaling",
+    "rollouts",
 )
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.benchmarks.processes import answer
 from tests.benchmarks.records import Case, Value
-from tests.benchmarks.study import ROOT, Study
+from tests.benchmarks.study import Study
 
 TITLE = "Scaling"
 TEXT = """
@@ -53,10 +51,7 @@ def cases(study: Study) -> Iterator[Case]:
 
 
 def _case(group: str, name: str, path: Path, particles: int, frames: int) -> Case:
-    done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT, str(path)], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = answer(_SCRIPT, str(path))
     streaming = found["seconds"]["features"]
     values = (
         Value("streaming, s", streaming),
