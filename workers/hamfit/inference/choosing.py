@@ -11,8 +11,11 @@ from hamfit.features.kinetic import KineticBlock
 from hamfit.features.pair import PairBlock
 from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph
+from hamfit.graphs.channels import checked_species
 from hamfit.inference.blocks import BlocksEngine
 from hamfit.inference.cutoff import CutoffEngine
+from hamfit.inference.density import CompiledDensity, compile_density, density_of
+from hamfit.inference.density_engine import DensityEngine
 from hamfit.inference.engine import AbstractEngine
 from hamfit.inference.laws import Law, compile_laws
 from hamfit.inference.listed import ListedEngine
@@ -33,7 +36,9 @@ class CompiledModel:
         self.model = model
         self._pair: PairBlock | None = None
         self.laws: tuple[Law, ...] = ()
-        """Compiled laws of the pair block, where it is all that acts; empty otherwise."""
+        """Compiled laws of a pair block or of a one-density model, where that is all that acts; empty otherwise."""
+        self.density: CompiledDensity | None = None
+        """A one-density model with its error, where that is all that acts."""
         self._tables: Tables | None = None
         acting = [(b, t) for b, t in zip(model.blocks, model.theta, strict=True) if b.part == "force"]
         block, theta = acting[0] if len(acting) == 1 else (None, None)
@@ -41,6 +46,11 @@ class CompiledModel:
             self._pair = block
             self._extents = model.extents.get(block.kind, np.full((block.radial.n_channels, 2), np.nan))
             self.laws, self._tables = compile_laws(block.radial, theta, self._extents, block.channel_labels)
+        found = density_of(acting)
+        if found is not None:
+            nothing = np.full((len(model.labels) * (len(model.labels) + 1) // 2, 2), np.nan)
+            self.density = compile_density(*found, model.extents.get(PairBlock.kind, nothing), model.constants)
+            self.laws = self.density.laws
         self._rates = _rates(model)
 
     def rates(self, frame: Frame) -> FloatArray | None:
@@ -60,7 +70,10 @@ class CompiledModel:
         if threads < 1:
             raise SpecError(f"threads is {threads}: give at least one")
         model, frame = self.model, self.model.adapt(frame)
+        checked_species(frame, model.labels)
         rate = self.rates(frame)
+        if self.density is not None and rate is not None and _is_kick_first(method):
+            return DensityEngine(self.density, frame, rate, method, dt, threads)
         if self._pair is None or self._tables is None or rate is None or not _is_kick_first(method):
             return BlocksEngine(model, frame, method, dt)
         constant = float(np.nan_to_num(model.constants)[frame.species].sum())

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 
 import numpy as np
 
-from hamfit.errors import DataError
 from hamfit.frames import Frame
+from hamfit.graphs import CutoffGraph
 from hamfit.graphs.lattice import Lattice
-from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, is_finite
+from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, bounds, check_state, is_finite
 from hamfit.inference.sorting import Columns, Sorter
 from hamfit.integrators import Composition
+from hamfit.integrators.protocol import check_step
 from hamfit.kernels.cells import wrap
 from hamfit.kernels.lanes import LANES, OUT_ENERGY, OUT_VIRIAL, OUT_WORDS, VIRIAL_AXES
 from hamfit.kernels.stepping import Bodies, Reach
@@ -29,24 +31,26 @@ SKIN = 0.12
 
 
 class AbstractColumnsEngine(AbstractEngine):
-    """Particles in columns, p/m velocities, an explicit composition."""
+    """Particles in columns, p/m velocities, a composition that kicks first.
+
+    graph: who acts on whom, by density, pair function or both; rate: velocity over momentum of each particle, (N,).
+    """
 
     def __init__(
-        self,
-        cutoffs: FloatArray,
-        frame: Frame,
-        rate: FloatArray,
-        method: Composition,
-        dt: float,
-        threads: int,
+        self, graph: CutoffGraph, frame: Frame, rate: FloatArray, method: Composition, dt: float, threads: int
     ) -> None:
+        check_step(dt, 0)
+        self._graph, self._frame = graph, frame
         self._dim, self._n = frame.dim, frame.n_particles
         self._lattice = Lattice.of(frame)
-        self._species, self._rate = frame.species, rate
-        skin = SKIN * float(cutoffs.max())
+        # copies, because arrays that are read-only would be compiled for once more
+        self._species, self._rate = np.array(frame.species, dtype=np.int64), np.array(rate)
+        skin = SKIN * graph.max_cutoff
         # rounding of wrapped positions must not hide a pair
-        self._search = np.where(cutoffs > 0.0, cutoffs * (1.0 + 1e-9) + skin, 0.0)
+        self._search = np.where(graph.cutoffs > 0.0, graph.cutoffs * (1.0 + 1e-9) + skin, 0.0)
         self._limit2 = (0.5 * skin) ** 2 * (1.0 - 1e-9)
+        self._far = bounds(self._lattice, graph.max_cutoff)
+        self._dt = dt
         self._kicks, self._drifts = method.kicks(dt), method.drifts(dt)
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
@@ -56,53 +60,75 @@ class AbstractColumnsEngine(AbstractEngine):
     def _steps(
         self, thread: int, counter: IntArray, moved: FloatArray, stage: int, n_stages: int, drifted: bool
     ) -> int:
-        """One thread's part of stages ``stage`` .. n_stages - 1, as ``kernels.stepping.advance``."""
+        """One thread's part of stages ``stage`` .. n_stages - 1; see ``kernels.stepping.advance``."""
 
     @abstractmethod
     def _observed(self, chunks: FloatArray, count: IntArray) -> float:
-        """Forces into the bodies, sums of ``kernels.lanes`` into chunks (K, 11), pairs outside and all into count (2,).
+        """Forces into the bodies, sums as in ``kernels.lanes`` into chunks (K, 11), and pairs into count (3,).
 
-        Returns the energy that is not in ``chunks``.
+        count: pairs outside the range of training, all, and those at one place. Returns the energy that is not in
+        ``chunks``.
         """
 
     def begin(self, q: FloatArray, p: FloatArray) -> Observation:
         """See ``AbstractEngine.begin``."""
-        if not is_finite(q, p):
-            raise DataError("a state to begin from has numbers that are not finite: give another one")
+        check_state(q, p, self._frame.q.shape, self._far)
+        # the graph's own checks: particles, species, and a box that is not absurdly small beside the cutoff
+        prepared = self._graph.prepare(replace(self._frame, q=q))
         n, width = self._n, -(-self._n // LANES) * LANES + LANES
         position, momentum = np.zeros((3, width)), np.zeros((3, width))
-        position[: self._dim, :n] = q.T
-        momentum[: self._dim, :n] = p.T
+        position[: self._dim, :n], momentum[: self._dim, :n] = q.T, p.T
         self._ids, self._boxes = np.arange(n), np.zeros((n, 3))
         self._bodies = Bodies(
             position, momentum, np.zeros((3, width)), np.zeros((3, width)), self._rate.copy(), self._species.copy()
         )
         self._sort()
-        return self._observe()
+        observation, coincident = self._observe()
+        if coincident:
+            # two particles are at one place: the graph says which
+            prepared.edges(np.arange(n))
+        return observation
 
     def advance(self, n_steps: int) -> None:
         """See ``AbstractEngine.advance``."""
+        check_step(self._dt, n_steps)
         total = self._drifts.size * n_steps
         stage, drifted = 0, False
-        # no step is no kick either
-        while total > 0:
+        while stage < total:
             stage = self._advance(stage, total, drifted)
-            if not is_finite(self._bodies.q, self._bodies.p):
+            if not is_finite(self._bodies.q, self._bodies.p, self._far):
                 raise BlewUp(stage // self._drifts.size)
-            if stage == total:
-                return
-            self._sort()
-            drifted = True
+            if stage < total:
+                self._sort()
+                drifted = True
 
     def _advance(self, stage: int, total: int, drifted: bool) -> int:
         counter, moved = np.zeros(1, dtype=np.int64), np.zeros(self._threads)
+
+        def release() -> None:
+            # those who have begun must not wait for those who never will
+            moved[:] = np.inf
+            counter[0] = np.iinfo(np.int64).max // 2
+
+        def task(thread: int) -> int:
+            try:
+                return self._steps(thread, counter, moved, stage, total, drifted)
+            except BaseException:
+                release()
+                raise
+
         if self._pool is None:
-            return self._steps(0, counter, moved, stage, total, drifted)
-        others = [
-            self._pool.submit(self._steps, thread, counter, moved, stage, total, drifted)
-            for thread in range(1, self._threads)
-        ]
-        reached = self._steps(0, counter, moved, stage, total, drifted)
+            return task(0)
+        others: list[Future[int]] = []
+        try:
+            others = [self._pool.submit(task, thread) for thread in range(1, self._threads)]
+            reached = task(0)
+        except BaseException:
+            # an interrupt, or no thread to be had
+            release()
+            raise
+        finally:
+            wait(others)
         for other in others:
             other.result()
         return reached
@@ -127,13 +153,23 @@ class AbstractColumnsEngine(AbstractEngine):
         if self._pool is None:
             for k in range(n):
                 task(k)
-        else:
-            list(self._pool.map(task, range(n)))
+            return
+        left = iter(range(n))
 
-    def _observe(self) -> Observation:
+        def some() -> None:
+            for k in left:
+                task(k)
+
+        others = [self._pool.submit(some) for _ in range(1, self._threads)]
+        some()
+        for other in others:
+            other.result()
+
+    def _observe(self) -> tuple[Observation, int]:
+        """The sorted state observed, and the number of pairs at one place."""
         bodies, d, n = self._bodies, self._dim, self._n
         chunks = np.zeros((self._reach.chunks.size - 1, OUT_WORDS))
-        count = np.zeros(2, dtype=np.int64)
+        count = np.zeros(3, dtype=np.int64)
         more = self._observed(chunks, count)
         total = chunks.sum(axis=0)
         virial = np.zeros((3, 3))
@@ -142,9 +178,10 @@ class AbstractColumnsEngine(AbstractEngine):
         forces = np.empty((n, d))
         forces[self._ids] = bodies.force[:d, :n].T
         kinetic = 0.5 * float(np.sum(bodies.rate * np.sum(bodies.p[:, :n] ** 2, axis=0)))
-        return Observation(
+        observation = Observation(
             float(total[OUT_ENERGY]) + more, kinetic, forces, virial[:d, :d], int(count[0]), int(count[1])
         )
+        return observation, int(count[2])
 
     def state(self) -> tuple[FloatArray, FloatArray]:
         """See ``AbstractEngine.state``."""

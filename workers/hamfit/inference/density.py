@@ -1,11 +1,12 @@
 """One-density models, compiled: functions of the distance and of the density as pieces of polynomials.
 
-A many-body block with l_max = 0 and one radial function is an embedded-atom model (Daw and Baskes, Phys. Rev. B 29, 6443
-(1984)): E = sum_i F_a(rho_i) with rho_i = sum_j g_ab(r_ij), for species a of the centre and b of the neighbour (Finnis and
-Sinclair, Phil. Mag. A 50, 45 (1984), let g depend on both). A pair block beside it adds the sum over pairs of phi_ab(r).
+A many-body block with l_max = 0 and one radial function is an embedded-atom model (Daw and Baskes, Phys. Rev. B 29,
+6443 (1984)): E = sum_i F_a(rho_i) with rho_i = sum_j g_ab(r_ij), for species a of the centre and b of the neighbour
+(Finnis and Sinclair, Phil. Mag. A 50, 45 (1984), let g depend on both). A pair block beside it adds the sum over pairs
+of phi_ab(r).
 
-A part of F that is linear in the density is itself a sum over pairs: F_a - k_a y and phi_ab + k_a g_ab + k_b g_ba give the
-same energy. With k = dF/dy at the mean density, the large parts that fits let cancel are gone before anything is
+A part of F that is linear in the density is itself a sum over pairs: F_a - k_a y and phi_ab + k_a g_ab + k_b g_ba give
+the same energy. With k = dF/dy at the mean density, the large parts that fits let cancel are gone before anything is
 rounded. This is done where there is a pair block with the same cutoffs.
 
 ``Law.error`` of each function is the relative error of its slope, rms over distances (or over densities within
@@ -25,14 +26,22 @@ from hamfit.features.manybody import ManyBodyBlock
 from hamfit.features.manybody_round import Round
 from hamfit.features.pair import PairBlock
 from hamfit.graphs import CutoffGraph
-from hamfit.graphs.channels import pair_channels, species_pairs
+from hamfit.graphs.channels import species_pairs
 from hamfit.inference.embedding import TRAINED, Embedding
 from hamfit.inference.laws import Law
 from hamfit.inference.pieces import Function, Slope, compile_functions, values_and_slopes
 from hamfit.kernels.cpu import SPLINE_DEGREE
 from hamfit.kernels.density import Densities
-from hamfit.kernels.density_lanes import FUNCTION_WORDS
 from hamfit.kernels.pair_tables import Tables
+from hamfit.kernels.piece_lanes import (
+    FUNCTION_CORE2,
+    FUNCTION_CUTOFF2,
+    FUNCTION_FIRST,
+    FUNCTION_LAST,
+    FUNCTION_SCALE,
+    FUNCTION_SHIFT,
+    FUNCTION_WORDS,
+)
 from hamfit.types import FloatArray, IntArray
 
 _GRID = 2000
@@ -52,12 +61,12 @@ class CompiledDensity:
     """The functions, for the kernels."""
     constants: FloatArray
     """Energy of a particle of each species beside the functions, (S,)."""
-    cutoffs: FloatArray
-    """Distance within which pairs act, by density or pair function, (S, S)."""
+    graph: CutoffGraph
+    """Which particles act on each other, by density, pair function or both."""
     counted: FloatArray
-    """Cutoffs within which pairs are counted, (C,): those of the pair block, where there is one."""
+    """Distance within which pairs are counted, (C,): that of the pair function, where there is one."""
     extents: FloatArray
-    """Shortest and longest distance seen in training, (C, 2), by the pair block where there is one."""
+    """Shortest and longest distance seen in training, (C, 2), by the pair block where there is one; inf for unknown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,37 +107,19 @@ def compile_density(
     extents (C, 2): shortest and longest distance of the pair block's channels, not used without one; constants (S,):
     energy of a particle beside the features, nan where unknown.
     """
-    layer, labels = density[0].layer, density[0].graph.labels
-    species, reach = species_pairs(len(labels)), layer.radial.cutoff
+    layer, graph = density[0].layer, density[0].graph
+    labels, reach = graph.labels, layer.radial.cutoff
+    species = species_pairs(len(labels))
+    seen = np.array([[layer.radial.lower[a, b], np.inf] for a, b in species])
     pair_reach = np.zeros_like(reach)
     if pair is not None:
         assert isinstance(pair[0].graph, CutoffGraph)
         pair_reach = pair[0].graph.cutoffs
-    else:
-        extents = np.array([[layer.radial.lower[a, b], np.inf] for a, b in species])
+        acts = np.array([pair_reach[a, b] > 0.0 for a, b in species])
+        seen[acts] = extents[acts]
     moves = pair is not None and np.array_equal(reach, pair_reach)
     embeddings = [Embedding.of(layer, density[1], s, moves=moves) for s in range(len(labels))]
-    cores = np.zeros_like(reach)
-    radials: list[_Radial] = []
-    # what is not there is the last function, which is zero and ends at zero
-    which = np.full((len(labels), len(labels), 3), -1, dtype=np.int64)
-    for c, (a, b) in enumerate(species):
-        core = cores[a, b] = cores[b, a] = _core(layer, a, b, float(extents[c, 0]), float(pair_reach[a, b]))
-        slopes = {(x, y): _density_slope(layer, x, y) for x, y in ((a, b), (b, a))}
-        if reach[a, b] > 0.0:
-            for (x, y), slope in slopes.items():
-                which[x, y, 0] = which[y, x, 1] = len(radials)
-                function = _function(slope, core, float(reach[a, b]), 0.0)
-                radials.append(_Radial("density of", f"{labels[y]} at {labels[x]}", function))
-        if pair is not None and pair_reach[a, b] > 0.0:
-            terms = [(1.0, _pair_slope(pair, c))]
-            if moves:
-                terms += [(embeddings[x].moved, slopes[x, y]) for x, y in ((a, b), (b, a))]
-            which[a, b, 2] = which[b, a, 2] = len(radials)
-            cutoff = float(pair_reach[a, b])
-            known = pair[0].radial.values(c, np.array([cutoff]))[0] @ pair[1][pair[0].radial.columns(c)]
-            radials.append(_Radial("pair", f"{labels[a]}-{labels[b]}", _function(_sum(terms), core, cutoff, float(known))))
-    which[which < 0] = len(radials)
+    radials, which = _radials(layer, labels, embeddings, pair, pair_reach, seen)
     functions = [radial.function for radial in radials]
     tables = compile_functions([*functions, _function(np.zeros_like, 0.5, 1.0, 0.0)])
     curves = compile_functions([e.function for e in embeddings])
@@ -138,12 +129,44 @@ def compile_density(
     return CompiledDensity(
         tuple(laws),
         _pair_force_error(functions, embeddings, tables, curves, which),
-        _kernel(tables, curves, which, ends, cores, np.array([e.empty for e in embeddings])),
+        Densities(which, _rows(tables, ends), tables, curves, np.array([e.empty for e in embeddings])),
         np.array([e.constant for e in embeddings]) + np.nan_to_num(constants),
-        np.maximum(reach, pair_reach),
-        np.array([(reach if pair is None else pair_reach)[a, b] for a, b in species]),
-        extents,
+        CutoffGraph(labels, np.maximum(reach, pair_reach)),
+        np.array([pair_reach[a, b] if pair_reach[a, b] > 0.0 else reach[a, b] for a, b in species]),
+        seen,
     )
+
+
+def _radials(
+    layer: Round,
+    labels: tuple[str, ...],
+    embeddings: list[Embedding],
+    pair: tuple[PairBlock, FloatArray] | None,
+    pair_reach: FloatArray,
+    seen: FloatArray,
+) -> tuple[list[_Radial], IntArray]:
+    """All functions of the distance, and which of them a pair of species has, as in ``kernels.density.Densities``."""
+    radials: list[_Radial] = []
+    which = np.full((len(labels), len(labels), 3), -1, dtype=np.int64)
+    for c, (a, b) in enumerate(species_pairs(len(labels))):
+        core = _core(layer, a, b, float(seen[c, 0]), float(pair_reach[a, b]))
+        slopes = {(x, y): _density_slope(layer, x, y) for x, y in ((a, b), (b, a))}
+        if layer.radial.cutoff[a, b] > 0.0:
+            for (x, y), slope in slopes.items():
+                which[x, y, 0] = which[y, x, 1] = len(radials)
+                function = _function(slope, core, float(layer.radial.cutoff[a, b]), 0.0)
+                radials.append(_Radial("density of", f"{labels[y]} at {labels[x]}", function))
+        if pair is not None and pair_reach[a, b] > 0.0:
+            # what was moved out of F, at both ends
+            terms = [(embeddings[x].moved, slopes[x, y]) for x, y in ((a, b), (b, a)) if embeddings[x].moved]
+            which[a, b, 2] = which[b, a, 2] = len(radials)
+            function = _function(
+                _sum([(1.0, _pair_slope(pair, c)), *terms]), core, float(pair_reach[a, b]), _end_value(pair, c)
+            )
+            radials.append(_Radial("pair", f"{labels[a]}-{labels[b]}", function))
+    # what is not there is the function after the last
+    which[which < 0] = len(radials)
+    return radials, which
 
 
 def _core(layer: Round, a: int, b: int, seen: float, pair_cutoff: float) -> float:
@@ -174,6 +197,11 @@ def _density_slope(layer: Round, a: int, b: int) -> Slope:
 def _pair_slope(pair: tuple[PairBlock, FloatArray], c: int) -> Slope:
     radial, theta = pair[0].radial, pair[1][pair[0].radial.columns(c)]
     return lambda r: np.asarray(radial.slopes_over_r(c, r) @ theta) * r
+
+
+def _end_value(pair: tuple[PairBlock, FloatArray], c: int) -> float:
+    radial = pair[0].radial
+    return float(radial.values(c, radial.cutoffs[c : c + 1])[0] @ pair[1][radial.columns(c)])
 
 
 def _sum(terms: list[tuple[float, Slope]]) -> Slope:
@@ -242,20 +270,16 @@ def _pair_force_error(
     return float(np.sqrt(error / size)) if size > 0.0 else 0.0
 
 
-def _kernel(
-    tables: Tables, curves: Tables, which: IntArray, ends: FloatArray, cores: FloatArray, empty: FloatArray
-) -> Densities:
+def _rows(tables: Tables, ends: FloatArray) -> FloatArray:
     """Functions as rows for the lanes, which know the last segment of each: from the core to the cutoff."""
     last = tables.segments[1:] - 1
     rows = np.zeros((last.size, FUNCTION_WORDS))
-    rows[:, 0] = ends**2
-    rows[:, 1] = -tables.low[last] * tables.scale[last]
-    rows[:, 2] = tables.scale[last]
-    rows[:, 3] = tables.pieces[last] - 1
-    rows[:, 4] = tables.first[last]
-    powers = np.arange(1.0, SPLINE_DEGREE + 1.0)
-    slopes = np.zeros_like(tables.coefficients)
-    steep = np.repeat(tables.scale, tables.pieces)
-    # the force is -dE/dr d / r = -2 dE/d(r^2) d
-    slopes[:, :-1] = -2.0 * steep[:, None] * powers * tables.coefficients[:, 1:]
-    return Densities(which, rows, cores**2, tables.coefficients, slopes, tables, curves, empty)
+    rows[:, FUNCTION_CUTOFF2] = ends * ends
+    rows[:, FUNCTION_CORE2] = tables.ends[last - 1] * tables.ends[last - 1]
+    rows[:, FUNCTION_SHIFT] = -tables.low[last] * tables.scale[last]
+    rows[:, FUNCTION_SCALE] = tables.scale[last]
+    rows[:, FUNCTION_LAST] = tables.pieces[last] - 1
+    rows[:, FUNCTION_FIRST] = tables.first[last]
+    # nothing is nowhere, not near either
+    rows[-1, FUNCTION_CORE2] = 0.0
+    return rows

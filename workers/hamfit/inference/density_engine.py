@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from hamfit.frames import Frame
-from hamfit.graphs import CutoffGraph
 from hamfit.graphs.channels import pair_channels
 from hamfit.inference.columns_engine import AbstractColumnsEngine
 from hamfit.inference.density import CompiledDensity
 from hamfit.integrators import Composition
-from hamfit.kernels.density import Environment, advance_densities, observe_densities
+from hamfit.kernels.density import PAIR_NUMBERS, Pairs, count_candidates
+from hamfit.kernels.density_stepping import advance_densities, observe_densities
+from hamfit.kernels.lanes import LANES
 from hamfit.kernels.stepping import LawRows, count_outside
 from hamfit.types import FloatArray, IntArray
 
@@ -21,28 +22,40 @@ class DensityEngine(AbstractColumnsEngine):
     def __init__(
         self,
         compiled: CompiledDensity,
-        graph: CutoffGraph,
         frame: Frame,
         rate: FloatArray,
         method: Composition,
         dt: float,
         threads: int,
     ) -> None:
-        # the graph's own checks: particles, box, species, a cutoff that is not absurd
-        graph.prepare(frame)
-        super().__init__(compiled.cutoffs, frame, rate, method, dt, threads)
-        self._compiled, self._constant = compiled, float(compiled.constants[frame.species].sum())
-        nowhere = np.zeros((compiled.counted.size, 0))
+        super().__init__(compiled.graph, frame, rate, method, dt, threads)
+        self._kernel, self._extents = compiled.kernel, compiled.extents
+        self._constant = float(compiled.constants[frame.species].sum())
+        n_species, n_channels = len(frame.labels), compiled.counted.size
         self._counted = LawRows(
-            pair_channels(len(graph.labels)),
-            nowhere,
-            np.zeros(compiled.counted.size, dtype=np.int64),
-            compiled.counted**2,
+            pair_channels(n_species),
+            np.zeros((n_channels, 1)),
+            np.zeros(n_channels, dtype=np.int64),
+            compiled.counted * compiled.counted,
             compiled.kernel.functions,
         )
-        width = -(-self._n // 8) * 8 + 8
-        self._environment = Environment(np.zeros(width), np.zeros(width))
-        self.description = f"one density within cutoffs: {'; '.join(law.form for law in compiled.laws)}"
+        self._numbers, self._places = np.empty((PAIR_NUMBERS, 0)), np.empty(0, dtype=np.int32)
+        self._spans = np.zeros((self._n, n_species, 2), dtype=np.int64)
+        self._steep, self._energy = np.zeros(self._n), np.zeros(self._n)
+        self.description = f"one density within cutoffs: {'; '.join(sorted({law.form for law in compiled.laws}))}"
+
+    def _sort(self) -> None:
+        super()._sort()
+        # every candidate may come within the cutoff before the next sorting, and lanes write a few places more
+        candidates, room = count_candidates(self._reach)
+        begin = np.concatenate([[0], np.cumsum(candidates + LANES)]).astype(np.int64)
+        if self._numbers.shape[1] < begin[-1]:
+            # memory is taken when it is first written to, and the places of most candidates never are
+            size = int(begin[-1]) + int(begin[-1]) // 8
+            self._numbers, self._places = np.empty((PAIR_NUMBERS, size)), np.empty(size, dtype=np.int32)
+        self._pairs = Pairs(
+            self._numbers, self._places, begin, self._spans, max(room, LANES), self._steep, self._energy
+        )
 
     def _steps(
         self, thread: int, counter: IntArray, moved: FloatArray, stage: int, n_stages: int, drifted: bool
@@ -55,8 +68,8 @@ class DensityEngine(AbstractColumnsEngine):
                 moved,
                 self._bodies,
                 self._reach,
-                self._compiled.kernel,
-                self._environment,
+                self._kernel,
+                self._pairs,
                 self._kicks,
                 self._drifts,
                 stage,
@@ -67,6 +80,6 @@ class DensityEngine(AbstractColumnsEngine):
         )
 
     def _observed(self, chunks: FloatArray, count: IntArray) -> float:
-        observe_densities(self._bodies, self._reach, self._compiled.kernel, self._environment, chunks)
-        count_outside(self._bodies, self._reach, self._counted, self._compiled.extents, count)
-        return float(self._environment.energy[: self._n].sum()) + self._constant
+        observe_densities(self._bodies, self._reach, self._kernel, self._pairs, chunks)
+        count_outside(self._bodies, self._reach, self._counted, self._extents, count)
+        return float(self._energy.sum()) + self._constant

@@ -1,9 +1,9 @@
 """The embedding function of a species: the energy of a particle as a function of the density around it.
 
-F(rho) = sum_k theta_k tanh(w_k s + b_k) + theta_direct s with s = (rho - mean) / deviation over the training data. It is
-compiled as a function of y = s + shift, the density in standard deviations, where the shift makes every y
-positive that need be told apart. Two things are taken out of it that many fits hold in amounts of 1e6 and cancel elsewhere:
-its value at the mean density, which is a constant, and, on request, its slope there, which is a pair function.
+F(rho) = sum_k theta_k tanh(w_k s + b_k) + theta_direct s with s = (rho - mean) / deviation over the training data. It
+is compiled as a function of y = s + shift, the density in standard deviations, where the shift makes every y positive
+that need be told apart. Two things are taken out of it that many fits hold in amounts of 1e6 and cancel elsewhere: its
+value at the mean density, which is a constant, and, on request, its slope there, which is a pair function.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Functions known by their slopes, as polynomials of degree 7 on equal pieces.
 
-On each piece the slope is interpolated at seven Chebyshev-Lobatto points and the interpolant is integrated, so the slope of
-the result is the exact derivative of its value, and both go on without a step from piece to piece. Pieces are not fitted
-to values: a fit may hold coefficients of 1e6 that cancel, and differences of such values over a piece lose five
-digits that the slopes themselves have (a spline through the values of the embedding function of a fitted binary mixture:
-relative error of its slope 2e-9; here 1e-12).
+On each piece the slope is interpolated at seven Chebyshev-Lobatto points and the interpolant is integrated, so the
+slope of the result is the exact derivative of its value, and both go on without a step from piece to piece. Pieces are
+not fitted to values: a fit may hold coefficients of 1e6 that cancel, and differences of such values over a piece lose
+five digits that the slopes themselves have (a spline through the values of the embedding function of a fitted binary
+mixture: relative error of its slope 2e-9; here 1e-12).
 """
 
 from __future__ import annotations
@@ -73,10 +73,20 @@ def compile_functions(functions: Sequence[Function]) -> Tables:
         scale=np.array([s.scale for s in flat]),
         pieces=np.array(counts, dtype=np.int64),
         first=np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64),
-        coefficients=np.ascontiguousarray(np.vstack([s.coefficients for s in flat])),
+        coefficients=_aligned(np.vstack([s.coefficients for s in flat])),
         nearest=np.array([function.ends[0] for function in functions]),
         farthest=np.array([function.ends[-1] for function in functions]),
     )
+
+
+def _aligned(coefficients: FloatArray) -> FloatArray:
+    """A copy in which each piece is one line of the cache: lanes load pieces whole."""
+    line = 8 * coefficients.shape[1]
+    buffer = np.empty(coefficients.size + coefficients.shape[1])
+    skip = (-buffer.ctypes.data % line) // 8
+    out = buffer[skip : skip + coefficients.size].reshape(coefficients.shape)
+    out[:] = coefficients
+    return out
 
 
 def values_and_slopes(tables: Tables, c: int, r: FloatArray) -> tuple[FloatArray, FloatArray]:

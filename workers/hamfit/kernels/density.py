@@ -1,13 +1,11 @@
-"""The compiled time step of one-density models: embedded atoms, with or without pair functions beside them.
+"""Forces of one-density models: embedded atoms, with or without pair functions beside them.
 
-Forces take two passes over the runs of ``kernels.columns``: one sums the density at both ends of every pair, one pushes
-both ends by phi' + F'(rho_i) g_ab' + F'(rho_j) g_ba'. Between them each thread adds up the densities of its own particles
-and looks up F'. Distances are measured twice, which is cheaper than storing them. Chunks and windows are those of
-``kernels.stepping``, whose windows of forces hold densities in their first row during the first pass; so the same state gives
-the same bits for any number of threads.
+Forces take two passes. The first finds all pairs within the cutoff (``kernels.piece_lanes``), evaluates the functions
+of their distances, adds up the density at both ends, and keeps vectors and slopes. Then F and F' of the densities are
+looked up. The second pass pushes both ends of every kept pair by phi' + F'(rho_i) g_ab' + F'(rho_j) g_ba'.
 
-Pairs nearer than any in training are rare, and take the slow path through ``kernels.pair_tables``. So do all pairs
-of an observed state, where energies and the virial are wanted too.
+Chunks and windows are those of ``kernels.stepping``, whose windows of forces hold densities in their first row during
+the first pass. Pairs nearer than any in training are rare, and evaluated one by one by ``kernels.pair_tables``.
 """
 
 from __future__ import annotations
@@ -17,50 +15,34 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
-from hamfit.kernels.barrier import meet
-from hamfit.kernels.density_lanes import (
-    FUNCTION_CUTOFF2,
-    OUT_DENSITY,
-    OUT_DENSITY_WORDS,
-    OUT_NEAR,
-    push_density_alike,
-    push_density_alike_pairs,
-    push_density_unlike,
-    push_density_unlike_pairs,
-    sum_density_alike,
-    sum_density_unlike,
-)
-from hamfit.kernels.lanes import (
-    OUT_CORE,
-    OUT_ENERGY,
-    OUT_FORCE,
-    OUT_VIRIAL,
-    OUT_WORDS,
-    RUN_BEGIN,
-    RUN_END,
-    RUN_SHIFT,
-    RUN_TARGET,
-    RUN_WORDS,
-)
+from hamfit.kernels.columns import Int32Array
+from hamfit.kernels.lanes import LANES, OUT_ENERGY, OUT_VIRIAL, RUN_BEGIN, RUN_END, RUN_WORDS
 from hamfit.kernels.pair_tables import Tables, law
-from hamfit.kernels.stepping import Bodies, Reach, add_windows, share
+from hamfit.kernels.piece_lanes import (
+    FUNCTION_CORE2,
+    FUNCTION_CUTOFF2,
+    evaluate_lanes,
+    keep_near,
+    measure_lanes,
+    slope_lanes,
+)
+from hamfit.kernels.stepping import Bodies, Reach
 from hamfit.types import FloatArray, IntArray
+
+#: Rows of ``Pairs.numbers``.
+PAIR_VECTOR, PAIR_OWN, PAIR_OTHER, PAIR_PULL, PAIR_NUMBERS = 0, 3, 4, 5, 6
+#: Centres whose pairs are evaluated together; their numbers stay in the first-level cache.
+BATCH = 32
 
 
 class Densities(NamedTuple):
     """The functions of a one-density model."""
 
     which: IntArray
-    """For a centre of species a and a neighbour of species b: number of the function of the density at the centre, of that
-    at the neighbour, and of the pair, (S, S, 3). The last function is zero, for what is not there."""
+    """For a centre of species a and a neighbour of species b: number of the function of the density at the centre, of
+    that at the neighbour, and of the pair, (S, S, 3). The last function is zero, for what is not there."""
     rows: FloatArray
-    """Functions as ``kernels.density_lanes`` wants them, (G, 5)."""
-    core2: FloatArray
-    """Square of the distance below which lanes know nothing, (S, S)."""
-    values: FloatArray
-    """Coefficients of all pieces by rising power, (pieces, 8)."""
-    slopes: FloatArray
-    """The same of -2 dE/d(r^2)."""
+    """Functions as ``kernels.piece_lanes`` wants them, (G, 6)."""
     functions: Tables
     """Functions of the distance, G channels."""
     embeddings: Tables
@@ -69,185 +51,63 @@ class Densities(NamedTuple):
     """Density of a particle without neighbours, (S,)."""
 
 
-class Environment(NamedTuple):
-    """What the density around each particle means; W as in ``Bodies``."""
+class Pairs(NamedTuple):
+    """Pairs within the cutoff, centre after centre in each chunk, and what the density around each particle means."""
 
+    numbers: FloatArray
+    """Vector from neighbour to centre, -2 dg/d(r^2) at the centre and at the neighbour, the same of phi, (6, P)."""
+    places: Int32Array
+    """Place of the neighbour in the window of the centre's chunk, (P,)."""
+    begin: IntArray
+    """Where the pairs of each chunk begin, (K,)."""
+    spans: IntArray
+    """Pairs of centre i among species b: first, and one past the last, (N, S, 2)."""
+    room: int
+    """Places that the candidates of one centre may take."""
     steep: FloatArray
-    """dF/d(density), (W,)."""
+    """dF/d(density) of each particle, (N,)."""
     energy: FloatArray
-    """F, (W,)."""
+    """F of each particle, (N,)."""
 
 
-@nb.njit(cache=True, nogil=True, inline="always")
-def _sum_densities(
-    i: int, bodies: Bodies, reach: Reach, d: Densities, window: FloatArray, target: int, observe: bool, out: FloatArray
-) -> None:
-    """Add the densities between particle i and its runs to ``window`` (width,), where i stands at ``target``."""
-    q, words = bodies.q, reach.runs.shape[1] * RUN_WORDS
-    x, y, z = q[0, i], q[1, i], q[2, i]
-    runs_at = reach.runs.ctypes.data + 4 * i * words
-    a = bodies.species[i]
-    out[OUT_DENSITY] = 0.0
-    for b in range(reach.ends.shape[1] - 1):
-        first, last = reach.ends[i, b], reach.ends[i, b + 1]
-        own, other = d.which[a, b, 0], d.which[a, b, 1]
-        limit2 = d.rows[own, FUNCTION_CUTOFF2]
-        if first == last or limit2 == 0.0:
-            continue
-        if not observe:
-            out[OUT_NEAR] = 0.0
-            arguments = (
-                q.ctypes.data,
-                q.shape[1],
-                runs_at + 4 * RUN_WORDS * first,
-                last - first,
-                reach.shifts.ctypes.data,
-                x,
-                y,
-                z,
-                d.core2[a, b],
-                d.rows[own].ctypes.data,
-                d.rows[other].ctypes.data,
-                d.values.ctypes.data,
-                window.ctypes.data,
-                out.ctypes.data,
-            )
-            if own == other:
-                sum_density_alike(*arguments)
-            else:
-                sum_density_unlike(*arguments)
-            if out[OUT_NEAR] == 0.0:
-                continue
-            limit2 = min(limit2, d.core2[a, b])
-        for k in range(first, last):
-            shift, begin = reach.runs[i, k, RUN_SHIFT], reach.runs[i, k, RUN_BEGIN]
-            x0, x1, x2 = x - reach.shifts[shift, 0], y - reach.shifts[shift, 1], z - reach.shifts[shift, 2]
-            ahead = reach.runs[i, k, RUN_TARGET] - begin
-            for j in range(begin, reach.runs[i, k, RUN_END]):
-                d0, d1, d2 = x0 - q[0, j], x1 - q[1, j], x2 - q[2, j]
-                r2 = d0 * d0 + d1 * d1 + d2 * d2
-                if r2 < limit2:
-                    r = np.sqrt(r2)
-                    here = law(d.functions, own, r)[0]
-                    out[OUT_DENSITY] += here
-                    window[j + ahead] += here if own == other else law(d.functions, other, r)[0]
-    window[target] += out[OUT_DENSITY]
+class Scratch(NamedTuple):
+    """Buffers of one thread."""
 
-
-@nb.njit(cache=True, nogil=True, inline="always")
-def _push(
-    i: int,
-    bodies: Bodies,
-    reach: Reach,
-    d: Densities,
-    steep: FloatArray,
-    window: FloatArray,
-    target: int,
-    observe: bool,
-    out: FloatArray,
-) -> None:
-    """Add the forces between particle i and its runs to ``window`` (3, width), where i stands at ``target``."""
-    q, words = bodies.q, reach.runs.shape[1] * RUN_WORDS
-    x, y, z = q[0, i], q[1, i], q[2, i]
-    runs_at = reach.runs.ctypes.data + 4 * i * words
-    a, nothing = bodies.species[i], d.rows.shape[0] - 1
-    out[OUT_FORCE : OUT_FORCE + 3] = 0.0
-    for b in range(reach.ends.shape[1] - 1):
-        first, last = reach.ends[i, b], reach.ends[i, b + 1]
-        if first == last:
-            continue
-        own, other, pair = d.which[a, b, 0], d.which[a, b, 1], d.which[a, b, 2]
-        limit2 = np.inf
-        if not observe:
-            out[OUT_CORE] = 0.0
-            arguments = (
-                q.ctypes.data,
-                q.shape[1],
-                runs_at + 4 * RUN_WORDS * first,
-                last - first,
-                reach.shifts.ctypes.data,
-                x,
-                y,
-                z,
-                d.core2[a, b],
-                d.rows[own].ctypes.data,
-                d.rows[other].ctypes.data,
-                d.rows[pair].ctypes.data,
-                d.slopes.ctypes.data,
-                steep.ctypes.data,
-                steep[i],
-                window.ctypes.data,
-                window.shape[1],
-                out.ctypes.data,
-            )
-            if pair == nothing:
-                if own == other:
-                    push_density_alike(*arguments)
-                else:
-                    push_density_unlike(*arguments)
-            elif own == other:
-                push_density_alike_pairs(*arguments)
-            else:
-                push_density_unlike_pairs(*arguments)
-            if out[OUT_CORE] == 0.0:
-                continue
-            limit2 = d.core2[a, b]
-        _push_slowly(i, b, first, last, bodies, reach, d, steep, window, limit2, observe, out)
-    for axis in range(3):
-        window[axis, target] += out[OUT_FORCE + axis]
+    found: FloatArray
+    """Candidates as ``measure_lanes`` writes them, (4, room)."""
+    places: Int32Array
+    """(room / 8,)."""
+    hits: Int32Array
+    """Which of them are within the cutoff, (room + 1,)."""
+    values: FloatArray
+    """r^2 of the pairs of a batch; densities at the centre and at the neighbour, (3, BATCH * room)."""
 
 
 @nb.njit(cache=True, nogil=True)
-def _push_slowly(
-    i: int,
-    b: int,
-    first: int,
-    last: int,
-    bodies: Bodies,
-    reach: Reach,
-    d: Densities,
-    steep: FloatArray,
-    window: FloatArray,
-    limit2: float,
-    observe: bool,
-    out: FloatArray,
-) -> None:
-    """The runs first .. last - 1 of particle i, among species b: all pairs with r^2 < limit2, one at a time."""
-    q = bodies.q
-    own, other, pair = d.which[bodies.species[i], b]
-    dense2, paired2 = d.rows[own, FUNCTION_CUTOFF2], d.rows[pair, FUNCTION_CUTOFF2]
-    limit2 = min(limit2, max(dense2, paired2))
-    for k in range(first, last):
-        shift, begin = reach.shifts[reach.runs[i, k, RUN_SHIFT]], reach.runs[i, k, RUN_BEGIN]
-        ahead = reach.runs[i, k, RUN_TARGET] - begin
-        for j in range(begin, reach.runs[i, k, RUN_END]):
-            d0, d1, d2 = q[0, i] - shift[0] - q[0, j], q[1, i] - shift[1] - q[1, j], q[2, i] - shift[2] - q[2, j]
-            r2 = d0 * d0 + d1 * d1 + d2 * d2
-            # a pair at one place has no direction and pushes nobody
-            if r2 >= limit2 or r2 == 0.0:
-                continue
-            r = np.sqrt(r2)
-            slope = 0.0
-            if r2 < paired2:
-                energy, slope = law(d.functions, pair, r)
-                if observe:
-                    out[OUT_ENERGY] += energy
-            if r2 < dense2:
-                slope += steep[i] * law(d.functions, own, r)[1] + steep[j] * law(d.functions, other, r)[1]
-            pull = -slope / r
-            window[0, j + ahead] -= pull * d0
-            window[1, j + ahead] -= pull * d1
-            window[2, j + ahead] -= pull * d2
-            out[OUT_FORCE] += pull * d0
-            out[OUT_FORCE + 1] += pull * d1
-            out[OUT_FORCE + 2] += pull * d2
-            if observe:
-                out[OUT_VIRIAL] += pull * d0 * d0
-                out[OUT_VIRIAL + 1] += pull * d1 * d1
-                out[OUT_VIRIAL + 2] += pull * d2 * d2
-                out[OUT_VIRIAL + 3] += pull * d0 * d1
-                out[OUT_VIRIAL + 4] += pull * d0 * d2
-                out[OUT_VIRIAL + 5] += pull * d1 * d2
+def count_candidates(reach: Reach) -> tuple[IntArray, int]:
+    """Candidates of each chunk, (K,), and the most places that those of one centre take."""
+    total, most = np.zeros(reach.chunks.size - 1, np.int64), 0
+    for k in range(total.size):
+        for i in range(reach.chunks[k], reach.chunks[k + 1]):
+            places = 0
+            for r in range(reach.ends[i, reach.ends.shape[1] - 1]):
+                n = reach.runs[i, r, RUN_END] - reach.runs[i, r, RUN_BEGIN]
+                total[k] += n
+                places += (n + LANES - 1) // LANES * LANES
+            most = max(most, places)
+    return total, most
+
+
+@nb.njit(cache=True, nogil=True)
+def scratch_of(pairs: Pairs) -> Scratch:
+    """Buffers for one thread."""
+    room = pairs.room
+    return Scratch(
+        np.empty((4, room)),
+        np.empty(room // LANES, np.int32),
+        np.empty(room + 1, np.int32),
+        np.zeros((3, BATCH * room)),
+    )
 
 
 @nb.njit(cache=True, nogil=True, inline="always")
@@ -256,31 +116,107 @@ def _window(k: int, reach: Reach) -> FloatArray:
     return reach.forces[place : place + 3 * width].reshape(3, width)
 
 
+@nb.njit(cache=True, nogil=True, inline="always")
+def _find(
+    i: int, b: int, bodies: Bodies, reach: Reach, limit2: float, to: int, pairs: Pairs, w: Scratch, here: int
+) -> int:
+    """Keep the pairs of centre i and species b with r^2 < limit2, from ``to`` on, and their r^2 from ``here`` on.
+
+    Returns how many there are.
+    """
+    q, first, last = bodies.q, reach.ends[i, b], reach.ends[i, b + 1]
+    if first == last:
+        return 0
+    filled = measure_lanes(
+        q.ctypes.data,
+        q.shape[1],
+        reach.runs.ctypes.data + 4 * RUN_WORDS * (i * reach.runs.shape[1] + first),
+        last - first,
+        reach.shifts.ctypes.data,
+        q[0, i],
+        q[1, i],
+        q[2, i],
+        w.found.ctypes.data,
+        w.found.shape[1],
+        w.places.ctypes.data,
+    )
+    kept: int = keep_near(
+        w.found.ctypes.data,
+        w.found.shape[1],
+        w.places.ctypes.data,
+        filled,
+        limit2,
+        w.hits.ctypes.data,
+        w.values.ctypes.data + 8 * here,
+        pairs.numbers.ctypes.data + 8 * to,
+        pairs.numbers.shape[1],
+        pairs.places.ctypes.data + 4 * to,
+    )
+    return kept
+
+
 @nb.njit(cache=True, nogil=True)
-def sum_chunk(k: int, bodies: Bodies, reach: Reach, d: Densities, observe: bool, out: FloatArray) -> None:
-    """Densities of all pairs whose centre lies in chunk k, into the first row of its window; out (2,) is scratch."""
-    window = _window(k, reach)[0]
+def _evaluate(a: int, b: int, n: int, to: int, d: Densities, pairs: Pairs, w: Scratch) -> None:
+    """Densities and slopes of n pairs from ``to`` on."""
+    own, other, pair = d.which[a, b, 0], d.which[a, b, 1], d.which[a, b, 2]
+    table, r2 = d.functions.coefficients.ctypes.data, w.values.ctypes.data
+    row, width = 8 * w.values.shape[1], 8 * pairs.numbers.shape[1]
+    at = pairs.numbers.ctypes.data + 8 * to
+    evaluate_lanes(d.rows[own].ctypes.data, table, r2, n, r2 + row, at + PAIR_OWN * width)
+    if own != other:
+        evaluate_lanes(d.rows[other].ctypes.data, table, r2, n, r2 + 2 * row, at + PAIR_OTHER * width)
+    if pair != d.rows.shape[0] - 1:
+        slope_lanes(d.rows[pair].ctypes.data, table, r2, n, 0, at + PAIR_PULL * width)
+    core2 = max(d.rows[own, FUNCTION_CORE2], d.rows[pair, FUNCTION_CORE2])
+    for m in range(n):
+        if w.values[0, m] < core2:
+            # a pair at one place has no direction and pushes nobody
+            r = np.sqrt(w.values[0, m])
+            back = -1.0 / r if r > 0.0 else 0.0
+            value, slope = law(d.functions, own, r)
+            w.values[1, m], pairs.numbers[PAIR_OWN, to + m] = value, back * slope
+            value, slope = law(d.functions, other, r)
+            w.values[2, m], pairs.numbers[PAIR_OTHER, to + m] = value, back * slope
+            pairs.numbers[PAIR_PULL, to + m] = back * law(d.functions, pair, r)[1]
+
+
+@nb.njit(cache=True, nogil=True)
+def sum_chunk(k: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs, w: Scratch) -> None:
+    """Find the pairs whose centre lies in chunk k, and add their densities to the first row of its window."""
+    origin, last = reach.window[k, 0], reach.chunks[k + 1]
+    window, to = _window(k, reach)[0], pairs.begin[k]
     window[:] = 0.0
-    for i in range(reach.chunks[k], reach.chunks[k + 1]):
-        _sum_densities(i, bodies, reach, d, window, i - reach.window[k, 0], observe, out)
+    first = reach.chunks[k]
+    while first < last:
+        # some centres of one species at a time: functions are fast for many pairs at once
+        a, beyond = bodies.species[first], first + 1
+        while beyond < min(last, first + BATCH) and bodies.species[beyond] == a:
+            beyond += 1
+        for b in range(reach.ends.shape[1] - 1):
+            own, other = d.which[a, b, 0], d.which[a, b, 1]
+            limit2 = max(d.rows[own, FUNCTION_CUTOFF2], d.rows[d.which[a, b, 2], FUNCTION_CUTOFF2])
+            begin = to
+            for i in range(first, beyond):
+                pairs.spans[i, b, 0] = to
+                to += _find(i, b, bodies, reach, limit2, to, pairs, w, to - begin)
+                pairs.spans[i, b, 1] = to
+            if to > begin:
+                _evaluate(a, b, to - begin, begin, d, pairs, w)
+            here, there = w.values[1], w.values[1] if own == other else w.values[2]
+            for i in range(first, beyond):
+                density = 0.0
+                for m in range(pairs.spans[i, b, 0], pairs.spans[i, b, 1]):
+                    density += here[m - begin]
+                    window[pairs.places[m]] += there[m - begin]
+                window[i - origin] += density
+        first = beyond
 
 
 @nb.njit(cache=True, nogil=True)
-def push_chunk(
-    k: int, bodies: Bodies, reach: Reach, d: Densities, steep: FloatArray, observe: bool, out: FloatArray
-) -> None:
-    """Forces of all pairs whose centre lies in chunk k, into its window; pair energy and virial are added to ``out``."""
-    window = _window(k, reach)
-    window[:] = 0.0
-    for i in range(reach.chunks[k], reach.chunks[k + 1]):
-        _push(i, bodies, reach, d, steep, window, i - reach.window[k, 0], observe, out)
-
-
-@nb.njit(cache=True, nogil=True)
-def embed(first: int, last: int, bodies: Bodies, reach: Reach, d: Densities, environment: Environment) -> None:
+def embed(first: int, last: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs) -> None:
     """F and its slope for particles first .. last - 1, whose densities are the sums of all windows, in order."""
     n = bodies.species.size
-    density = environment.steep
+    density = pairs.steep
     for i in range(first, last):
         density[i] = d.empty[bodies.species[i]]
     for k in range(reach.window.shape[0]):
@@ -292,85 +228,54 @@ def embed(first: int, last: int, bodies: Bodies, reach: Reach, d: Densities, env
         for i in range(first, min(last, origin + length - n)):
             density[i] += window[i - origin + n]
     for i in range(first, last):
-        environment.energy[i], environment.steep[i] = law(d.embeddings, bodies.species[i], density[i])
+        pairs.energy[i], pairs.steep[i] = law(d.embeddings, bodies.species[i], density[i])
 
 
 @nb.njit(cache=True, nogil=True)
-def observe_densities(
-    bodies: Bodies, reach: Reach, d: Densities, environment: Environment, out: FloatArray
+def push_chunk(
+    k: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs, observe: bool, out: FloatArray
 ) -> None:
-    """Forces into ``bodies``, F into ``environment``, and pair energy and virial of each chunk into out (K, 11)."""
-    n = bodies.species.size
-    scratch = np.zeros(OUT_DENSITY_WORDS)
-    for k in range(reach.chunks.size - 1):
-        sum_chunk(k, bodies, reach, d, True, scratch)
-    embed(0, n, bodies, reach, d, environment)
-    for k in range(reach.chunks.size - 1):
-        out[k] = 0.0
-        push_chunk(k, bodies, reach, d, environment.steep, True, out[k])
-    add_windows(0, n, bodies, reach)
+    """Forces of all pairs whose centre lies in chunk k, into its window.
 
-
-@nb.njit(cache=True, nogil=True)
-def advance_densities(
-    thread: int,
-    n_threads: int,
-    counter: IntArray,
-    moved: FloatArray,
-    bodies: Bodies,
-    reach: Reach,
-    d: Densities,
-    environment: Environment,
-    kicks: FloatArray,
-    drifts: FloatArray,
-    stage: int,
-    n_stages: int,
-    drifted: bool,
-    limit2: float,
-) -> int:
-    """As ``kernels.stepping.advance``; threads meet four times a stage instead of twice."""
-    n, s = bodies.species.size, drifts.size
-    first, last = share(thread, n_threads, n)
-    n_chunks = reach.chunks.size - 1
-    out, scratch = np.zeros(OUT_WORDS), np.zeros(OUT_DENSITY_WORDS)
-    meeting = 0
-    while stage < n_stages:
-        k = stage % s
-        if not drifted:
-            kick = kicks[k]
-            if k == 0 and stage > 0:
-                kick += kicks[s]
-            largest, lost = 0.0, False
-            for axis in range(3):
-                q, p, force = bodies.q[axis], bodies.p[axis], bodies.force[axis]
-                for i in range(first, last):
-                    p[i] += kick * force[i]
-                    q[i] += drifts[k] * bodies.rate[i] * p[i]
-            for i in range(first, last):
-                d0 = bodies.q[0, i] - bodies.start[0, i]
-                d1 = bodies.q[1, i] - bodies.start[1, i]
-                d2 = bodies.q[2, i] - bodies.start[2, i]
-                square = d0 * d0 + d1 * d1 + d2 * d2
-                largest = max(largest, square)
-                lost |= not np.isfinite(square)
-            moved[thread] = np.inf if lost else largest
-            meeting = meet(counter, n_threads, meeting)
-            for t in range(n_threads):
-                if moved[t] > limit2:
-                    return stage
-        drifted = False
-        for c in range(thread, n_chunks, n_threads):
-            sum_chunk(c, bodies, reach, d, False, scratch)
-        meeting = meet(counter, n_threads, meeting)
-        embed(first, last, bodies, reach, d, environment)
-        meeting = meet(counter, n_threads, meeting)
-        for c in range(thread, n_chunks, n_threads):
-            push_chunk(c, bodies, reach, d, environment.steep, False, out)
-        meeting = meet(counter, n_threads, meeting)
-        add_windows(first, last, bodies, reach)
-        stage += 1
-    for axis in range(3):
-        p, force = bodies.p[axis], bodies.force[axis]
-        for i in range(first, last):
-            p[i] += kicks[s] * force[i]
-    return stage
+    Where ``observe``, the energy of the pair functions and the virial are added to out (11,) as in ``kernels.lanes``.
+    """
+    n, origin = bodies.species.size, reach.window[k, 0]
+    window = _window(k, reach)
+    w0, w1, w2 = window[0], window[1], window[2]
+    window[:] = 0.0
+    nothing = d.rows.shape[0] - 1
+    for i in range(reach.chunks[k], reach.chunks[k + 1]):
+        a, steep = bodies.species[i], pairs.steep[i]
+        f0, f1, f2 = 0.0, 0.0, 0.0
+        for b in range(reach.ends.shape[1] - 1):
+            own, other, pair = d.which[a, b, 0], d.which[a, b, 1], d.which[a, b, 2]
+            here = pairs.numbers[PAIR_OWN]
+            there = here if own == other else pairs.numbers[PAIR_OTHER]
+            for m in range(pairs.spans[i, b, 0], pairs.spans[i, b, 1]):
+                place = pairs.places[m]
+                j = place + origin
+                if j >= n:
+                    j -= n
+                pull = here[m] * steep + there[m] * pairs.steep[j]
+                if pair != nothing:
+                    pull += pairs.numbers[PAIR_PULL, m]
+                d0, d1, d2 = pairs.numbers[0, m], pairs.numbers[1, m], pairs.numbers[2, m]
+                w0[place] -= pull * d0
+                w1[place] -= pull * d1
+                w2[place] -= pull * d2
+                f0 += pull * d0
+                f1 += pull * d1
+                f2 += pull * d2
+                if observe:
+                    r2 = d0 * d0 + d1 * d1 + d2 * d2
+                    if r2 < d.rows[pair, FUNCTION_CUTOFF2]:
+                        out[OUT_ENERGY] += law(d.functions, pair, np.sqrt(r2))[0]
+                    out[OUT_VIRIAL] += pull * d0 * d0
+                    out[OUT_VIRIAL + 1] += pull * d1 * d1
+                    out[OUT_VIRIAL + 2] += pull * d2 * d2
+                    out[OUT_VIRIAL + 3] += pull * d0 * d1
+                    out[OUT_VIRIAL + 4] += pull * d0 * d2
+                    out[OUT_VIRIAL + 5] += pull * d1 * d2
+        w0[i - origin] += f0
+        w1[i - origin] += f1
+        w2[i - origin] += f2

@@ -1,0 +1,211 @@
+"""Distances along runs, and piecewise polynomials of them, eight at a time.
+
+For functions that cost more than the search for who is within the cutoff. ``measure_lanes`` takes all candidates of a
+centre, with plain vector loads as in ``kernels.lanes``; the caller keeps those within the cutoff, and
+``evaluate_lanes`` evaluates a function for these alone. In liquids that is one candidate in four.
+
+Every lane of ``evaluate_lanes`` is in a piece of its own. The eight coefficients of a piece lie side by side in memory,
+so they are one load, and the eight loads of a group are transposed in registers; gathering them one by one takes
+longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from hamfit.kernels.lanes import _I32, _I64, _LANE_F64, _ZERO, LANES, RUN_WORDS, _Emitter, _whole
+
+#: A function is a row of numbers: cutoff^2, core^2, shift, scale, last piece, row of the first piece in the table of
+#: coefficients. r^2 lies at t = scale r^2 + shift, in piece floor(t).
+FUNCTION_CUTOFF2, FUNCTION_CORE2, FUNCTION_SHIFT, FUNCTION_SCALE, FUNCTION_LAST, FUNCTION_FIRST = range(6)
+FUNCTION_WORDS = 6
+#: Coefficients of one piece.
+ORDER = 8
+
+_LANE_I32 = ir.VectorType(_I32, LANES)
+_FAR = ir.Constant(_LANE_F64, [float("inf")] * LANES)
+
+
+def _lane(k: int) -> ir.Constant:
+    return ir.Constant(_I32, k)
+
+
+def transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """Eight vectors of which vector k holds number k of each row: blocks of 1, 2 and 4 numbers change places."""
+    width = 1
+    while width < LANES:
+        low = []
+        for k in range(LANES):
+            block, inside = divmod(k, 2 * width)
+            low.append(2 * width * block + inside % width + (LANES if inside >= width else 0))
+        high = [k + width for k in low]
+        swapped: list[Any] = [None] * LANES
+        for k in range(LANES):
+            if k & width == 0:
+                swapped[k] = builder.shuffle_vector(rows[k], rows[k + width], ir.Constant(_LANE_I32, low))
+                swapped[k + width] = builder.shuffle_vector(rows[k], rows[k + width], ir.Constant(_LANE_I32, high))
+        rows, width = swapped, 2 * width
+    return rows
+
+
+def find_candidates(
+    typing_context: Any,
+    q: Any,
+    q_width: Any,
+    runs: Any,
+    n_runs: Any,
+    shifts: Any,
+    x: Any,
+    y: Any,
+    z: Any,
+    found: Any,
+    found_width: Any,
+    places: Any,
+) -> Any:
+    """Squared distances and vectors to all particles of one centre's runs; returns how many places were filled.
+
+    All arguments are addresses or numbers. q (3, q_width) positions; runs (n_runs, 4) int32; shifts (translations, 3);
+    x, y, z the centre; found (4, found_width): r^2, then centre minus neighbour; places (found_width / 8,) int32: place
+    in the window of the first of each eight. Places beyond the end of a run hold r^2 = inf.
+    """
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        q, q_width, runs, n_runs, shifts, x, y, z, found, found_width, places = arguments
+        emit = _Emitter(b)
+        filled = cgutils.alloca_once_value(b, _whole(0))
+        b.store(_whole(0), filled)
+        with cgutils.for_range(b, n_runs, intp=_I64) as loop:
+            row = b.mul(loop.index, _whole(RUN_WORDS))
+            begin, end, target, image = (emit.word(runs, b.add(row, _whole(k))) for k in range(RUN_WORDS))
+            translation = b.mul(image, _whole(3))
+            # one subtraction for the whole run: the centre is moved, not the neighbours
+            centre = [
+                emit.splat(b.fsub(c, emit.number(shifts, b.add(translation, _whole(axis)))))
+                for axis, c in enumerate((x, y, z))
+            ]
+            ahead = b.sub(target, begin)
+            with cgutils.for_range_slice(b, begin, end, _whole(LANES), _I64) as (k, _):
+                d = [b.fsub(centre[axis], emit.load(q, axis, q_width, k)) for axis in range(3)]
+                r2 = emit.fma(d[2], d[2], emit.fma(d[1], d[1], b.fmul(d[0], d[0])))
+                at = b.load(filled)
+                emit.store(b.select(emit.members(k, end), r2, _FAR), found, 0, found_width, at)
+                for axis in range(3):
+                    emit.store(d[axis], found, 1 + axis, found_width, at)
+                place = b.trunc(b.add(k, ahead), _I32)
+                b.store(place, emit.pointer(places, b.sdiv(at, _whole(LANES)), _I32))
+                b.store(b.add(at, _whole(LANES)), filled)
+        return b.load(filled)
+
+    whole, real = types.int64, types.float64
+    return types.int64(*[whole] * 5, *[real] * 3, *[whole] * 3), generate
+
+
+def keep(
+    typing_context: Any,
+    found: Any,
+    found_width: Any,
+    places: Any,
+    filled: Any,
+    limit2: Any,
+    hits: Any,
+    squares: Any,
+    vectors: Any,
+    vectors_width: Any,
+    kept_places: Any,
+) -> Any:
+    """What ``find_candidates`` found with r^2 < limit2, in its order; returns how many.
+
+    All arguments are addresses or numbers. found, found_width and places as there, filled what it returned; hits
+    (filled + 1,) int32 scratch; squares (n,) gets r^2, vectors (3, vectors_width) the first n of each row, and
+    kept_places (n,) int32 the places in the window.
+    """
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        found, found_width, places, filled, limit2, hits, squares, vectors, vectors_width, kept_places = arguments
+        emit = _Emitter(b)
+        count = cgutils.alloca_once_value(b, _whole(0))
+        b.store(_whole(0), count)
+        # every place is written down, and overwritten by the next unless it is near: no branch to predict
+        with cgutils.for_range(b, filled, intp=_I64) as loop:
+            n = b.load(count)
+            b.store(b.trunc(loop.index, _I32), emit.pointer(hits, n, _I32))
+            near = b.fcmp_ordered("<", emit.number(found, loop.index), limit2)
+            b.store(b.add(n, b.zext(near, _I64)), count)
+        with cgutils.for_range(b, b.load(count), intp=_I64) as loop:
+            hit = emit.word(hits, loop.index)
+            b.store(emit.number(found, hit), emit.pointer(squares, loop.index))
+            for axis in range(3):
+                value = emit.number(found, b.add(hit, b.mul(found_width, _whole(1 + axis))))
+                b.store(value, emit.pointer(vectors, b.add(loop.index, b.mul(vectors_width, _whole(axis)))))
+            group = b.load(emit.pointer(places, b.lshr(hit, _whole(3)), _I32))
+            inside = b.trunc(b.and_(hit, _whole(LANES - 1)), _I32)
+            b.store(b.add(group, inside), emit.pointer(kept_places, loop.index, _I32))
+        return b.load(count)
+
+    whole = types.int64
+    return types.int64(*[whole] * 4, types.float64, *[whole] * 5), generate
+
+
+# seen from compiled code the typing context is no argument
+measure_lanes: Callable[..., Any] = intrinsic(find_candidates)
+keep_near: Callable[..., Any] = intrinsic(keep)
+
+
+def _evaluator(*, valued: bool) -> Callable[..., Any]:
+    """The kernel for slopes, with or without values."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        row, coefficients, r2s, n, values, slopes = arguments
+        emit = _Emitter(b)
+        words = [emit.number(row, _whole(k)) for k in range(FUNCTION_WORDS)]
+        cutoff2, core2, shift, scale = (emit.splat(word) for word in words[:FUNCTION_LAST])
+        one = b.insert_element(ir.Constant(_LANE_I32, ir.Undefined), b.fptosi(words[FUNCTION_LAST], _I32), _lane(0))
+        last = b.shuffle_vector(one, one, ir.Constant(_LANE_I32, [0] * LANES))
+        first = b.mul(b.fptosi(words[FUNCTION_FIRST], _I64), _whole(ORDER))
+        steep = b.fmul(scale, ir.Constant(_LANE_F64, [-2.0] * LANES))
+        with cgutils.for_range_slice(b, _whole(0), n, _whole(LANES), _I64) as (k, _):
+            r2 = emit.load(r2s, 0, _whole(0), k)
+            follows = b.and_(b.fcmp_ordered("<", r2, cutoff2), b.fcmp_ordered(">=", r2, core2))
+            t = b.select(follows, emit.fma(r2, scale, shift), _ZERO)
+            piece = b.fptosi(t, _LANE_I32)
+            # rounding may put what is just within the cutoff just beyond the last piece
+            piece = b.select(b.icmp_signed(">", piece, last), last, piece)
+            u = b.fsub(t, b.sitofp(piece, _LANE_F64))
+            loads = []
+            for lane in range(LANES):
+                at = b.mul(b.sext(b.extract_element(piece, _lane(lane)), _I64), _whole(ORDER))
+                pointer = emit.pointer(coefficients, b.add(first, at))
+                loads.append(b.load(b.bitcast(pointer, _LANE_F64.as_pointer())))
+                loads[-1].align = 8
+            powers = transposed(b, loads)
+            value, slope = powers[-1], _ZERO
+            for power, coefficient in enumerate(powers[-2::-1]):
+                slope = value if power == 0 else emit.fma(slope, u, value)
+                value = emit.fma(value, u, coefficient)
+            emit.store(b.select(follows, b.fmul(slope, steep), _ZERO), slopes, 0, _whole(0), k)
+            if valued:
+                emit.store(b.select(follows, value, _ZERO), values, 0, _whole(0), k)
+        return context.get_dummy_value()
+
+    def evaluate_lanes(
+        typing_context: Any, row: Any, coefficients: Any, r2s: Any, n: Any, values: Any, slopes: Any
+    ) -> Any:
+        return types.void(*[types.int64] * 6), generate
+
+    kernel: Callable[..., Any] = intrinsic(evaluate_lanes)
+    return kernel
+
+
+evaluate_lanes = _evaluator(valued=True)
+slope_lanes = _evaluator(valued=False)
+"""A function f at n squared distances, and -2 df/d(r^2), which times a distance vector is a force.
+
+All arguments are addresses or numbers: row of the function, coefficients (pieces, 8) by rising power, r2s (n,), n,
+values (n,), slopes (n,), all three with room to the next multiple of eight. Both are zero from the cutoff on, and
+nearer than the core. ``slope_lanes`` does not touch values.
+"""
