@@ -198,7 +198,7 @@ def _report(plan: RolloutPlan, summaries: Sequence[Mapping[str, Any]], resumed: 
     pairs = sum(s["pairs"] for s in summaries)
     outside = sum(s["outside"] for s in summaries)
     stopped = [
-        {"name": s["name"], "step": s["first_non_finite"], "last_stored_step": s["steps"]}
+        {"name": s["name"], "step": s["first_non_finite"], "last_stored_step": s["steps"] // options.stride * options.stride}
         for s in summaries
         if s["first_non_finite"] is not None
     ]
