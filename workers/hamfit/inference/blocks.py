@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from hamfit.frames import Frame
+from hamfit.graphs import CutoffGraph
 from hamfit.graphs.lattice import Lattice
 from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, bounds, check_state, is_finite
 from hamfit.integrators import AbstractIntegrator, Composition, kick_drift_kick
@@ -34,7 +35,7 @@ class BlocksEngine(AbstractEngine):
     def __init__(self, model: Model, frame: Frame, method: AbstractIntegrator, dt: float) -> None:
         check_step(dt, 0)
         self._model, self._frame, self._method, self._dt = model, frame, method, dt
-        self._far = bounds(Lattice.of(frame))
+        self._far = bounds(Lattice.of(frame), *_lengths(model))
         self._forces = 0
         self._has_virial = all(block.kind != "field" for block in model.blocks)
         self.description = f"blocks: {', '.join(block.kind for block in model.blocks)}"
@@ -100,3 +101,12 @@ class BlocksEngine(AbstractEngine):
     def state(self) -> tuple[FloatArray, FloatArray]:
         """See ``AbstractEngine.state``."""
         return self._q.copy(), self._p.copy()
+
+
+def _lengths(model: Model) -> list[float]:
+    """Cutoffs of the blocks and the longest distances they were trained on."""
+    graphs = [getattr(block, "graph", None) for block in model.blocks]
+    cutoffs = [graph.max_cutoff for graph in graphs if isinstance(graph, CutoffGraph)]
+    forces = {block.kind for block in model.blocks if block.part == "force"}
+    seen = [extent[np.isfinite(extent)] for kind, extent in model.extents.items() if kind in forces]
+    return cutoffs + [float(extent.max(initial=0.0)) for extent in seen]

@@ -16,8 +16,8 @@ from hamfit.errors import DataError, GraphError, HamfitError
 from hamfit.graphs.lattice import Lattice
 from hamfit.types import FloatArray
 
-#: Lengths of the box or the cutoff within which particles stay: beyond, less than four digits are left of their place
-#: among their neighbours, and searches for images would never end. Arbitrary.
+#: Lengths of the box or of interactions within which particles stay: beyond, less than four digits are left of their
+#: place among their neighbours, and searches for images would never end. Arbitrary.
 _FAR = 1e12
 
 
@@ -88,9 +88,12 @@ def is_finite(q: FloatArray, p: FloatArray, far: float = np.inf) -> bool:
     return bool(np.isfinite(q).all() and np.isfinite(p).all() and np.abs(q).max(initial=0.0) <= far)
 
 
-def bounds(lattice: Lattice, cutoff: float = 0.0) -> float:
-    """The greatest coordinate at which particles can be told apart; inf without a length to compare with."""
-    length = max(cutoff, float(np.abs(lattice.vectors[lattice.periodic == 1]).max(initial=0.0)))
+def bounds(lattice: Lattice, *lengths: float) -> float:
+    """The greatest coordinate at which particles can be told apart; inf without a length to compare with.
+
+    Lengths are the box's and those given, such as cutoffs, or the longest distance seen in training.
+    """
+    length = max(0.0, *lengths, float(np.abs(lattice.vectors[lattice.periodic == 1]).max(initial=0.0)))
     return _FAR * length if length > 0.0 else np.inf
 
 

@@ -55,7 +55,7 @@ class ListedEngine(AbstractEngine):
             tables,
         )
         self._rate, self._constant, self._dim = np.array(rate), constant, frame.dim
-        self._dt, self._far = dt, bounds(lattice)
+        self._dt, self._far = dt, bounds(lattice, float(tables.farthest.max()))
         self._kicks, self._drifts = method.kicks(dt), method.drifts(dt)
         what = "all pairs" if everybody else "bonds"
         self.description = f"{what}: {'; '.join(sorted({law.form for law in laws}))}"

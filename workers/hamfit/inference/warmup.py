@@ -11,15 +11,17 @@ from hamfit.kernels.warming import compiling_alone
 
 @cache
 def warm_up_inference() -> None:
-    """Compile, or load from the cache, every kernel that begins or advances an engine of a pair model.
+    """Compile, or load from the cache, every kernel that begins or advances a compiled engine.
 
-    The kernels of the blocks are those of the fit (``fitting.warmup``); of these only finding pairs is used here.
+    The engine of blocks steps in Python and its kernels are those of the fit (``fitting.warmup``).
     """
     with compiling_alone():
         _run_all()
 
 
 def _run_all() -> None:
+    from hamfit.features.block import AbstractBlock
+    from hamfit.features.manybody import ManyBodyBlock
     from hamfit.features.pair import PairBlock
     from hamfit.features.radial import RadialFeatures
     from hamfit.frames import Frame
@@ -39,18 +41,31 @@ def _run_all() -> None:
         bond_types=np.zeros(2, dtype=np.int64),
         bond_labels=labels,
     )
+    near = CutoffGraph(labels, np.array([[2.0]]))
     graphs: tuple[tuple[AbstractGraph, float], ...] = (
-        (CutoffGraph(labels, np.array([[2.0]])), 2.0),
+        (near, 2.0),
         (BondGraph(labels), np.inf),
         (AllPairsGraph(labels), np.inf),
     )
-    for graph, cutoff in graphs:
-        radial = RadialFeatures(
-            ("r",), 0.5 * one, 2.0 * one, np.ones((1, 2)), np.zeros((1, 2)), np.array([cutoff]), ("shift",)
+    blocks: list[AbstractBlock] = [
+        PairBlock(
+            RadialFeatures(
+                ("r",), 0.5 * one, 2.0 * one, np.ones((1, 2)), np.zeros((1, 2)), np.array([cutoff]), ("shift",)
+            ),
+            graph,
         )
+        for graph, cutoff in graphs
+    ]
+    # one density: the engine of embedded atoms
+    blocks.append(
+        ManyBodyBlock.sample(
+            [frame], near, n_features=2, n_radial=1, n_bumps=3, l_max=0, rng=np.random.default_rng(0)
+        )
+    )
+    for block in blocks:
         model = Model(
-            blocks=(PairBlock(radial, graph),),
-            theta=(np.ones(radial.n_columns),),
+            blocks=(block,),
+            theta=(np.ones(block.n_columns),),
             constants=np.zeros(1),
             labels=labels,
             bond_labels=labels,
