@@ -118,10 +118,10 @@ def sorted_times(engine: AbstractEngine) -> list[int]:
 def test_any_number_of_threads_gives_the_same_bits(compiled: CompiledModel, start: Frame, threads: int) -> None:
     alone = compiled.engine(start, VERLET, DT)
     sortings = sorted_times(alone)
-    expected = path(alone, state_of(start), 450)
+    expected = path(alone, state_of(start), 600)
     assert sortings[0] > 20
     engine = compiled.engine(start, VERLET, DT, threads=threads)
-    got = path(engine, state_of(start), 450)
+    got = path(engine, state_of(start), 600)
     engine.close()
     np.testing.assert_array_equal(got[0], expected[0])
     np.testing.assert_array_equal(got[1], expected[1])

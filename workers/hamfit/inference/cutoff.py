@@ -20,17 +20,18 @@ from hamfit.graphs.channels import pair_channels
 from hamfit.graphs.lattice import Lattice
 from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, bounds, check_state, is_finite
 from hamfit.inference.laws import Law
+from hamfit.inference.placing import rows
 from hamfit.inference.sorting import Columns, Sorter
 from hamfit.integrators import Composition
 from hamfit.integrators.protocol import check_step
 from hamfit.kernels.cells import wrap
-from hamfit.kernels.lanes import LANES, LAW_COEFFICIENTS, OUT_ENERGY, OUT_VIRIAL, OUT_WORDS, VIRIAL_AXES
+from hamfit.kernels.lanes import LAW_COEFFICIENTS, OUT_ENERGY, OUT_VIRIAL, OUT_WORDS, VIRIAL_AXES
 from hamfit.kernels.pair_tables import Tables
 from hamfit.kernels.stepping import Bodies, LawRows, Reach, advance, count_outside, observe_all
 from hamfit.types import FloatArray, IntArray
 
 #: Skin over the greatest cutoff.
-SKIN = 0.12
+SKIN = 0.14
 
 
 class CutoffEngine(AbstractEngine):
@@ -75,17 +76,17 @@ class CutoffEngine(AbstractEngine):
         check_state(q, p, self._frame.q.shape, self._far)
         # the graph's own checks: particles, species, and a box that is not absurdly small beside the cutoff
         prepared = self._graph.prepare(replace(self._frame, q=q))
-        n, width = self._n, -(-self._n // LANES) * LANES + LANES
+        n = self._n
         three = np.zeros((n, 3))
         three[:, : self._frame_dim] = q
-        momentum = np.zeros((3, width))
+        momentum = rows(n)
         momentum[: self._frame_dim, :n] = p.T
         self._ids = np.arange(n)
         self._boxes = np.zeros((n, 3))
-        position = np.zeros((3, width))
+        position = rows(n)
         position[:, :n] = three.T
         self._bodies = Bodies(
-            position, momentum, np.zeros((3, width)), np.zeros((3, width)), self._rate.copy(), self._species.copy()
+            position, momentum, rows(n), rows(n), self._rate.copy(), self._species.copy()
         )
         self._sort()
         observation, coincident = self._observe()

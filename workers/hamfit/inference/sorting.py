@@ -11,14 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamfit.graphs.lattice import Lattice
+from hamfit.inference.placing import at_page, row_width, window_place
 from hamfit.kernels.columns import find_runs, sort_into_columns
-from hamfit.kernels.lanes import LANES, RUN_WORDS
+from hamfit.kernels.lanes import RUN_WORDS
 from hamfit.kernels.stepping import Reach
 from hamfit.types import FloatArray, IntArray
 
 #: Particles that a run should hold: long enough to fill vectors of eight, short enough to skip what is out of reach
 #: (10,976 atoms of a Lennard-Jones liquid: columns of 1.5 to 2.5 are equally fast, 1.0 and 3.0 are not).
-_RUN_PARTICLES = 12.0
+_RUN_PARTICLES = 16.0
 #: Layers for each particle of a column: runs begin and end with layers, so thin ones waste little.
 _LAYERS = 2
 #: Chunks of the force sum, at most: as many threads can share the work.
@@ -116,7 +117,7 @@ class Columns:
             length = n if end - begin >= rows else int(first[min(end, rows)] - first[begin])
             if end > rows and length < n:
                 length += int(first[end - rows])
-            width = -(-length // LANES) * LANES + LANES
+            width, place = row_width(length), window_place(place, int(first[begin]))
             windows[c] = first[begin], length, place, width
             origins[begin : int(begins[c + 1])] = first[begin]
             place += 3 * width
@@ -140,7 +141,7 @@ class Sorter:
         begins, windows, origins, size = grid.chunked(columns, n)
         if self._forces.size < size:
             # a little more, so that small changes from one sorting to the next need no new pages
-            self._forces = np.zeros(size + size // 8)
+            self._forces = at_page(size + size // 8)
         if self._ends.shape != (n, n_species + 1):
             self._ends = np.zeros((n, n_species + 1), dtype=np.int32)
             self._runs = np.zeros((n, _FIRST_ROOM * n_species, RUN_WORDS), dtype=np.int32)
