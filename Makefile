@@ -42,7 +42,7 @@ bench: $(STAMP) ## Measure only the pages on speed, start-up and memory
 	$(PIP) --no-build-isolation -e '.[bench]'
 	$(BIN)/python -m tests.benchmarks performance startup scaling
 
-demo: $(STAMP) ## Fit a Lennard-Jones liquid and test the model on frames that it never saw
+demo: $(STAMP) ## Fit a Lennard-Jones liquid, test the model on frames that it never saw, and run it
 	mkdir -p build/demo
 	gzip -dc tests/data/lj-500.lammpstrj.gz | split -d -l 7637 --additional-suffix=.lammpstrj - build/demo/frames-
 	sed -n 1,16p tests/data/lj-500.energies.csv > build/demo/frames-00.csv
@@ -51,6 +51,7 @@ demo: $(STAMP) ## Fit a Lennard-Jones liquid and test the model on frames that i
 	$(BIN)/hamfit ingest build/demo/frames-01.lammpstrj --energies build/demo/frames-01.csv --units lj --out build/demo/unseen.zarr --overwrite
 	$(BIN)/hamfit fit build/demo/seen.zarr --cutoff 2.5 --out build/demo/liquid.model
 	$(BIN)/hamfit evaluate build/demo/liquid.model build/demo/unseen.zarr
+	$(BIN)/hamfit rollout build/demo/liquid.model --initial build/demo/unseen.zarr --steps 5000 --dt 0.002 --out build/demo/run.zarr --overwrite
 
 docs: $(STAMP) ## Build the documentation in docs/_build/html
 	$(PIP) --no-build-isolation -e '.[docs]'
