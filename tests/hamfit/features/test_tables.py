@@ -5,6 +5,7 @@ import pytest
 from scipy.interpolate import BSpline
 
 import radial_oracle as oracle
+from hamfit.features.curves import RadialCurve
 from hamfit.features.radial import InputMap, RadialFeatures, Taper
 from hamfit.features.tables import (
     RadialTable,
@@ -149,3 +150,13 @@ def test_no_table_is_wider_than_the_prediction_of_memory_says() -> None:
         radial.links,
     )
     assert build_table(rough, EXTENT, *whitened(rough)).n_local <= most_local_columns(3)
+
+
+def test_a_channel_without_edges_in_training_is_never_read_from_its_table() -> None:
+    nothing, one = np.full((1, 2), np.nan), np.ones(1)
+    features = RadialFeatures(("r",), 0.5 * one, 2.0 * one, np.ones((1, 2)), np.zeros((1, 2)), 2.5 * one, ("shift",))
+    curve = RadialCurve.compile(features, np.array([0.3, -0.7, 1.1, 0.2]), nothing)
+    r, channel = np.linspace(0.1, 2.4, 24), np.zeros(24, dtype=np.int64)
+    for got, expected in zip(curve(r, channel), features.contract(r, channel, curve.theta), strict=True):
+        np.testing.assert_array_equal(got, expected)
+        assert np.abs(got).min() > 0.0

@@ -127,9 +127,9 @@ def build_table(
     lifts, low, scale, pieces, errors = [], [], [], [], []
     for c in range(features.n_channels):
         if not (np.isfinite(extent[c]).all() and extent[c, 1] > extent[c, 0]):
-            # a channel without edges: one interval that nothing falls into
+            # a channel without edges: one interval, at infinity, that nothing falls into
             lifts.append(np.zeros((SPLINE_DEGREE + 1, projection.shape[1])))
-            low.append(0.0)
+            low.append(np.inf)
             scale.append(1.0)
             pieces.append(1)
             continue
