@@ -1,0 +1,168 @@
+"""Graphs that remember, against the graph that searches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hamfit.errors import GraphError
+from hamfit.features.field import FieldBlock
+from hamfit.features.manybody import ManyBodyBlock
+from hamfit.features.pair import PairBlock
+from hamfit.frames import Frame
+from hamfit.graphs import BondGraph, CutoffGraph, Edges
+from hamfit.inference.neighbours import SKIN, SkinGraph, with_skins
+from hamfit.types import FloatArray
+from radial_oracle import random_radial
+from worlds import CASES, Case, everyone
+
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def graphs(case: Case) -> tuple[CutoffGraph, SkinGraph]:
+    graph = CutoffGraph(case.frame().labels, case.cutoffs)
+    return graph, SkinGraph.of(graph)
+
+
+def table(edges: Edges) -> FloatArray:
+    """Edges in an order of their own: centre, neighbour, channel, vector, distance."""
+    centre = np.repeat(np.arange(edges.n_centres), np.diff(edges.offsets))
+    rows = np.column_stack([centre, edges.neighbour, edges.channel, edges.vector, edges.distance])
+    return np.asarray(rows[np.lexsort(np.round(rows, 9).T[::-1])])
+
+
+def searches(skin: SkinGraph, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    count, search = [0], SkinGraph._search
+
+    def counted(self: SkinGraph, frame: Frame, length: float) -> object:
+        count[0] += 1
+        return search(self, frame, length)
+
+    monkeypatch.setattr(SkinGraph, "_search", counted)
+    return count
+
+
+@each_case
+def test_edges_are_those_of_a_search_wherever_particles_go(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, skin = graphs(case)
+    count = searches(skin, monkeypatch)
+    rng, frame = np.random.default_rng(3), case.frame()
+    q = frame.q.copy()
+    if frame.box is not None:
+        q += rng.integers(-2, 3, q.shape) @ frame.box
+    step = 0.2 * SKIN * graph.max_cutoff
+    for _ in range(60):
+        now = replace(frame, q=q)
+        expected, got = (table(g.prepare(now).edges(everyone(now))) for g in (graph, skin))
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)
+        q = q + rng.uniform(-1.0, 1.0, q.shape) * step
+    assert 3 <= count[0] < 40
+
+
+@each_case
+def test_lists_are_kept_until_half_the_skin_is_used_up(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, skin = graphs(case)
+    count = searches(skin, monkeypatch)
+    frame = case.frame()
+    half = 0.5 * SKIN * graph.max_cutoff
+    for moved, expected in ((0.0, 1), (0.99, 1), (-0.99, 1), (1.01, 2), (1.9, 2), (2.1, 3)):
+        q = frame.q.copy()
+        q[0, 0] += moved * half
+        skin.prepare(replace(frame, q=q))
+        assert count[0] == expected
+    skin.forget()
+    skin.prepare(frame)
+    assert count[0] == 4
+
+
+@each_case
+def test_both_ends_of_an_edge_see_it_alike_to_the_last_bit(case: Case) -> None:
+    _, skin = graphs(case)
+    frame = case.frame()
+    skin.prepare(frame)
+    q = frame.q + np.random.default_rng(1).uniform(-0.03, 0.03, frame.q.shape)
+    edges = skin.prepare(replace(frame, q=q)).edges(everyone(frame))
+    centre = np.repeat(np.arange(edges.n_centres), np.diff(edges.offsets))
+    there = {
+        (i, j, *v) for i, j, v in zip(centre.tolist(), edges.neighbour.tolist(), edges.vector.tolist(), strict=True)
+    }
+    back = {(j, i, *(-x + 0.0 for x in v)) for i, j, *v in there}
+    assert back == {(i, j, *(x + 0.0 for x in v)) for i, j, *v in there}
+
+
+@each_case
+def test_panels_in_any_order_are_parts_of_the_whole(case: Case) -> None:
+    _, skin = graphs(case)
+    frame = case.frame()
+    prepared = skin.prepare(frame)
+    whole = prepared.edges(everyone(frame))
+    assert sorted(prepared.order.tolist()) == everyone(frame).tolist()
+    centres = np.array([frame.n_particles - 1, 0, 0])
+    part = prepared.edges(centres)
+    for c, i in enumerate(centres):
+        own, all_of_it = slice(*part.offsets[c : c + 2]), slice(*whole.offsets[i : i + 2])
+        assert part.vector[own].tobytes() == whole.vector[all_of_it].tobytes()
+        assert part.neighbour[own].tobytes() == whole.neighbour[all_of_it].tobytes()
+
+
+def test_another_box_is_searched_anew() -> None:
+    graph, skin = graphs(CASES[5])
+    frame = CASES[5].frame()
+    skin.prepare(frame)
+    assert frame.box is not None
+    wider = replace(frame, box=1.3 * frame.box)
+    got, expected = (table(g.prepare(wider).edges(everyone(wider))) for g in (skin, graph))
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)
+
+
+def test_errors_are_those_of_a_search() -> None:
+    _, skin = graphs(CASES[5])
+    frame = CASES[5].frame()
+    prepared = skin.prepare(frame)
+    with pytest.raises(GraphError, match="centre 13 is no particle of the frame: it has particles 0 to 12"):
+        prepared.edges(np.array([0, 13]))
+    with pytest.raises(GraphError, match="centre -1 is no particle"):
+        prepared.edges(np.array([-1]))
+    q = frame.q.copy()
+    q[0] = q[1]
+    with pytest.raises(GraphError, match="particles 0 and 1 are at the same place"):
+        skin.prepare(replace(frame, q=q)).edges(everyone(frame))
+    q[0] = np.nan
+    with pytest.raises(GraphError, match="finite"):
+        skin.prepare(replace(frame, q=q))
+    with pytest.raises(GraphError, match="relabel"):
+        skin.prepare(replace(frame, labels=("A", "C")))
+    near = frame.q.copy()
+    near[0] = near[1] + 0.02
+    skin.prepare(replace(frame, q=near))
+    near = near.copy()
+    near[0] = near[1]
+    with pytest.raises(GraphError, match="particles 0 and 1 are at the same place"):
+        skin.prepare(replace(frame, q=near)).edges(everyone(frame))
+
+
+def test_blocks_that_join_the_same_particles_share_their_lists() -> None:
+    case = CASES[2]
+    frame, (graph, _) = case.frame(), graphs(case)
+    rng = np.random.default_rng(0)
+    radial = random_radial(np.array([1.9, 1.6, 1.3]))
+    shorter = CutoffGraph(graph.labels, 0.8 * graph.cutoffs)
+    blocks = (
+        PairBlock(radial, graph),
+        ManyBodyBlock.sample([frame], graph, n_features=6, n_radial=2, n_bumps=4, l_max=2, rng=rng),
+        PairBlock(random_radial(0.8 * np.array([1.9, 1.6, 1.3])), shorter),
+        PairBlock(random_radial(np.array([np.inf])), BondGraph(("1",))),
+        FieldBlock.sample([frame], n_features=3, sampler="elm", rng=rng),
+    )
+    changed, skins = with_skins(blocks)
+    assert len(skins) == 2
+    assert changed[0].graph is changed[1].graph is skins[0]  # type: ignore[attr-defined]
+    assert changed[2].graph is skins[1]  # type: ignore[attr-defined]
+    assert changed[3:] == blocks[3:]
+    for old, new in zip(blocks[:3], changed[:3], strict=True):
+        theta = rng.normal(size=old.n_columns)
+        (energy, gradient), (expected, steep) = (b.energy_and_gradient(frame, theta) for b in (new, old))
+        assert energy == pytest.approx(expected, rel=1e-13)
+        np.testing.assert_allclose(gradient, steep, rtol=0, atol=1e-12 * np.abs(steep).max())
