@@ -162,9 +162,7 @@ def test_a_second_driver_is_refused_and_the_first_is_unharmed(tmp_path: Path) ->
         assert running.wait(60)
         try:
             for how in ({}, {"steps": 13}, {"overwrite": True}, {"resume": False}):
-                with pytest.raises(
-                    StoreError, match=r"r: the store is being written by process \d+ on .*: wait"
-                ):
+                with pytest.raises(StoreError, match=r"r: the store is being written by process \d+ on .*: wait"):
                     run(tmp_path / "r", **how)
         finally:
             refused.set()

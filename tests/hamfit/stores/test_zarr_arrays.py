@@ -128,3 +128,87 @@ def test_an_entry_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     entry = ArrayEntry("a", (10,), (5,), "float64", "", ("00000000",))
     with pytest.raises(StoreError, match="inconsistent about a"):
         StoredArray(tmp_path, entry).check_files()
+
+
+# -------------------------------------------------------------------------------------------- interrupted writing
+
+
+def writer_in(root: Path, values: np.ndarray) -> ArrayWriter:
+    (root / "a").mkdir(parents=True, exist_ok=True)
+    return ArrayWriter(root / "a", "a", tuple("tijk"[: values.ndim]), values.shape[1:], str(values.dtype))
+
+
+@given(
+    n_rows=st.integers(1, 40),
+    row_shape=st.lists(st.integers(1, 7), max_size=2).map(tuple),
+    target=st.integers(8, 400),
+    whole=st.booleans(),
+    data=st.data(),
+)
+def test_a_writer_taken_up_any_number_of_times_writes_what_one_would(
+    tmp_path_factory: pytest.TempPathFactory,
+    n_rows: int,
+    row_shape: tuple[int, ...],
+    target: int,
+    whole: bool,
+    data: st.DataObject,
+) -> None:
+    values = np.random.default_rng(0).integers(-99, 99, size=(n_rows, *row_shape))
+    values = values if whole else values.astype(np.float64)
+    cuts = sorted(data.draw(st.lists(st.integers(0, n_rows), max_size=5)))
+    one, other = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("other")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunk_shape, "__defaults__", (8, target))
+        expected = write(one, values, [])
+        writer = writer_in(other, values)
+        for start, stop in zip([0, *cuts], [*cuts, n_rows], strict=True):
+            writer.append(values[start:stop])
+            crcs, pending = writer.progress()
+            # written after the checkpoint by one that was killed: to be overwritten
+            writer.append(values[: n_rows - stop] + 1)
+            writer = writer_in(other, values)
+            writer.resume(crcs, pending)
+        entry, _ = writer.close()
+    assert entry == expected.entry
+    stored = StoredArray(other, entry)
+    assert np.array_equal(stored.read(), values)
+    assert stored.digest() == entry.sha256
+
+
+def test_what_was_asked_for_a_checkpoint_does_not_change_with_the_writer(tmp_path: Path) -> None:
+    values = np.arange(12.0).reshape(6, 2)
+    writer = writer_in(tmp_path, values)
+    writer.append(values[:3])
+    crcs, pending = writer.progress()
+    writer.append(values[3:])
+    assert crcs == []
+    assert np.array_equal(pending, values[:3])
+
+
+@pytest.mark.parametrize("damage", ["removed", "truncated", "altered"])
+def test_a_writer_is_not_taken_up_behind_a_damaged_chunk(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunk_shape, "__defaults__", (8, 32))
+    values = np.arange(14.0).reshape(7, 2)
+    writer = writer_in(tmp_path, values)
+    writer.append(values)
+    crcs, pending = writer.progress()
+    assert (len(crcs), len(pending)) == (3, 1)
+    chunk = tmp_path / "a" / "c.1.0"
+    raw = chunk.read_bytes()
+    if damage == "removed":
+        chunk.unlink()
+    else:
+        chunk.write_bytes(raw[:-1] if damage == "truncated" else bytes([raw[0] ^ 1]) + raw[1:])
+    with pytest.raises(StoreError, match=r"chunk a/c.1.0"):
+        writer_in(tmp_path, values).resume(crcs, pending)
+
+
+def test_rows_that_wait_for_their_chunk_are_few_arrays(tmp_path: Path) -> None:
+    values = np.arange(1000.0)
+    writer = writer_in(tmp_path, values)
+    for row in values:
+        writer.append(np.array([row]))
+        assert len(writer._pending) <= 10
+    assert np.array_equal(writer.progress()[1], values)
