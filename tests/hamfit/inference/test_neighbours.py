@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from engine_cases import plain_path
 
 from hamfit.errors import GraphError
 from hamfit.features.field import FieldBlock
@@ -13,10 +14,13 @@ from hamfit.features.manybody import ManyBodyBlock
 from hamfit.features.pair import PairBlock
 from hamfit.frames import Frame
 from hamfit.graphs import BondGraph, CutoffGraph, Edges
+from hamfit.inference import CompiledModel
 from hamfit.inference.neighbours import SKIN, SkinGraph, with_skins
+from hamfit.integrators import VERLET
+from hamfit.model import Model
 from hamfit.types import FloatArray
 from radial_oracle import random_radial
-from worlds import CASES, Case, everyone
+from worlds import CASES, Case, everyone, liquid
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
@@ -166,3 +170,55 @@ def test_blocks_that_join_the_same_particles_share_their_lists() -> None:
         (energy, gradient), (expected, steep) = (b.energy_and_gradient(frame, theta) for b in (new, old))
         assert energy == pytest.approx(expected, rel=1e-13)
         np.testing.assert_allclose(gradient, steep, rtol=0, atol=1e-12 * np.abs(steep).max())
+
+
+def crystal_model() -> tuple[Frame, Model]:
+    """Angular moments and pairs in a small periodic crystal of two species."""
+    frame = liquid(np.random.default_rng(6), side=4, n_species=2, jitter=0.05)
+    graph = CutoffGraph(frame.labels, np.array([[1.9, 1.7], [1.7, 1.6]]))
+    rng = np.random.default_rng(2)
+    many = ManyBodyBlock.sample([frame], graph, n_features=8, n_radial=3, n_bumps=4, l_max=2, rng=rng)
+    pair = PairBlock(random_radial(np.array([1.9, 1.7, 1.6])), graph)
+    theta = 0.1 * rng.normal(size=pair.n_columns), 0.05 * rng.normal(size=many.n_columns)
+    extents = {"pair": np.array([[0.7, 1.9], [0.7, 1.7], [0.7, 1.6]])}
+    return frame, Model((pair, many), theta, np.zeros(2), frame.labels, (), 3, {}, extents)
+
+
+def test_blocks_run_on_lists_as_they_run_on_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame, model = crystal_model()
+    assert frame.p is not None
+    engine = CompiledModel(model).engine(frame, VERLET, 0.004)
+    assert type(engine).__name__ == "BlocksEngine"
+    engine.begin(frame.q, frame.p)
+    expected = plain_path(
+        lambda q: model.forces(replace(frame, q=q)), 1.0 / frame.masses, frame.q, frame.p, VERLET, 0.004, 60
+    )
+    count = [0]
+    search = SkinGraph._search
+
+    def counted(self: SkinGraph, frame: Frame, skin: float) -> object:
+        count[0] += 1
+        return search(self, frame, skin)
+
+    monkeypatch.setattr(SkinGraph, "_search", counted)
+    engine.advance(60)
+    # one search serves both blocks for some steps
+    assert 1 < count[0] < 30
+    for got, plain in zip(engine.state(), expected, strict=True):
+        np.testing.assert_allclose(got, plain, rtol=0, atol=1e-10)
+
+
+def test_what_follows_a_beginning_depends_on_nothing_before_it() -> None:
+    frame, model = crystal_model()
+    assert frame.p is not None
+    ends = []
+    for before in (0, 3, 25):
+        engine = CompiledModel(model).engine(frame, VERLET, 0.004)
+        engine.begin(frame.q, -frame.p)
+        engine.advance(before)
+        engine.begin(frame.q, frame.p)
+        engine.advance(20)
+        ends.append(engine.state())
+    for q, p in ends[1:]:
+        assert q.tobytes() == ends[0][0].tobytes()
+        assert p.tobytes() == ends[0][1].tobytes()

@@ -18,16 +18,17 @@ from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph
 from hamfit.graphs.lattice import Lattice
 from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, bounds, check_state, is_finite
+from hamfit.inference.placing import rows
 from hamfit.inference.sorting import Columns, Sorter
 from hamfit.integrators import Composition
 from hamfit.integrators.protocol import check_step
 from hamfit.kernels.cells import wrap
-from hamfit.kernels.lanes import LANES, OUT_ENERGY, OUT_VIRIAL, OUT_WORDS, VIRIAL_AXES
+from hamfit.kernels.lanes import OUT_ENERGY, OUT_VIRIAL, OUT_WORDS, VIRIAL_AXES
 from hamfit.kernels.stepping import Bodies, Reach
 from hamfit.types import FloatArray, IntArray
 
 #: Skin over the greatest cutoff.
-SKIN = 0.12
+SKIN = 0.14
 
 
 class AbstractColumnsEngine(AbstractEngine):
@@ -75,13 +76,11 @@ class AbstractColumnsEngine(AbstractEngine):
         check_state(q, p, self._frame.q.shape, self._far)
         # the graph's own checks: particles, species, and a box that is not absurdly small beside the cutoff
         prepared = self._graph.prepare(replace(self._frame, q=q))
-        n, width = self._n, -(-self._n // LANES) * LANES + LANES
-        position, momentum = np.zeros((3, width)), np.zeros((3, width))
+        n = self._n
+        position, momentum = rows(n), rows(n)
         position[: self._dim, :n], momentum[: self._dim, :n] = q.T, p.T
         self._ids, self._boxes = np.arange(n), np.zeros((n, 3))
-        self._bodies = Bodies(
-            position, momentum, np.zeros((3, width)), np.zeros((3, width)), self._rate.copy(), self._species.copy()
-        )
+        self._bodies = Bodies(position, momentum, rows(n), rows(n), self._rate.copy(), self._species.copy())
         self._sort()
         observation, coincident = self._observe()
         if coincident:
