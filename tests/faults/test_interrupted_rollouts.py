@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import Client
 
 from hamfit.data import Dataset
 from hamfit.errors import StoreError
@@ -132,11 +133,12 @@ def test_a_driver_that_dies_leaves_no_trajectories_and_its_successor_runs_only_w
     # workers of a killed driver end by themselves, a moment later
     time.sleep(1.0)
     finished = kept(out, "finished")
+    begun = kept(out, "checkpoints") - finished
     assert 1 <= len(finished) < N
     result, steps = taken_up(place, out)
     assert result.report["resumed"]
     assert len(steps) == N - len(finished)
-    assert max(steps) > 0
+    assert sum(step > 0 for step in steps) == len(begun)
     assert result.dataset.digest == undisturbed
     result.dataset.verify()
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
@@ -209,22 +211,13 @@ def external_cluster(folder: Path) -> Iterator[str]:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
         address = str(json.loads(file.read_text())["address"])
-        with RunningSchedulerWithWorkers(address):
-            yield address
+        with Client(address, timeout=60) as client:
+            client.wait_for_workers(1, timeout=60)
+        yield address
     finally:
         for process in reversed(processes):
             process.terminate()
             process.wait(timeout=60)
-
-
-@contextmanager
-def RunningSchedulerWithWorkers(address: str) -> Iterator[None]:
-    """Wait until the worker has come."""
-    from distributed import Client
-
-    with Client(address, timeout=60) as client:
-        client.wait_for_workers(1, timeout=60)
-    yield
 
 
 @pytest.mark.parametrize("how", [{}, {"resume": False}], ids=["taken up", "begun anew"])
@@ -250,9 +243,8 @@ def test_an_orphan_whose_driver_died_ends_by_itself_and_harms_nothing(
             again = run(place, tmp_path / "work" / "again", client=client)
     assert again.dataset.digest == undisturbed
     result.dataset.verify()
-    assert [path.name for path in out.parent.iterdir() if not path.name.startswith(".r.rollout")] == ["r", "again"] or {
-        path.name for path in out.parent.iterdir()
-    } == {"r", "again"}
+    # at most what the orphan of dropped work wrote at its end
+    assert {path.name for path in out.parent.iterdir()} - {".r.rollout"} == {"r", "again"}
 
 
 def test_a_second_driver_is_refused_while_the_first_runs(place: Path, undisturbed: str, tmp_path: Path) -> None:

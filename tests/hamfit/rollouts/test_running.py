@@ -382,7 +382,6 @@ def test_the_speed_of_a_resumed_rollout_counts_its_own_steps(tmp_path: Path) -> 
 def test_threads_that_are_stopped_keep_what_each_had(undisturbed: str, tmp_path: Path) -> None:
     interrupt(tmp_path / "r", 3, threads=2)
     dataset, steps = started(tmp_path / "r", threads=2)
-    assert len(steps) == 2
     assert max(steps) > 0
     assert dataset.digest == undisturbed
 
