@@ -20,7 +20,8 @@ from hamfit.kernels.density import (
     scratch_of,
     sum_chunk,
 )
-from hamfit.kernels.lanes import LANES, OUT_ENERGY, OUT_VIRIAL, OUT_WORDS, VIRIAL_AXES
+from hamfit.kernels.emitter import LANES
+from hamfit.kernels.lanes import OUT_ENERGY, OUT_VIRIAL, OUT_WORDS, VIRIAL_AXES
 from hamfit.kernels.piece_lanes import (
     FUNCTION_CORE2,
     FUNCTION_CUTOFF2,

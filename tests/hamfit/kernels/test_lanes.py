@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.polynomial import polynomial
 
+from hamfit.kernels.emitter import LANES
 from hamfit.kernels.lanes import (
-    LANES,
     LAW_COEFFICIENTS,
     OUT_CORE,
     OUT_ENERGY,

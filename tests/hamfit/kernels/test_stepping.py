@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hamfit.integrators import INTEGRATORS, Composition
-from hamfit.kernels.lanes import LANES, LAW_COEFFICIENTS, OUT_ENERGY, OUT_WORDS
+from hamfit.kernels.emitter import LANES
+from hamfit.kernels.lanes import LAW_COEFFICIENTS, OUT_ENERGY, OUT_WORDS
 from hamfit.kernels.pair_tables import Tables, law
 from hamfit.kernels.stepping import (
     Bodies,

@@ -1,40 +1,22 @@
-"""The engine of a pair model with cutoffs: compiled steps over columns of particles, on any number of threads.
-
-Everything between two stored frames happens in ``kernels.stepping`` without Python, except sorting, which is due
-when some particle has moved half the skin. The skin saves sorting and costs pairs that are too far to interact;
-``SKIN`` is a compromise measured on liquids.
-"""
+"""The engine of a pair model with cutoffs: compiled steps over columns of particles, on any number of threads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
-
 import numpy as np
 
-from hamfit.features.pair import PairBlock
 from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph
 from hamfit.graphs.channels import pair_channels
-from hamfit.graphs.lattice import Lattice
-from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, bounds, check_state, is_finite
+from hamfit.inference.columns_engine import AbstractColumnsEngine
 from hamfit.inference.laws import Law
-from hamfit.inference.placing import rows
-from hamfit.inference.sorting import Columns, Sorter
 from hamfit.integrators import Composition
-from hamfit.integrators.protocol import check_step
-from hamfit.kernels.cells import wrap
-from hamfit.kernels.lanes import LAW_COEFFICIENTS, OUT_ENERGY, OUT_VIRIAL, OUT_WORDS, VIRIAL_AXES
+from hamfit.kernels.lanes import LAW_COEFFICIENTS
 from hamfit.kernels.pair_tables import Tables
-from hamfit.kernels.stepping import Bodies, LawRows, Reach, advance, count_outside, observe_all
+from hamfit.kernels.stepping import LawRows, advance, count_outside, observe_all
 from hamfit.types import FloatArray, IntArray
 
-#: Skin over the greatest cutoff.
-SKIN = 0.14
 
-
-class CutoffEngine(AbstractEngine):
+class CutoffEngine(AbstractColumnsEngine):
     """Particles that meet within cutoffs, p/m velocities, an explicit composition."""
 
     def __init__(
@@ -50,182 +32,37 @@ class CutoffEngine(AbstractEngine):
         dt: float,
         threads: int,
     ) -> None:
-        check_step(dt, 0)
-        self._graph, self._frame = graph, frame
-        self._frame_dim, self._n = frame.dim, frame.n_particles
-        self._lattice = Lattice.of(frame)
-        # copies, because arrays that are read-only would be compiled for once more
-        self._species, self._rate, self._constant = np.array(frame.species, dtype=np.int64), np.array(rate), constant
-        self._extents = np.array(extents)
+        super().__init__(graph, frame, rate, method, dt, threads)
+        self._constant, self._extents = constant, np.array(extents)
         self._laws = _rows(laws, tables, graph)
-        skin = SKIN * graph.max_cutoff
-        # rounding of wrapped positions must not hide a pair
-        self._search = np.where(graph.cutoffs > 0.0, graph.cutoffs * (1.0 + 1e-9) + skin, 0.0)
-        self._limit2 = (0.5 * skin) ** 2 * (1.0 - 1e-9)
-        self._far = bounds(self._lattice, graph.max_cutoff)
-        self._dt = dt
-        self._kicks, self._drifts = method.kicks(dt), method.drifts(dt)
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
-        self._sorter = Sorter()
         forms = sorted({law.form for law in laws})
         self.description = f"pairs within cutoffs: {'; '.join(forms)}"
 
-    def begin(self, q: FloatArray, p: FloatArray) -> Observation:
-        """See ``AbstractEngine.begin``."""
-        check_state(q, p, self._frame.q.shape, self._far)
-        # the graph's own checks: particles, species, and a box that is not absurdly small beside the cutoff
-        prepared = self._graph.prepare(replace(self._frame, q=q))
-        n = self._n
-        three = np.zeros((n, 3))
-        three[:, : self._frame_dim] = q
-        momentum = rows(n)
-        momentum[: self._frame_dim, :n] = p.T
-        self._ids = np.arange(n)
-        self._boxes = np.zeros((n, 3))
-        position = rows(n)
-        position[:, :n] = three.T
-        self._bodies = Bodies(
-            position, momentum, rows(n), rows(n), self._rate.copy(), self._species.copy()
+    def _steps(
+        self, thread: int, counter: IntArray, moved: FloatArray, stage: int, n_stages: int, drifted: bool
+    ) -> int:
+        return int(
+            advance(
+                thread,
+                self._threads,
+                counter,
+                moved,
+                self._bodies,
+                self._reach,
+                self._laws,
+                self._kicks,
+                self._drifts,
+                stage,
+                n_stages,
+                drifted,
+                self._limit2,
+            )
         )
-        self._sort()
-        observation, coincident = self._observe()
-        if coincident:
-            # two particles are at one place: the graph says which
-            prepared.edges(np.arange(n))
-        return observation
 
-    def advance(self, n_steps: int) -> None:
-        """See ``AbstractEngine.advance``."""
-        check_step(self._dt, n_steps)
-        total = self._drifts.size * n_steps
-        stage, drifted = 0, False
-        if total == 0:
-            return
-        while True:
-            stage = self._advance(stage, total, drifted)
-            if not is_finite(self._bodies.q, self._bodies.p, self._far):
-                raise BlewUp(stage // self._drifts.size)
-            if stage == total:
-                return
-            self._sort()
-            drifted = True
-
-    def _advance(self, stage: int, total: int, drifted: bool) -> int:
-        counter, moved = np.zeros(1, dtype=np.int64), np.zeros(self._threads)
-
-        def release() -> None:
-            # those who have begun must not wait for those who never will
-            moved[:] = np.inf
-            counter[0] = np.iinfo(np.int64).max // 2
-
-        def task(thread: int) -> int:
-            try:
-                return int(
-                    advance(
-                        thread,
-                        self._threads,
-                        counter,
-                        moved,
-                        self._bodies,
-                        self._reach,
-                        self._laws,
-                        self._kicks,
-                        self._drifts,
-                        stage,
-                        total,
-                        drifted,
-                        self._limit2,
-                    )
-                )
-            except BaseException:
-                release()
-                raise
-
-        if self._pool is None:
-            return task(0)
-        others: list[Future[int]] = []
-        try:
-            others = [self._pool.submit(task, thread) for thread in range(1, self._threads)]
-            reached = task(0)
-        except BaseException:
-            # an interrupt, or no thread to be had
-            release()
-            raise
-        finally:
-            wait(others)
-        for other in others:
-            other.result()
-        return reached
-
-    def _sort(self) -> None:
-        """Wrap and sort the particles where they are now, and find their runs."""
-        old, n = self._bodies, self._n
-        q = np.ascontiguousarray(old.q[:, :n].T)
-        x, s, low, high = wrap(q, self._lattice.vectors, self._lattice.inverse, self._lattice.periodic)
-        boxes = self._boxes + np.rint((q - x) @ self._lattice.inverse)
-        grid = Columns.of(self._lattice, low, high, n, self._search)
-        s = np.ascontiguousarray(s[:, grid.axes])
-        order, columns = grid.sort(s, old.species)
-        old.q[:, :n] = x[order].T
-        old.p[:, :n] = old.p[:, order]
-        old.start[:] = old.q
-        self._boxes, self._ids = boxes[order], self._ids[order]
-        self._bodies = old._replace(rate=old.rate[order], species=old.species[order])
-        self._reach: Reach = self._sorter.reach(grid, s[order], columns, self._share)
-
-    def _share(self, task: Callable[[int], None], n: int) -> None:
-        if self._pool is None:
-            for k in range(n):
-                task(k)
-            return
-        left = iter(range(n))
-
-        def some() -> None:
-            for k in left:
-                task(k)
-
-        others = [self._pool.submit(some) for _ in range(1, self._threads)]
-        some()
-        for other in others:
-            other.result()
-
-    def _observe(self) -> tuple[Observation, int]:
-        """The sorted state observed, and the number of pairs at one place."""
-        bodies, d, n = self._bodies, self._frame_dim, self._n
-        chunks = np.zeros((self._reach.chunks.size - 1, OUT_WORDS))
-        observe_all(bodies, self._reach, self._laws, chunks)
-        count = np.zeros(3, dtype=np.int64)
-        count_outside(bodies, self._reach, self._laws, self._extents, count)
-        total = chunks.sum(axis=0)
-        virial = np.zeros((3, 3))
-        for word, (a, b) in enumerate(VIRIAL_AXES, OUT_VIRIAL):
-            virial[a, b] = virial[b, a] = total[word]
-        forces = np.empty((n, d))
-        forces[self._ids] = bodies.force[:d, :n].T
-        kinetic = 0.5 * float(np.sum(bodies.rate * np.sum(bodies.p[:, :n] ** 2, axis=0)))
-        observation = Observation(
-            float(total[OUT_ENERGY]) + self._constant,
-            kinetic,
-            forces,
-            virial[:d, :d],
-            int(count[0]),
-            int(count[1]),
-        )
-        return observation, int(count[2])
-
-    def state(self) -> tuple[FloatArray, FloatArray]:
-        """See ``AbstractEngine.state``."""
-        n, d = self._n, self._frame_dim
-        q, p = np.empty((n, d)), np.empty((n, d))
-        q[self._ids] = (self._bodies.q[:, :n].T + self._boxes @ self._lattice.vectors)[:, :d]
-        p[self._ids] = self._bodies.p[:d, :n].T
-        return q, p
-
-    def close(self) -> None:
-        """See ``AbstractEngine.close``."""
-        if self._pool is not None:
-            self._pool.shutdown()
+    def _observed(self, chunks: FloatArray, count: IntArray) -> float:
+        observe_all(self._bodies, self._reach, self._laws, chunks)
+        count_outside(self._bodies, self._reach, self._laws, self._extents, count)
+        return self._constant
 
 
 def _rows(laws: tuple[Law, ...], tables: Tables, graph: CutoffGraph) -> LawRows:
@@ -241,10 +78,3 @@ def _rows(laws: tuple[Law, ...], tables: Tables, graph: CutoffGraph) -> LawRows:
         np.array([law.cutoff * law.cutoff for law in laws]),
         tables,
     )
-
-
-def cutoff_of(block: object) -> CutoffGraph | None:
-    """The graph of a pair block with cutoffs; None for any other block."""
-    if isinstance(block, PairBlock) and isinstance(block.graph, CutoffGraph):
-        return block.graph
-    return None

@@ -11,7 +11,7 @@ from hamfit.inference.density import CompiledDensity
 from hamfit.integrators import Composition
 from hamfit.kernels.density import PAIR_NUMBERS, Pairs, count_candidates
 from hamfit.kernels.density_stepping import advance_densities, observe_densities
-from hamfit.kernels.lanes import LANES
+from hamfit.kernels.emitter import LANES
 from hamfit.kernels.stepping import LawRows, count_outside
 from hamfit.types import FloatArray, IntArray
 

@@ -26,7 +26,8 @@ from numpy.polynomial import chebyshev, polynomial
 from hamfit.features.radial import RadialFeatures
 from hamfit.features.tables import build_table, spline_polynomials
 from hamfit.kernels.cpu import SPLINE_DEGREE
-from hamfit.kernels.lanes import LAW_COEFFICIENTS, UNROLLED
+from hamfit.kernels.emitter import UNROLLED
+from hamfit.kernels.lanes import LAW_COEFFICIENTS
 from hamfit.kernels.pair_tables import Tables, law
 from hamfit.types import FloatArray
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hamfit.kernels.lanes import LANES
+from hamfit.kernels.emitter import LANES
 from hamfit.types import FloatArray
 
 #: Numbers of eight bytes that a page of 4096 bytes holds.

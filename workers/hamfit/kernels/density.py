@@ -16,7 +16,8 @@ import numba as nb
 import numpy as np
 
 from hamfit.kernels.columns import Int32Array
-from hamfit.kernels.lanes import LANES, OUT_ENERGY, OUT_VIRIAL, RUN_BEGIN, RUN_END, RUN_WORDS
+from hamfit.kernels.emitter import LANES
+from hamfit.kernels.lanes import OUT_ENERGY, OUT_VIRIAL, RUN_BEGIN, RUN_END, RUN_WORDS
 from hamfit.kernels.pair_tables import Tables, law
 from hamfit.kernels.piece_lanes import (
     FUNCTION_CORE2,

@@ -13,7 +13,7 @@ import numpy as np
 from hamfit.kernels.barrier import meet
 from hamfit.kernels.density import Densities, Pairs, embed, push_chunk, scratch_of, sum_chunk
 from hamfit.kernels.lanes import OUT_WORDS
-from hamfit.kernels.stepping import Bodies, Reach, add_windows, share
+from hamfit.kernels.stepping import Bodies, Reach, add_windows, last_kick, share, start_stage
 from hamfit.types import FloatArray, IntArray
 
 
@@ -51,35 +51,17 @@ def advance_densities(
 
     Arguments and result are those of ``kernels.stepping.advance``, with the functions ``d`` and room for ``pairs``.
     """
-    n, s = bodies.species.size, drifts.size
-    first, last = share(thread, n_threads, n)
+    first, last = share(thread, n_threads, bodies.species.size)
     n_chunks = reach.chunks.size - 1
     w, out = scratch_of(pairs), np.zeros(OUT_WORDS)
     meeting = 0
     while stage < n_stages:
-        k = stage % s
         if not drifted:
-            kick = kicks[k]
-            if k == 0 and stage > 0:
-                kick += kicks[s]
-            largest, lost = 0.0, False
-            for axis in range(3):
-                q, p, force = bodies.q[axis], bodies.p[axis], bodies.force[axis]
-                for i in range(first, last):
-                    p[i] += kick * force[i]
-                    q[i] += drifts[k] * bodies.rate[i] * p[i]
-            for i in range(first, last):
-                d0 = bodies.q[0, i] - bodies.start[0, i]
-                d1 = bodies.q[1, i] - bodies.start[1, i]
-                d2 = bodies.q[2, i] - bodies.start[2, i]
-                square = d0 * d0 + d1 * d1 + d2 * d2
-                largest = max(largest, square)
-                lost |= not np.isfinite(square)
-            moved[thread] = np.inf if lost else largest
-            meeting = meet(counter, n_threads, meeting)
-            for t in range(n_threads):
-                if moved[t] > limit2:
-                    return stage
+            meeting, holds = start_stage(
+                thread, n_threads, counter, moved, meeting, bodies, kicks, drifts, stage, limit2
+            )
+            if not holds:
+                return stage
         drifted = False
         for c in range(thread, n_chunks, n_threads):
             sum_chunk(c, bodies, reach, d, pairs, w)
@@ -91,8 +73,5 @@ def advance_densities(
         meeting = meet(counter, n_threads, meeting)
         add_windows(first, last, bodies, reach)
         stage += 1
-    for axis in range(3):
-        p, force = bodies.p[axis], bodies.force[axis]
-        for i in range(first, last):
-            p[i] += kicks[s] * force[i]
+    last_kick(first, last, bodies, kicks[drifts.size])
     return stage

@@ -18,7 +18,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from hamfit.kernels.lanes import _I32, _I64, _LANE_F64, _ZERO, LANES, RUN_WORDS, _Emitter, _whole
+from hamfit.kernels.emitter import I32, I64, LANE_F64, LANES, ZERO, Emitter, whole
+from hamfit.kernels.lanes import RUN_WORDS
 
 #: A function is a row of numbers: cutoff^2, core^2, shift, scale, last piece, row of the first piece in the table of
 #: coefficients. r^2 lies at t = scale r^2 + shift, in piece floor(t).
@@ -27,12 +28,12 @@ FUNCTION_WORDS = 6
 #: Coefficients of one piece.
 ORDER = 8
 
-_LANE_I32 = ir.VectorType(_I32, LANES)
-_FAR = ir.Constant(_LANE_F64, [float("inf")] * LANES)
+_LANE_I32 = ir.VectorType(I32, LANES)
+_FAR = ir.Constant(LANE_F64, [float("inf")] * LANES)
 
 
 def _lane(k: int) -> ir.Constant:
-    return ir.Constant(_I32, k)
+    return ir.Constant(I32, k)
 
 
 def transposed(builder: Any, rows: list[Any]) -> list[Any]:
@@ -76,33 +77,33 @@ def find_candidates(
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         q, q_width, runs, n_runs, shifts, x, y, z, found, found_width, places = arguments
-        emit = _Emitter(b)
-        filled = cgutils.alloca_once_value(b, _whole(0))
-        b.store(_whole(0), filled)
-        with cgutils.for_range(b, n_runs, intp=_I64) as loop:
-            row = b.mul(loop.index, _whole(RUN_WORDS))
-            begin, end, target, image = (emit.word(runs, b.add(row, _whole(k))) for k in range(RUN_WORDS))
-            translation = b.mul(image, _whole(3))
+        emit = Emitter(b)
+        filled = cgutils.alloca_once_value(b, whole(0))
+        b.store(whole(0), filled)
+        with cgutils.for_range(b, n_runs, intp=I64) as loop:
+            row = b.mul(loop.index, whole(RUN_WORDS))
+            begin, end, target, image = (emit.word(runs, b.add(row, whole(k))) for k in range(RUN_WORDS))
+            translation = b.mul(image, whole(3))
             # one subtraction for the whole run: the centre is moved, not the neighbours
             centre = [
-                emit.splat(b.fsub(c, emit.number(shifts, b.add(translation, _whole(axis)))))
+                emit.splat(b.fsub(c, emit.number(shifts, b.add(translation, whole(axis)))))
                 for axis, c in enumerate((x, y, z))
             ]
             ahead = b.sub(target, begin)
-            with cgutils.for_range_slice(b, begin, end, _whole(LANES), _I64) as (k, _):
+            with cgutils.for_range_slice(b, begin, end, whole(LANES), I64) as (k, _):
                 d = [b.fsub(centre[axis], emit.load(q, axis, q_width, k)) for axis in range(3)]
                 r2 = emit.fma(d[2], d[2], emit.fma(d[1], d[1], b.fmul(d[0], d[0])))
                 at = b.load(filled)
                 emit.store(b.select(emit.members(k, end), r2, _FAR), found, 0, found_width, at)
                 for axis in range(3):
                     emit.store(d[axis], found, 1 + axis, found_width, at)
-                place = b.trunc(b.add(k, ahead), _I32)
-                b.store(place, emit.pointer(places, b.sdiv(at, _whole(LANES)), _I32))
-                b.store(b.add(at, _whole(LANES)), filled)
+                place = b.trunc(b.add(k, ahead), I32)
+                b.store(place, emit.pointer(places, b.sdiv(at, whole(LANES)), I32))
+                b.store(b.add(at, whole(LANES)), filled)
         return b.load(filled)
 
-    whole, real = types.int64, types.float64
-    return types.int64(*[whole] * 5, *[real] * 3, *[whole] * 3), generate
+    integer, real = types.int64, types.float64
+    return types.int64(*[integer] * 5, *[real] * 3, *[integer] * 3), generate
 
 
 def keep(
@@ -127,28 +128,28 @@ def keep(
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         found, found_width, places, filled, limit2, hits, squares, vectors, vectors_width, kept_places = arguments
-        emit = _Emitter(b)
-        count = cgutils.alloca_once_value(b, _whole(0))
-        b.store(_whole(0), count)
+        emit = Emitter(b)
+        count = cgutils.alloca_once_value(b, whole(0))
+        b.store(whole(0), count)
         # every place is written down, and overwritten by the next unless it is near: no branch to predict
-        with cgutils.for_range(b, filled, intp=_I64) as loop:
+        with cgutils.for_range(b, filled, intp=I64) as loop:
             n = b.load(count)
-            b.store(b.trunc(loop.index, _I32), emit.pointer(hits, n, _I32))
+            b.store(b.trunc(loop.index, I32), emit.pointer(hits, n, I32))
             near = b.fcmp_ordered("<", emit.number(found, loop.index), limit2)
-            b.store(b.add(n, b.zext(near, _I64)), count)
-        with cgutils.for_range(b, b.load(count), intp=_I64) as loop:
+            b.store(b.add(n, b.zext(near, I64)), count)
+        with cgutils.for_range(b, b.load(count), intp=I64) as loop:
             hit = emit.word(hits, loop.index)
             b.store(emit.number(found, hit), emit.pointer(squares, loop.index))
             for axis in range(3):
-                value = emit.number(found, b.add(hit, b.mul(found_width, _whole(1 + axis))))
-                b.store(value, emit.pointer(vectors, b.add(loop.index, b.mul(vectors_width, _whole(axis)))))
-            group = b.load(emit.pointer(places, b.lshr(hit, _whole(3)), _I32))
-            inside = b.trunc(b.and_(hit, _whole(LANES - 1)), _I32)
-            b.store(b.add(group, inside), emit.pointer(kept_places, loop.index, _I32))
+                value = emit.number(found, b.add(hit, b.mul(found_width, whole(1 + axis))))
+                b.store(value, emit.pointer(vectors, b.add(loop.index, b.mul(vectors_width, whole(axis)))))
+            group = b.load(emit.pointer(places, b.lshr(hit, whole(3)), I32))
+            inside = b.trunc(b.and_(hit, whole(LANES - 1)), I32)
+            b.store(b.add(group, inside), emit.pointer(kept_places, loop.index, I32))
         return b.load(count)
 
-    whole = types.int64
-    return types.int64(*[whole] * 4, types.float64, *[whole] * 5), generate
+    integer = types.int64
+    return types.int64(*[integer] * 4, types.float64, *[integer] * 5), generate
 
 
 # seen from compiled code the typing context is no argument
@@ -161,35 +162,35 @@ def _evaluator(*, valued: bool) -> Callable[..., Any]:
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         row, coefficients, r2s, n, values, slopes = arguments
-        emit = _Emitter(b)
-        words = [emit.number(row, _whole(k)) for k in range(FUNCTION_WORDS)]
+        emit = Emitter(b)
+        words = [emit.number(row, whole(k)) for k in range(FUNCTION_WORDS)]
         cutoff2, core2, shift, scale = (emit.splat(word) for word in words[:FUNCTION_LAST])
-        one = b.insert_element(ir.Constant(_LANE_I32, ir.Undefined), b.fptosi(words[FUNCTION_LAST], _I32), _lane(0))
+        one = b.insert_element(ir.Constant(_LANE_I32, ir.Undefined), b.fptosi(words[FUNCTION_LAST], I32), _lane(0))
         last = b.shuffle_vector(one, one, ir.Constant(_LANE_I32, [0] * LANES))
-        first = b.mul(b.fptosi(words[FUNCTION_FIRST], _I64), _whole(ORDER))
-        steep = b.fmul(scale, ir.Constant(_LANE_F64, [-2.0] * LANES))
-        with cgutils.for_range_slice(b, _whole(0), n, _whole(LANES), _I64) as (k, _):
-            r2 = emit.load(r2s, 0, _whole(0), k)
+        first = b.mul(b.fptosi(words[FUNCTION_FIRST], I64), whole(ORDER))
+        steep = b.fmul(scale, ir.Constant(LANE_F64, [-2.0] * LANES))
+        with cgutils.for_range_slice(b, whole(0), n, whole(LANES), I64) as (k, _):
+            r2 = emit.load(r2s, 0, whole(0), k)
             follows = b.and_(b.fcmp_ordered("<", r2, cutoff2), b.fcmp_ordered(">=", r2, core2))
-            t = b.select(follows, emit.fma(r2, scale, shift), _ZERO)
+            t = b.select(follows, emit.fma(r2, scale, shift), ZERO)
             piece = b.fptosi(t, _LANE_I32)
             # rounding may put what is just within the cutoff just beyond the last piece
             piece = b.select(b.icmp_signed(">", piece, last), last, piece)
-            u = b.fsub(t, b.sitofp(piece, _LANE_F64))
+            u = b.fsub(t, b.sitofp(piece, LANE_F64))
             loads = []
             for lane in range(LANES):
-                at = b.mul(b.sext(b.extract_element(piece, _lane(lane)), _I64), _whole(ORDER))
+                at = b.mul(b.sext(b.extract_element(piece, _lane(lane)), I64), whole(ORDER))
                 pointer = emit.pointer(coefficients, b.add(first, at))
-                loads.append(b.load(b.bitcast(pointer, _LANE_F64.as_pointer())))
+                loads.append(b.load(b.bitcast(pointer, LANE_F64.as_pointer())))
                 loads[-1].align = 8
             powers = transposed(b, loads)
-            value, slope = powers[-1], _ZERO
+            value, slope = powers[-1], ZERO
             for power, coefficient in enumerate(powers[-2::-1]):
                 slope = value if power == 0 else emit.fma(slope, u, value)
                 value = emit.fma(value, u, coefficient)
-            emit.store(b.select(follows, b.fmul(slope, steep), _ZERO), slopes, 0, _whole(0), k)
+            emit.store(b.select(follows, b.fmul(slope, steep), ZERO), slopes, 0, whole(0), k)
             if valued:
-                emit.store(b.select(follows, value, _ZERO), values, 0, _whole(0), k)
+                emit.store(b.select(follows, value, ZERO), values, 0, whole(0), k)
         return context.get_dummy_value()
 
     def evaluate_lanes(

@@ -172,6 +172,60 @@ def share(thread: int, n_threads: int, n: int) -> tuple[int, int]:
 
 
 @nb.njit(cache=True, nogil=True)
+def kick_and_drift(first: int, last: int, bodies: Bodies, kick: float, drift: float) -> float:
+    """Move particles first .. last - 1; the square of the farthest that one is from its start, inf where it is lost."""
+    for axis in range(3):
+        q, p, force = bodies.q[axis], bodies.p[axis], bodies.force[axis]
+        for i in range(first, last):
+            p[i] += kick * force[i]
+            q[i] += drift * bodies.rate[i] * p[i]
+    largest, lost = 0.0, False
+    for i in range(first, last):
+        d0 = bodies.q[0, i] - bodies.start[0, i]
+        d1 = bodies.q[1, i] - bodies.start[1, i]
+        d2 = bodies.q[2, i] - bodies.start[2, i]
+        square = d0 * d0 + d1 * d1 + d2 * d2
+        largest = max(largest, square)
+        lost |= not np.isfinite(square)
+    return np.inf if lost else largest
+
+
+@nb.njit(cache=True, nogil=True)
+def start_stage(
+    thread: int,
+    n_threads: int,
+    counter: IntArray,
+    moved: FloatArray,
+    meeting: int,
+    bodies: Bodies,
+    kicks: FloatArray,
+    drifts: FloatArray,
+    stage: int,
+    limit2: float,
+) -> tuple[int, bool]:
+    """This thread's part of a stage before its forces; the next meeting, and whether runs still hold for all."""
+    k, s = stage % drifts.size, drifts.size
+    # the last kick of one step and the first of the next are one
+    kick = kicks[k] + (kicks[s] if k == 0 and stage > 0 else 0.0)
+    first, last = share(thread, n_threads, bodies.species.size)
+    moved[thread] = kick_and_drift(first, last, bodies, kick, drifts[k])
+    meeting = meet(counter, n_threads, meeting)
+    for t in range(n_threads):
+        if moved[t] > limit2:
+            return meeting, False
+    return meeting, True
+
+
+@nb.njit(cache=True, nogil=True)
+def last_kick(first: int, last: int, bodies: Bodies, kick: float) -> None:
+    """The kick that ends a whole number of steps."""
+    for axis in range(3):
+        p, force = bodies.p[axis], bodies.force[axis]
+        for i in range(first, last):
+            p[i] += kick * force[i]
+
+
+@nb.njit(cache=True, nogil=True)
 def observe_all(bodies: Bodies, reach: Reach, laws: LawRows, out: FloatArray) -> None:
     """Forces into ``bodies``, and energy and virial of each chunk into ``out`` (K, 11)."""
     for k in range(reach.chunks.size - 1):
@@ -216,44 +270,23 @@ def advance(
     Returns ``n_stages`` when all is done, the last kick included.
 
     """
-    n, s = bodies.species.size, drifts.size
-    first, last = share(thread, n_threads, n)
+    first, last = share(thread, n_threads, bodies.species.size)
     out = np.zeros(OUT_WORDS)
     meeting = 0
     while stage < n_stages:
-        k = stage % s
         if not drifted:
-            kick = kicks[k]
-            if k == 0 and stage > 0:
-                kick += kicks[s]
-            largest, lost = 0.0, False
-            for axis in range(3):
-                q, p, force = bodies.q[axis], bodies.p[axis], bodies.force[axis]
-                for i in range(first, last):
-                    p[i] += kick * force[i]
-                    q[i] += drifts[k] * bodies.rate[i] * p[i]
-            for i in range(first, last):
-                d0 = bodies.q[0, i] - bodies.start[0, i]
-                d1 = bodies.q[1, i] - bodies.start[1, i]
-                d2 = bodies.q[2, i] - bodies.start[2, i]
-                square = d0 * d0 + d1 * d1 + d2 * d2
-                largest = max(largest, square)
-                lost |= not np.isfinite(square)
-            moved[thread] = np.inf if lost else largest
-            meeting = meet(counter, n_threads, meeting)
-            for t in range(n_threads):
-                if moved[t] > limit2:
-                    return stage
+            meeting, holds = start_stage(
+                thread, n_threads, counter, moved, meeting, bodies, kicks, drifts, stage, limit2
+            )
+            if not holds:
+                return stage
         drifted = False
         for c in range(thread, reach.chunks.size - 1, n_threads):
             push_chunk(c, bodies, reach, laws, False, out)
         meeting = meet(counter, n_threads, meeting)
         add_windows(first, last, bodies, reach)
         stage += 1
-    for axis in range(3):
-        p, force = bodies.p[axis], bodies.force[axis]
-        for i in range(first, last):
-            p[i] += kicks[s] * force[i]
+    last_kick(first, last, bodies, kicks[drifts.size])
     return stage
 
 
