@@ -83,6 +83,7 @@ def test_the_table_is_for_people_and_progress_goes_to_stderr(cli: Cli, place: Pa
         assert words in result.stdout
     assert result.stderr.splitlines()[0].startswith("rollout 60/60 · ")
     assert "steps/s" in result.stderr
+    assert result.stderr.count("\n") == 1
     again = cli(*arguments)
     assert again.exit_code == 0
     assert "(there already)" in again.stdout

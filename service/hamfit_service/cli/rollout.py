@@ -129,7 +129,7 @@ def _show_report(report: Mapping[str, Any], out: Path, *, as_json: bool) -> None
         ("momentum drift", report["momentum_drift"]),
         ("pairs out of range", report["extrapolated_share"]),
         ("stopped", [f"{s['name']} at step {s['step']:,}" for s in report["first_non_finite"]]),
-        *((name.replace("_", " ").replace(" per ", "/"), f"{value:,.3g}") for name, value in speed),
+        *((name.replace("_", " ").replace(" per ", "/"), _rounded(value)) for name, value in speed),
     ]
     if "seconds" in report:
         rows += [
@@ -137,6 +137,11 @@ def _show_report(report: Mapping[str, Any], out: Path, *, as_json: bool) -> None
             ("peak memory", format_bytes(report["peak_bytes"])),
         ]
     print_table(f"Trajectories {out}{' (there already)' if 'seconds' not in report else ''}", rows)
+
+
+def _rounded(value: float) -> str:
+    """A speed in three digits, without an exponent where it can be read without."""
+    return f"{value:,.0f}" if 100.0 <= value < 1e9 else f"{value:.3g}"
 
 
 _PER_HOUR = ("ns_per_hour", "tau_per_hour")

@@ -180,6 +180,7 @@ class _Clock:
         self._before = sum(todo.values())
         self._total = len(todo) * plan.options.steps - self._before
         self._began = time.perf_counter()
+        self._ended = False
 
     @property
     def seconds(self) -> float:
@@ -190,6 +191,10 @@ class _Clock:
         """The rollouts of this run have come to ``steps`` together, counted from their starts."""
         # below where they were taken up, when a checkpoint turned out to be damaged
         done = min(max(steps - self._before, 0), self._total)
+        if self._ended:
+            return
+        # the end is told once, whoever sees it first
+        self._ended = done == self._total
         self._progress(Event("rollout", done, self._total, done, self.seconds, peak_bytes(), "steps"))
 
 
@@ -198,7 +203,11 @@ def _report(plan: RolloutPlan, summaries: Sequence[Mapping[str, Any]], resumed: 
     pairs = sum(s["pairs"] for s in summaries)
     outside = sum(s["outside"] for s in summaries)
     stopped = [
-        {"name": s["name"], "step": s["first_non_finite"], "last_stored_step": s["steps"] // options.stride * options.stride}
+        {
+            "name": s["name"],
+            "step": s["first_non_finite"],
+            "last_stored_step": s["steps"] // options.stride * options.stride,
+        }
         for s in summaries
         if s["first_non_finite"] is not None
     ]
