@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hamfit.comparison.energies import learned_energy
+from hamfit.comparison.energies import learned_parts
 from hamfit.data import Trajectory
 from hamfit.model import Model
 from hamfit.observables.streaming import momenta, stream
@@ -19,8 +19,10 @@ from hamfit.types import FloatArray
 class Drift:
     """How well one rollout conserves energy and momentum.
 
-    Energies are relative to max(|E(0)|, max_t K(t)), the kinetic energy keeping the measure meaningful where the
-    total happens to be near zero.
+    Energies are relative to max(|E(0) - C|, K(0)): C, the constants of the model summed over the particles, changes no
+    force and so no drift; the kinetic energy keeps the measure meaningful where the total happens to be near zero; and
+    later frames have no part in it, or a rollout that explodes would be judged by its own explosion. Where it is zero,
+    for free particles at rest, max_t K(t) takes its place.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Drift:
 def drift_of(model: Model, rollout: Trajectory) -> Drift:
     """Read all frames of a rollout and tell what it conserves. Memory is a few numbers for each frame."""
     energies, kinetics = np.full(rollout.n_frames, np.nan), np.zeros(rollout.n_frames)
+    constant = float(np.nan_to_num(model.constants)[model.adapt(rollout.frame(0)).species].sum())
     totals, sizes = np.full((rollout.n_frames, rollout.dim), np.nan), np.zeros(rollout.n_frames)
     broken: int | None = None
     for t, frame in enumerate(stream(rollout)):
@@ -65,8 +68,8 @@ def drift_of(model: Model, rollout: Trajectory) -> Drift:
         finite = bool(np.isfinite(frame.q).all() and (p is None or np.isfinite(p).all()))
         if finite and p is not None:
             with np.errstate(over="ignore"):
-                energies[t] = learned_energy(model, frame)
-                kinetics[t] = 0.5 * float(np.sum(p * p / frame.masses[:, None]))
+                potential, kinetics[t] = learned_parts(model, frame)
+                energies[t] = potential + kinetics[t]
                 totals[t] = p.sum(axis=0)
                 sizes[t] = float(np.linalg.norm(p, axis=1).sum())
             finite = bool(np.isfinite(energies[t]))
@@ -79,17 +82,18 @@ def drift_of(model: Model, rollout: Trajectory) -> Drift:
         name=rollout.name,
         n_frames=rollout.n_frames,
         time=time,
-        energy=_relative(energies, kinetics),
+        energy=_relative(energies, kinetics, constant),
         first_non_finite=min(firsts) if firsts else None,
         momentum=_momentum_drift(totals, sizes),
     )
 
 
-def _relative(energies: FloatArray, kinetics: FloatArray) -> FloatArray:
+def _relative(energies: FloatArray, kinetics: FloatArray, constant: float) -> FloatArray:
     if not np.isfinite(energies[0]):
         return np.full(energies.shape, np.nan)
-    finite = np.isfinite(kinetics)
-    scale = max(abs(float(energies[0])), float(kinetics[finite].max(initial=0.0)))
+    scale = max(abs(float(energies[0]) - constant), float(kinetics[0]))
+    if scale == 0.0:
+        scale = float(kinetics[np.isfinite(kinetics)].max(initial=0.0))
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray((energies - energies[0]) / (scale if scale > 0.0 else 1.0))
 

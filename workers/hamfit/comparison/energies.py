@@ -83,8 +83,14 @@ class StoredEnergies(AbstractEnergies):
 
 def learned_energy(model: Model, frame: Frame) -> float:
     """The learned H, from the potential energy that the rollout stored or else the model; nan without momenta."""
+    potential, kinetic = learned_parts(model, frame)
+    return potential + kinetic
+
+
+def learned_parts(model: Model, frame: Frame) -> tuple[float, float]:
+    """The learned V, stored by the rollout or else from the model, and the learned T; nan for both without momenta."""
     if frame.p is None:
-        return np.nan
+        return np.nan, np.nan
     potential = model.potential_energy(frame) if frame.potential_energy is None else frame.potential_energy
     with np.errstate(over="ignore", invalid="ignore"):
-        return potential + model.kinetic_energy(frame)
+        return potential, model.kinetic_energy(frame)

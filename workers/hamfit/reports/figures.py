@@ -111,7 +111,8 @@ class Panels:
         slope = "too few frames to tell a trend"
         if trend is not None:
             slope = f"trend {number(trend.slope)} ± {number(trend.standard_error, 2)} per unit time"
-        caption = f"Learned energy of each rollout, relative to max(|E(0)|, max K); {slope}."
+        scale = "max(|E(0) − C|, K(0)), C the model's constants"
+        caption = f"Learned energy of each rollout, relative to {scale}; {slope}."
         yield self._panel(figure, "Drift of the energy", caption)
 
     def _forces(self) -> Iterator[Panel]:
