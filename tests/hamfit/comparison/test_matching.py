@@ -57,6 +57,17 @@ def test_frames_are_matched_by_time(
     assert np.allclose(times, found.time, rtol=0, atol=1e-12)
 
 
+def test_a_last_frame_that_comes_soon_does_not_narrow_what_equal_times_are(
+    start: Frame, reference: Dataset, tmp_path: Path
+) -> None:
+    even = rolled(start, "x", 0.1, 10, **origin(reference))
+    # nine digits of the times, and a last frame after 1e-3 of the interval
+    time = np.append(even.time + 3e-8 * 0.1 * np.sin(np.arange(10.0)), even.time[-1] + 1e-4)
+    more = {name: np.append(getattr(even, name), getattr(even, name)[-1:], axis=0) for name in ("q", "v", "energy")}
+    found = told(reference, replace(even, time=time, **more), tmp_path)
+    assert found.frames.tolist() == [[k, k] for k in range(10)]
+
+
 def test_a_rollout_may_start_from_any_frame_in_another_image(start: Frame, reference: Dataset, tmp_path: Path) -> None:
     later = reference.trajectories[0].frame(4)
     assert later.box is not None

@@ -106,6 +106,26 @@ def test_folding_the_positions_changes_nothing(rolled: Dataset, tmp_path: Path) 
         assert np.allclose(curve.blocks, two.curves[key].blocks, rtol=1e-9, atol=1e-12)
 
 
+def test_a_last_frame_that_comes_too_soon_is_left_out(binary_fit: FitResult, rolled: Dataset, tmp_path: Path) -> None:
+    """As rollouts of 100 steps with a frame every 3 have it: 0, 3, .. 96, 99, 100."""
+    odd = []
+    for k, start in enumerate(liquids(5, 2, n_species=2)):
+        steps = (96, 90)[k]
+        one = roll(binary_fit.model, start, "ab"[k], dt=0.004, steps=steps, every=3)
+        more = roll(binary_fit.model, start, "ab"[k], dt=0.004, steps=steps + 1, every=steps + 1)
+        joined = {name: np.concatenate([getattr(one, name), getattr(more, name)[-1:]]) for name in ("q", "v", "energy")}
+        odd.append(replace(one, **joined, time=np.append(one.time, one.time[-1] + 0.004)))
+    data = write_rollouts(tmp_path / "odd", odd)
+    assert [t.n_frames for t in data.trajectories] == [34, 32]
+    found = measure_liquid(data.trajectories, model=binary_fit.model)
+    expected = measure_liquid(rolled.trajectories, model=binary_fit.model)
+    assert not found.missing
+    assert found.curves.keys() == expected.curves.keys()
+    for key, curve in expected.curves.items():
+        assert np.array_equal(found.curves[key].x, curve.x)
+        assert np.array_equal(found.curves[key].blocks, curve.blocks)
+
+
 def test_what_the_data_cannot_tell_is_said(rolled: Dataset, tmp_path: Path) -> None:
     trajectory = rolled.trajectories[0]
     frames = trajectory.frames(0, 12)
@@ -116,7 +136,8 @@ def test_what_the_data_cannot_tell_is_said(rolled: Dataset, tmp_path: Path) -> N
         "box": frames[0].box,
         "periodic": True,
     }
-    times = {"still": None, "uneven": np.arange(12.0) ** 2}
+    late = np.append(np.arange(11.0), 11.5)
+    times = {"still": None, "uneven": np.arange(12.0) ** 2, "late": late}
     told = {}
     for name, time in times.items():
         with DatasetWriter.create(tmp_path / name, units="lj", labels=rolled.labels) as writer:
@@ -124,6 +145,7 @@ def test_what_the_data_cannot_tell_is_said(rolled: Dataset, tmp_path: Path) -> N
         told[name] = measure_liquid(Dataset.open(tmp_path / name).trajectories)
         assert {kind for kind, _ in told[name].curves} == {"rdf"}
     assert told["still"].missing["msd"] == "the times of the frames are unknown"
+    assert told["late"].missing["msd"] == "the frames are not equally spaced in time"
     assert told["uneven"].missing["vacf"] == "the frames are not equally spaced in time"
 
 

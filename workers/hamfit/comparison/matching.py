@@ -113,7 +113,8 @@ def _state_differs(true: Frame, first: Frame, true_labels: tuple[str, ...], labe
 def _same_times(rollout: FloatArray, reference: FloatArray) -> tuple[IntArray, FloatArray]:
     """Pairs of indices at equal times since the first entry, (M, 2), and these times."""
     a, b = rollout - rollout[0], reference - reference[0]
-    spacings = np.concatenate([np.diff(a), np.diff(b)])
+    # the last frame of a rollout may be as near as one step to the one before it, and says nothing of the others
+    spacings = np.concatenate([np.diff(times)[: max(1, len(times) - 2)] for times in (a, b)])
     tolerance = SAME_TIME * float(spacings.min(initial=np.inf)) if spacings.size else 0.0
     place = np.clip(np.searchsorted(b, a), 1, max(len(b) - 1, 1))
     left = np.minimum(place - 1, len(b) - 1)

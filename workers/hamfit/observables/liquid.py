@@ -27,6 +27,8 @@ from hamfit.types import FloatArray
 MOST_LAGS = 100
 WINDOW_BYTES = 2**27
 """Memory for the window of earlier frames; large systems get fewer lags."""
+SAME_TIME = 1e-6
+"""Relative difference up to which two intervals between frames are equal."""
 STATIC_FRAMES = 200
 """Frames of g(r) and pressure, evenly spread: neighbouring frames tell little new and cost as much."""
 
@@ -83,25 +85,28 @@ def measure_liquid(
         r_max: longest distance of g(r); by default `default_r_max` of the first frames.
         n_bins: bins of g(r).
 
-    Memory is a window of frames, however long the trajectories. Raises DataError when a trajectory is not periodic
-    or has too few frames for two blocks, GraphError for coincident particles.
+    A last frame that comes sooner than the equal intervals before it, as rollouts store it where their steps are no
+    multiple of those between frames, is left out. Memory is a window of frames, however long the trajectories. Raises
+    DataError when a trajectory is not periodic or has too few frames for two blocks, GraphError for coincident
+    particles.
 
     """
     for trajectory in trajectories:
         if not all(trajectory.periodic):
             raise DataError(f"{trajectory.name} is open in some direction: liquids need boxes periodic in all")
-    length = block_length([trajectory.n_frames for trajectory in trajectories])
+    evens = [_evenly_spaced(trajectory) for trajectory in trajectories]
+    length = block_length(evens)
     blocks = [
         _Block(trajectory, wrapped, start, start + length)
-        for trajectory, wrapped in ((t, is_wrapped(t)) for t in trajectories)
-        for start in range(0, trajectory.n_frames - length + 1, length)
+        for trajectory, even, wrapped in ((t, n, is_wrapped(t)) for t, n in zip(trajectories, evens, strict=True))
+        for start in range(0, even - length + 1, length)
     ]
     if len(blocks) < 2:
         raise DataError("there are too few frames to tell an error from their scatter: give at least four")
     if r_max is None:
         r_max = default_r_max(trajectory.frame(0) for trajectory in trajectories)
     missing: dict[str, str] = {}
-    lag_time, why = _lag_time(trajectories)
+    lag_time, why = _lag_time(trajectories, evens)
     if why:
         missing |= {"msd": why, "vacf": why}
     n_lags = _lags(trajectories, length)
@@ -185,14 +190,24 @@ def _lags(trajectories: Sequence[Trajectory], length: int) -> int:
     return max(1, min(length, MOST_LAGS, WINDOW_BYTES // (2 * 8 * max(largest, 1))))
 
 
-def _lag_time(trajectories: Sequence[Trajectory]) -> tuple[float, str]:
+def _evenly_spaced(trajectory: Trajectory) -> int:
+    """Frames without a last one that comes sooner than the equal intervals before it."""
+    if not trajectory.has_time or trajectory.n_frames < 3:
+        return trajectory.n_frames
+    steps = np.diff(trajectory.time)
+    first = float(steps[0])
+    is_odd = np.ptp(steps[:-1]) <= SAME_TIME * first and steps[-1] < (1.0 - SAME_TIME) * first
+    return trajectory.n_frames - int(is_odd)
+
+
+def _lag_time(trajectories: Sequence[Trajectory], evens: Sequence[int]) -> tuple[float, str]:
     """Time between frames, and why there is none."""
     if not all(trajectory.has_time for trajectory in trajectories):
         return np.nan, "the times of the frames are unknown"
-    steps = [np.diff(trajectory.time) for trajectory in trajectories if trajectory.n_frames > 1]
+    steps = [np.diff(trajectory.time[:n]) for trajectory, n in zip(trajectories, evens, strict=True) if n > 1]
     if not steps:
         return np.nan, "there is one frame only"
     every = np.concatenate(steps)
-    if np.ptp(every) > 1e-6 * every.mean():
+    if np.ptp(every) > SAME_TIME * every.mean():
         return np.nan, "the frames are not equally spaced in time"
     return float(every.mean()), ""
