@@ -91,7 +91,11 @@ def evaluate(
         from hamfit.reports import write_report
 
         write_report(comparison, report, title=f"{model.name} on {data.name}")
-    _show(comparison.to_dict(), model, data, as_json=as_json)
+    result = comparison.to_dict()
+    if trajectories is None and out is None:
+        # they lay in a scratch folder
+        result["rollouts"]["path"] = None
+    _show(result, model, data, as_json=as_json)
 
 
 def _check_report(report: Path, overwrite: bool) -> None:

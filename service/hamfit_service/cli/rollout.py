@@ -117,7 +117,7 @@ def _show_report(report: Mapping[str, Any], out: Path, *, as_json: bool) -> None
     if as_json:
         print_json({"dataset": str(out), **report})
         return
-    speed = [(name, value) for name, value in report.items() if name in ("steps_per_second", *_PER_HOUR)]
+    speed = [(name, value) for name, value in report.items() if name in ("steps_per_second", *_PER_HOUR) and value]
     rows: list[tuple[str, object]] = [
         ("rollouts", report["rollouts"]),
         ("steps", report["steps"]),
@@ -131,12 +131,12 @@ def _show_report(report: Mapping[str, Any], out: Path, *, as_json: bool) -> None
         ("stopped", [f"{s['name']} at step {s['step']:,}" for s in report["first_non_finite"]]),
         *((name.replace("_", " ").replace(" per ", "/"), _rounded(value)) for name, value in speed),
     ]
-    if "seconds" in report:
+    if report["seconds"] is not None:
         rows += [
             ("seconds", format_seconds(report["seconds"]["total"])),
             ("peak memory", format_bytes(report["peak_bytes"])),
         ]
-    print_table(f"Trajectories {out}{' (there already)' if 'seconds' not in report else ''}", rows)
+    print_table(f"Trajectories {out}{' (there already)' if report['seconds'] is None else ''}", rows)
 
 
 def _rounded(value: float) -> str:

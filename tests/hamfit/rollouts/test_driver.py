@@ -15,10 +15,12 @@ from scenes import Scene
 import hamfit
 from hamfit.data import Trajectory
 from hamfit.frames import Frame
+from hamfit.inference import Observation
 from hamfit.model import Model
 from hamfit.options import FitOptions
 from hamfit.progress import Event
 from hamfit.rollouts import rollout
+from hamfit.rollouts.tally import Tally
 from hamfit.types import FloatArray
 from worlds import liquids, relative, write
 
@@ -72,8 +74,9 @@ def test_the_report_says_what_the_stored_frames_say(scene: Scene, tmp_path: Path
     for trajectory in result.dataset.trajectories:
         frames = trajectory.frames()
         energy = energies(scene.model, trajectory)
-        kinetic = max(scene.model.kinetic_energy(frame) for frame in frames)
-        drift = max(drift, np.abs(energy - energy[0]).max() / max(abs(energy[0]), kinetic))
+        constant = np.nan_to_num(scene.model.constants)[scene.model.adapt(frames[0]).species].sum()
+        scale = max(abs(energy[0] - constant), scene.model.kinetic_energy(frames[0]))
+        drift = max(drift, np.abs(energy - energy[0]).max() / scale)
         total = np.array([momenta(frame).sum(axis=0) for frame in frames])
         size = max(np.linalg.norm(momenta(frame), axis=1).sum() for frame in frames)
         push = max(push, np.linalg.norm(total - total[0], axis=1).max() / size)
@@ -218,3 +221,23 @@ def test_progress_counts_the_steps_of_all_rollouts_and_never_goes_back(tmp_path:
     assert {event.total for event in events} == {9000}
     assert (events[0].done, events[-1].done) == (0, 9000)
     assert all(a.done <= b.done and a.seconds <= b.seconds for a, b in pairwise(events))
+
+
+def test_the_drift_does_not_depend_on_the_constants_of_the_model(tmp_path: Path) -> None:
+    scene = scenes.crowd()
+    shifted = replace(scene.model, constants=np.nan_to_num(scene.model.constants) - 1e4)
+    plain, far = (
+        rollout(model, scene.initial, out=tmp_path / name, steps=40, dt=scene.dt).report["energy_drift"]
+        for name, model in (("plain", scene.model), ("far", shifted))
+    )
+    # energies of 1e4 a particle leave 1e-12 of them for what moves
+    assert far == pytest.approx(plain, rel=1e-5)
+
+
+def test_a_run_that_explodes_without_ever_being_infinite_drifts_by_more_than_all_it_had() -> None:
+    tally = Tally()
+    p = np.ones((2, 3))
+    for kinetic in (1.0, 1.2, 5000.0):
+        seen = Observation(-2.0, kinetic, np.zeros((2, 3)), None, 0, 1)
+        tally.add(seen, p, p.sum(axis=0), constant=0.0, start=kinetic == 1.0)
+    assert tally.energy_drift == pytest.approx(4999.0)

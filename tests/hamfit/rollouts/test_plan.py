@@ -155,7 +155,7 @@ def test_a_learned_constant_does_not_hide_a_step_that_is_too_long(tmp_path: Path
 def plan_of(steps: int, every: int, segment: int) -> RolloutPlan:
     states: Any = None
     options = RolloutOptions.build({"steps": steps, "every": every, "dt": 0.1})
-    return RolloutPlan(states, options, False, segment, "", "", None, False)
+    return RolloutPlan(states, options, False, segment, "", "", None, 1000, False)
 
 
 @given(steps=st.integers(1, 400), every=st.integers(1, 60), segment=st.integers(1, 60))

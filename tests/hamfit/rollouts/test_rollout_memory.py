@@ -80,5 +80,5 @@ def test_peak_memory_is_below_the_prediction_and_independent_of_the_number_of_st
 
 
 def test_memory_that_is_predicted_grows_with_frames_only_until_chunks_are_full() -> None:
-    assert peak_bytes_of_process(1000, 3, 2 * 10**6, 2, 1) == peak_bytes_of_process(1000, 3, 10**8, 2, 1)
-    assert peak_bytes_of_process(1000, 3, 100, 2, 1) < peak_bytes_of_process(1000, 3, 1000, 2, 1)
+    assert peak_bytes_of_process(1000, 3, 2 * 10**6, 2, 1, 1100) == peak_bytes_of_process(1000, 3, 10**8, 2, 1, 1100)
+    assert peak_bytes_of_process(1000, 3, 100, 2, 1, 1100) < peak_bytes_of_process(1000, 3, 1000, 2, 1, 1100)

@@ -26,8 +26,8 @@ _LAYERS = 2
 _MOST_CHUNKS = 16
 #: Thickness, over the reach, below which an open system counts as flat: its square is far below the reach's rounding.
 _FLAT = 1e-9
-#: From so many rows on there are a multiple of four of them, so that two or four threads have equally many (10,976 atoms,
-#: 11 rows, two threads: a tenth slower than 12).
+#: From so many rows on there are a multiple of four of them, so that two or four threads have equally many (10,976
+#: atoms, 11 rows, two threads: a tenth slower than 12).
 _FEWEST_EVEN_ROWS = 6
 #: Runs of one particle to make room for at first.
 _FIRST_ROOM = 24

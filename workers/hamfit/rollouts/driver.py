@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from hamfit.data import Dataset
 from hamfit.data.writer import DatasetWriter
-from hamfit.errors import RolloutError, RolloutWarning, SpecError, StoreError
+from hamfit.errors import HamfitError, RolloutError, RolloutWarning, SpecError, StoreError
 from hamfit.fitting.stage import single_blas_thread
 from hamfit.fitting.streaming import peak_bytes
+from hamfit.inference import CompiledModel
 from hamfit.model import Model
 from hamfit.progress import Event, Progress, silent
 from hamfit.rollouts.executors import AbstractExecutor, Cluster, Threads
 from hamfit.rollouts.options import RolloutOptions
-from hamfit.rollouts.plan import RolloutPlan, make_plan, without_history
+from hamfit.rollouts.plan import RolloutPlan, fingerprint, make_plan, without_history
 from hamfit.rollouts.running import finished_rollout
 from hamfit.rollouts.starts import InitialStates, initial_states
 from hamfit.rollouts.workspace import LEFT, Abandoned, Workspace, opened, publish
@@ -49,7 +50,8 @@ def plan_rollout(
     **changes: Any,
 ) -> dict[str, Any]:
     """What a rollout would do and cost; raises as `rollout` does."""
-    return _planned(model, initial, _options(options, changes))[0].to_dict()
+    options = _options(options, changes)
+    return make_plan(*_states(model, initial, options), options)[0].to_dict()
 
 
 def rollout(
@@ -88,13 +90,15 @@ def rollout(
     began = time.perf_counter()
     target = Path(out).absolute()
     with single_blas_thread():
-        plan, compiled = _planned(model, initial, options)
-        _refuse_own_source(target, plan, model)
-        if (complete := _complete(target, plan, overwrite)) is not None:
+        opened_model, states = _states(model, initial, options)
+        _refuse_own_source(target, states, model)
+        asked = fingerprint(opened_model, states, options)
+        if options.resume and not overwrite and (complete := _complete(target, asked, states)) is not None:
             _warn(complete.report)
             return complete
         executor: AbstractExecutor = Threads(options.threads) if client is None else Cluster(client)
-        with opened(target, plan.fingerprint, resume=options.resume, overwrite=overwrite) as (workspace, resumed):
+        with opened(target, asked, resume=options.resume, overwrite=overwrite) as (workspace, resumed):
+            plan, compiled = _planned(opened_model, states, options, workspace, progress)
             if not workspace.model.exists():
                 without_history(compiled.model).save(workspace.model)
             names = [plan.states.name(start) for start in plan.states]
@@ -120,7 +124,8 @@ def rollout(
             publish(workspace, overwrite=overwrite)
     report["seconds"] = {"rollout": round(seconds, 4), "total": round(time.perf_counter() - began, 4)}
     report |= _speed(plan, made, seconds)
-    report["peak_bytes"] = peak_bytes()
+    # on a cluster the driver holds next to nothing
+    report["peak_bytes"] = max([summary["peak_bytes"] for summary in ran], default=0) or peak_bytes()
     _warn(report)
     return RolloutResult(Dataset.open(target), report)
 
@@ -129,11 +134,11 @@ def _options(options: RolloutOptions | None, changes: Mapping[str, Any]) -> Roll
     return RolloutOptions.build(changes) if options is None else options.with_changes(**changes)
 
 
-def _planned(
+def _states(
     model: Model | str | Path, initial: Dataset | str | Path, options: RolloutOptions
-) -> tuple[RolloutPlan, Any]:
+) -> tuple[Model, InitialStates]:
     opened_model = model if isinstance(model, Model) else Model.open(model)
-    states: InitialStates = initial_states(
+    states = initial_states(
         opened_model,
         initial,
         frames=options.frames,
@@ -141,27 +146,49 @@ def _planned(
         temperature=options.temperature,
         seed=options.seed,
     )
-    return make_plan(opened_model, states, options)
+    return opened_model, states
 
 
-def _refuse_own_source(target: Path, plan: RolloutPlan, model: Model | str | Path) -> None:
-    sources = [plan.states.dataset.path, *([] if isinstance(model, Model) else [Path(model)])]
+def _planned(
+    model: Model, states: InitialStates, options: RolloutOptions, workspace: Workspace, progress: Progress
+) -> tuple[RolloutPlan, CompiledModel]:
+    """The plan, its step as it was proposed before where there is one; a plan that fails leaves no workspace."""
+    began = time.perf_counter()
+    known = workspace.proposed_dt()
+    proposing = options.dt is None and known is None
+    if proposing:
+        progress(Event("proposing", 0, 1, 0, 0.0, 0))
+    try:
+        plan, compiled = make_plan(model, states, options, proposed_dt=known)
+    except HamfitError:
+        if not workspace.model.exists():
+            workspace.discard()
+        raise
+    if proposing:
+        progress(Event("proposing", 1, 1, 0, time.perf_counter() - began, 0))
+        workspace.keep_proposed_dt(plan.dt)
+    return plan, compiled
+
+
+def _refuse_own_source(target: Path, states: InitialStates, model: Model | str | Path) -> None:
+    sources = [states.dataset.path, *([] if isinstance(model, Model) else [Path(model)])]
     if any(target.resolve() == source.resolve() for source in sources):
         raise SpecError(f"{target}: the trajectories would replace what they are made from: choose another path")
 
 
-def _complete(target: Path, plan: RolloutPlan, overwrite: bool) -> RolloutResult | None:
-    """The result that is there already, when it is that of this plan."""
-    if overwrite or not plan.options.resume or not target.exists():
+def _complete(target: Path, asked: str, states: InitialStates) -> RolloutResult | None:
+    """The result that is there already, when it is that of this plan; nothing is known of how fast it was made."""
+    if not target.exists():
         return None
     try:
         dataset = Dataset.open(target)
     except StoreError:
         return None
     known = dataset.attrs.get("rollout")
-    if not isinstance(known, Mapping) or known.get("fingerprint") != plan.fingerprint:
+    if not isinstance(known, Mapping) or known.get("fingerprint") != asked:
         return None
-    return RolloutResult(dataset, {**known["report"], "resumed": True})
+    unknown = dict.fromkeys(("seconds", "steps_per_second", _per_hour(states)[0], "peak_bytes"))
+    return RolloutResult(dataset, {**known["report"], "resumed": True, **unknown})
 
 
 def _finished(workspace: Workspace, name: str) -> dict[str, Any]:
@@ -225,12 +252,15 @@ def _report(plan: RolloutPlan, summaries: Sequence[Mapping[str, Any]], resumed: 
         "extrapolated_share": outside / pairs if pairs else None,
         "first_non_finite": stopped,
         "resumed": resumed,
-        "warnings": _caveats(outside, pairs, stopped, len(summaries), max(s["energy_drift"] for s in summaries)),
+        "warnings": _caveats(outside, pairs, stopped, summaries),
     }
 
 
-def _caveats(outside: int, pairs: int, stopped: Sequence[Mapping[str, Any]], n: int, drift: float) -> list[str]:
+def _caveats(
+    outside: int, pairs: int, stopped: Sequence[Mapping[str, Any]], summaries: Sequence[Mapping[str, Any]]
+) -> list[str]:
     notes = []
+    worst = max(summaries, key=lambda s: float(s["energy_drift"]))
     if outside:
         notes.append(
             f"{outside / pairs:.1e} of the pairs in stored frames are outside the distances seen in training, where the"
@@ -239,21 +269,27 @@ def _caveats(outside: int, pairs: int, stopped: Sequence[Mapping[str, Any]], n: 
     if stopped:
         first = min(stopped, key=lambda s: int(s["step"]))
         notes.append(
-            f"{len(stopped)} of {n} rollouts were stopped when numbers were no longer finite, the first,"
+            f"{len(stopped)} of {len(summaries)} rollouts were stopped when numbers were no longer finite, the first,"
             f" {first['name']}, at step {first['step']}: take a smaller dt"
         )
-    elif drift > _MUCH_DRIFT:
-        notes.append(f"the energy changed by {drift:.1e} of itself: take a smaller dt or a method of higher order")
+    if worst["energy_drift"] > _MUCH_DRIFT:
+        notes.append(
+            f"the energy of {worst['name']} changed by {worst['energy_drift']:.1e} of itself: take a smaller dt or a"
+            " method of higher order"
+        )
     return notes
 
 
 def _speed(plan: RolloutPlan, steps: int, seconds: float) -> dict[str, Any]:
     """Steps of all rollouts together that this run made, and the time that they cover, per unit of wall time."""
     rate = steps / seconds if seconds > 0.0 else 0.0
-    per_hour = rate * 3600.0 * abs(plan.dt)
-    units = plan.states.dataset.units
-    name, factor = ("ns_per_hour", _ASE_NANOSECONDS) if units.name == "ase" else ("tau_per_hour", 1.0)
-    return {"steps_per_second": rate, name: per_hour * factor}
+    name, factor = _per_hour(plan.states)
+    return {"steps_per_second": rate, name: rate * 3600.0 * abs(plan.dt) * factor}
+
+
+def _per_hour(states: InitialStates) -> tuple[str, float]:
+    """What simulated time per hour is called, and its unit in the data's."""
+    return ("ns_per_hour", _ASE_NANOSECONDS) if states.dataset.units.name == "ase" else ("tau_per_hour", 1.0)
 
 
 def _assemble(

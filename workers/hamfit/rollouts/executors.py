@@ -129,6 +129,7 @@ class Cluster(AbstractExecutor):
         futures = as_completed(raise_errors=False)
         names = {index: plan.states.name(plan.states[index]) for index in states}
         steps = dict(states)
+        threads = self._threads_of_each(len(states))
 
         def submit() -> None:
             # asked each time: workers come and go
@@ -136,7 +137,14 @@ class Cluster(AbstractExecutor):
             while waiting and len(running) < limit:
                 index = waiting.pop()
                 future = self.client.submit(
-                    rollout_task, plan, workspace, index, key=f"{prefix}-{index}", pure=False, priority=-index
+                    rollout_task,
+                    plan,
+                    workspace,
+                    index,
+                    threads,
+                    key=f"{prefix}-{index}",
+                    pure=False,
+                    priority=-index,
                 )
                 running[future] = index
                 futures.add(future)
@@ -174,6 +182,11 @@ class Cluster(AbstractExecutor):
             watcher.join()
         return [summaries[index] for index in states]
 
+    def _threads_of_each(self, n_states: int) -> int:
+        """Threads of one rollout: more than one where there are more threads than rollouts."""
+        threads: list[int] = list(self.client.nthreads().values()) or [1]
+        return max(1, min(min(threads), sum(threads) // max(n_states, 1)))
+
     def _part(self, running: list[Any]) -> None:
         """Give rollouts on workers the time to keep a checkpoint, before the workers may be stopped."""
         from distributed import wait as wait_for
@@ -182,10 +195,10 @@ class Cluster(AbstractExecutor):
             wait_for(running, timeout=_PARTING_SECONDS)
 
 
-def rollout_task(plan: RolloutPlan, workspace: Workspace, index: int) -> dict[str, Any]:
-    """Runs on a worker: one rollout on one thread."""
+def rollout_task(plan: RolloutPlan, workspace: Workspace, index: int, threads: int) -> dict[str, Any]:
+    """Runs on a worker: one rollout."""
     _ready()
-    return run_rollout(plan, _compiled(str(workspace.model), workspace.token), workspace, index)
+    return run_rollout(plan, _compiled(str(workspace.model), workspace.token), workspace, index, threads=threads)
 
 
 @lru_cache(maxsize=1)

@@ -40,7 +40,7 @@ class RolloutOptions(CheckedOptions):
     integrator: IntegratorName = Field(
         default="verlet",
         description="verlet (order 2), yoshida4, kahanli6 and kahanli8 (orders 4, 6, 8), or midpoint (implicit, order"
-        " 2, for Hamiltonians that are not T(p) + V(q)).",
+        " 2).",
     )
     forces: bool = Field(default=False, description="Store forces beside positions, velocities and energies.")
     workers: int | None = Field(

@@ -21,6 +21,7 @@ from hamfit.features.store import blocks_to_store
 from hamfit.frames import Frame
 from hamfit.inference import BlewUp, CompiledModel
 from hamfit.inference.blocks import BlocksEngine
+from hamfit.inference.density_engine import DensityEngine
 from hamfit.inference.engine import AbstractEngine
 from hamfit.integrators import integrator
 from hamfit.model import Model
@@ -30,8 +31,12 @@ from hamfit.rollouts.starts import InitialStates
 from hamfit.rollouts.stepsize import propose_dt, stiffest_ahead, stiffest_frequency
 from hamfit.types import FloatArray
 
-#: Most states that a step is proposed from.
+#: Most states that a step is proposed from, each of which takes a thousand forces.
 _SAMPLED_STATES = 3
+#: Bytes of an engine for each particle: state, windows of forces, runs.
+_ENGINE_BYTES = 1100
+#: Bytes of each pair that a density engine keeps between its two passes, with room for more pairs than at the start.
+_PAIR_BYTES = 70
 #: Particle steps between two places where a rollout can be taken up: half a minute of a compiled engine.
 _SEGMENT_PARTICLE_STEPS = 2e8
 #: Part of that for engines that are not compiled.
@@ -59,6 +64,8 @@ class RolloutPlan:
     """How forces are computed, in words."""
     compilation_error: float | None
     """Largest relative rms force error of compiled laws; None where none were compiled."""
+    engine_bytes: int
+    """Memory of an engine for each particle."""
     momenta: bool
     """Whether momenta are stored beside velocities, as far as the first state tells."""
 
@@ -105,6 +112,7 @@ class RolloutPlan:
                 self.n_frames,
                 vectors,
                 self.concurrent,
+                self.engine_bytes,
             ),
         }
 
@@ -123,16 +131,27 @@ def stores_momenta(compiled: CompiledModel, frame: Frame) -> bool:
     return rates is None or bool(np.abs(rates * frame.masses - 1.0).max(initial=0.0) > _MOMENTUM_TOLERANCE)
 
 
-def make_plan(model: Model, states: InitialStates, options: RolloutOptions) -> tuple[RolloutPlan, CompiledModel]:
+def constant_of(model: Model, frame: Frame) -> float:
+    """The model's energy of the frame's particles beside its features: what moves nothing. 0 where it is unknown."""
+    return float(np.nan_to_num(model.constants)[frame.species].sum())
+
+
+def make_plan(
+    model: Model, states: InitialStates, options: RolloutOptions, *, proposed_dt: float | None = None
+) -> tuple[RolloutPlan, CompiledModel]:
     """Propose a step where none is given, try the first one, and fix everything else.
 
-    Raises SpecError when no step can be proposed, or when the first step from the first state blows up; ModelError,
-    GraphError or DataError when a state does not fit the model.
+    ``proposed_dt`` is what an earlier plan of the same fingerprint proposed. Raises SpecError when no step can be
+    proposed, or when the first step from the first state blows up; ModelError, GraphError or DataError when a state
+    does not fit the model.
     """
     compiled = CompiledModel(model)
     method = integrator(options.integrator)
     proposed = options.dt is None
-    dt = options.dt if options.dt is not None else _proposed(compiled, states, options, method.order)
+    asked = fingerprint(model, states, options)
+    dt = options.dt if options.dt is not None else proposed_dt
+    if dt is None:
+        dt = _proposed(compiled, states, options, method.order)
     if dt == 0.0:
         raise SpecError("dt is 0, which is no step: give a finite number other than 0, negative for backwards")
     options = options.with_changes(dt=dt)
@@ -141,9 +160,8 @@ def make_plan(model: Model, states: InitialStates, options: RolloutOptions) -> t
         frame = model.adapt(state.frame)
         engine = compiled.engine(frame, method, dt)
         assert frame.p is not None
-        constant = float(np.nan_to_num(model.constants)[frame.species].sum())
         try:
-            _try_first_step(engine, frame.q, frame.p, dt, constant)
+            pairs = _try_first_step(engine, frame.q, frame.p, dt, constant_of(model, frame))
         finally:
             engine.close()
     slow = _SLOW_ENGINE if isinstance(engine, BlocksEngine) else 1.0
@@ -154,16 +172,18 @@ def make_plan(model: Model, states: InitialStates, options: RolloutOptions) -> t
         options,
         proposed,
         segment,
-        _fingerprint(model, states, options),
+        asked,
         engine.description,
-        max((law.error for law in compiled.laws), default=None),
+        None if isinstance(engine, BlocksEngine) else max((law.error for law in compiled.laws), default=None),
+        _ENGINE_BYTES + int(_PAIR_BYTES * pairs / frame.n_particles) * isinstance(engine, DensityEngine),
         stores_momenta(compiled, frame),
     )
     return plan, compiled
 
 
 def _proposed(compiled: CompiledModel, states: InitialStates, options: RolloutOptions, order: int) -> float:
-    chosen = np.unique(np.linspace(0, len(states) - 1, _SAMPLED_STATES).astype(int))
+    sampled = _SAMPLED_STATES if compiled.laws else 1
+    chosen = np.unique(np.linspace(0, len(states) - 1, sampled).astype(int))
     stiffest = 0.0
     for index in chosen:
         frame = compiled.model.adapt(states.load(states[int(index)]).frame)
@@ -191,8 +211,11 @@ class _Forces:
         return self._engine.begin(q, self._p).forces
 
 
-def _try_first_step(engine: AbstractEngine, q: FloatArray, p: FloatArray, dt: float, constant: float) -> None:
-    """SpecError when one step changes the energy by more than there is, the model's ``constant`` aside."""
+def _try_first_step(engine: AbstractEngine, q: FloatArray, p: FloatArray, dt: float, constant: float) -> int:
+    """SpecError when one step changes the energy by more than there is, the model's ``constant`` aside.
+
+    Returns the pairs that interact at the start.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         before = engine.begin(q, p)
         if not np.isfinite(before.energy):
@@ -206,7 +229,7 @@ def _try_first_step(engine: AbstractEngine, q: FloatArray, p: FloatArray, dt: fl
             change = np.inf
     # a nan is no change that could be accepted
     if change <= scale or (scale == 0.0 and np.isfinite(change)):
-        return
+        return before.pairs
     inverse = 2.0 * before.kinetic_energy / float(np.sum(p**2)) if np.any(p) else 1.0
     try:
         limit = 2.0 / stiffest_frequency(_Forces(engine, p), q, np.full(len(q), inverse), seed=0)
@@ -216,7 +239,8 @@ def _try_first_step(engine: AbstractEngine, q: FloatArray, p: FloatArray, dt: fl
     raise SpecError(f"dt {dt:g} blows up in the first step (energy {before.energy:g} changes by {change:.1e}): {hint}")
 
 
-def _fingerprint(model: Model, states: InitialStates, options: RolloutOptions) -> str:
+def fingerprint(model: Model, states: InitialStates, options: RolloutOptions) -> str:
+    """Digest of a rollout as it was asked for, before a step is proposed: the same gives the same bits."""
     content = {
         "model": model_digest(model),
         "data": states.dataset.digest,

@@ -19,11 +19,12 @@ from hamfit.data.manifest import arrays_from_json
 from hamfit.data.trajectory_writer import TrajectoryWriter
 from hamfit.data.writer import DatasetWriter
 from hamfit.errors import GraphError, ModelError, SpecError, StoreError, located
+from hamfit.fitting.streaming import peak_bytes
 from hamfit.frames import Frame
 from hamfit.inference import BlewUp, CompiledModel, Observation
 from hamfit.inference.engine import AbstractEngine
 from hamfit.integrators import integrator
-from hamfit.rollouts.plan import RolloutPlan, stores_momenta
+from hamfit.rollouts.plan import RolloutPlan, constant_of, stores_momenta
 from hamfit.rollouts.starts import InitialState
 from hamfit.rollouts.tally import Tally
 from hamfit.rollouts.workspace import LEFT, Workspace
@@ -74,6 +75,7 @@ class _Rollout:
         self._first_momentum = frame.p.sum(axis=0)
         self.step = 0
         self.tally = Tally()
+        self._constant = constant_of(compiled.model, self.frame)
         self.stopped: int | None = None
         self.whole = False
         """Whether step, state, tally and frames written belong together, so that a checkpoint can be made of them."""
@@ -163,7 +165,7 @@ class _Rollout:
             # a trajectory's times increase: run backwards, they count from the start all the same
             time=[self.step * abs(self.plan.dt)],
         )
-        self.tally.add(seen, self.p, self._first_momentum, start=self.step == 0)
+        self.tally.add(seen, self.p, self._first_momentum, constant=self._constant, start=self.step == 0)
 
     def _velocity(self) -> FloatArray:
         rate = self._compiled.rates(self.frame)
@@ -247,7 +249,7 @@ def run_rollout(
     with workspace.writing(name):
         done = finished_rollout(workspace, name)
         if done is not None:
-            return {**done["summary"], "taken_up": done["summary"]["steps"]}
+            return {**done["summary"], "taken_up": done["summary"]["steps"], "peak_bytes": 0}
         state = plan.states.load(start)
         with located(plan.states.dataset.path, state.trajectory, state.frame_index):
             rollout = _Rollout(plan, compiled, workspace, state, threads)
@@ -268,4 +270,4 @@ def run_rollout(
         finally:
             rollout.engine.close()
         workspace.finish(name, done)
-        return {**done["summary"], "taken_up": taken_up}
+        return {**done["summary"], "taken_up": taken_up, "peak_bytes": peak_bytes()}

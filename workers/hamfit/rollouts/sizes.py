@@ -8,8 +8,6 @@ from hamfit.data import Trajectory
 from hamfit.stores.zarr_array import CRC_BYTES, TARGET_CHUNK_BYTES, chunk_shape
 
 _NUMBER_BYTES = 8
-#: Bytes of an engine for each particle: state, windows of forces, runs.
-_ENGINE_BYTES = 1100
 #: Resident memory of a process before it has a system, with all kernels loaded.
 _BASE_BYTES = 400 * 2**20
 
@@ -37,9 +35,14 @@ def _array_bytes(shape: tuple[int, ...]) -> int:
     return number * (math.prod(chunks) * _NUMBER_BYTES + CRC_BYTES)
 
 
-def peak_bytes_of_process(n_particles: int, dim: int, n_frames: int, vectors: int, concurrent: int) -> int:
-    """Peak memory of a process, whatever the number of steps: an engine and one chunk of each array per rollout."""
+def peak_bytes_of_process(
+    n_particles: int, dim: int, n_frames: int, vectors: int, concurrent: int, engine_bytes: int
+) -> int:
+    """Peak memory of a process, whatever the number of steps: an engine and one chunk of each array per rollout.
+
+    ``engine_bytes`` is what an engine takes for each particle.
+    """
     pending = vectors * min(n_frames * n_particles * dim * _NUMBER_BYTES, TARGET_CHUNK_BYTES)
     pending += (3 + 2 * vectors) * min(n_frames * _NUMBER_BYTES, TARGET_CHUNK_BYTES)
     # rows are joined while they wait, and joined, padded and turned to bytes when they are written or checkpointed
-    return int(_BASE_BYTES + concurrent * (n_particles * _ENGINE_BYTES + 4 * pending))
+    return int(_BASE_BYTES + concurrent * (n_particles * engine_bytes + 4 * pending))

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from hamfit.errors import StoreError
-from hamfit.stores.publish import locked, publish_folder, raise_store_error, refuse_existing
+from hamfit.stores.publish import NOTHING_KEPT, locked, publish_folder, raise_store_error, refuse_existing
 from hamfit.stores.zarr_array import write_bytes
 
 LEFT = "what was computed so far is kept, and repeating the rollout goes on from there"
@@ -116,6 +116,21 @@ class Workspace:
         if current != self.token:
             raise Abandoned
 
+    def proposed_dt(self) -> float | None:
+        """The step that was proposed when the workspace was new; None when there was none."""
+        try:
+            return float((self.home / "proposed_dt").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def keep_proposed_dt(self, dt: float) -> None:
+        """Remember a proposed step, so that nobody proposes it again."""
+        _write_whole(self.home / "proposed_dt", repr(dt).encode())
+
+    def discard(self) -> None:
+        """Remove all of it: there is nothing to go on with."""
+        shutil.rmtree(_hidden(self.out), ignore_errors=True)
+
     def take(self) -> None:
         """Make this the token of the workspace, and forget what rollouts told an earlier driver."""
         _write_whole(self.home / "owner", self.token.encode())
@@ -161,6 +176,7 @@ def opened(out: Path, fingerprint: str, *, resume: bool, overwrite: bool) -> Ite
     left is of another plan, or when the place cannot be written. With ``overwrite`` what is there is replaced, if it is
     a store.
     """
+    left = NOTHING_KEPT
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with locked(out, out.with_name(f".{out.name}.rollout.lock")):
@@ -169,13 +185,14 @@ def opened(out: Path, fingerprint: str, *, resume: bool, overwrite: bool) -> Ite
             home, found = _claim(_hidden(out), out, fingerprint, resume=resume, overwrite=overwrite)
             workspace = Workspace(home, out, uuid.uuid4().hex)
             workspace.take()
+            left = LEFT
             try:
                 yield workspace, found
             except BaseException:
                 workspace.abandon()
                 raise
     except OSError as error:
-        raise_store_error(error, out, LEFT)
+        raise_store_error(error, out, left)
 
 
 def _hidden(out: Path) -> Path:
