@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from hamfit.errors import ModelError, StoreError
+from hamfit.features.manybody import ManyBodyBlock
 from hamfit.fitting import FitResult
+from hamfit.graphs import CutoffGraph
 from hamfit.model import MODEL_SCHEMA, Model, describe, is_model, theta_of_blocks
-from worlds import force_of, liquids, relative
+from worlds import force_of, liquids, pairs, relative
 
 FRAME = liquids(5, 1, n_species=2, jitter=0.09)[0]
 
@@ -99,6 +101,41 @@ def test_edges_outside_the_training_range_are_counted(model: Model) -> None:
     q[1] = q[0] + np.array([0.3, 0.0, 0.0])
     closer, _ = model.extrapolated(replace(FRAME, q=q))
     assert closer >= outside + 2
+
+
+def many_body(model: Model, *, beside: bool = False) -> Model:
+    """A many-body block sampled on the frame, alone or beside the pair block of the model."""
+    graph = CutoffGraph(FRAME.labels, np.array([[1.5, 1.3], [1.3, 1.1]]))
+    block = ManyBodyBlock.sample([FRAME], graph, n_features=4, n_radial=3, l_max=2, rng=np.random.default_rng(3))
+    kept = [(b, t) for b, t in zip(model.blocks, model.theta, strict=True) if beside and b.kind == "pair"]
+    blocks, theta = zip(*kept, (block, np.zeros(block.n_columns)), strict=True)
+    return replace(model, blocks=blocks, theta=theta)
+
+
+def test_edges_nearer_than_a_many_body_block_saw_are_counted(model: Model) -> None:
+    alone = many_body(model)
+    block = alone.blocks[0]
+    assert isinstance(block, ManyBodyBlock)
+    lower, cutoffs = block.layer.radial.lower, block.graph.cutoffs
+    # the frame that it was sampled on, wherever it lies, is all inside
+    for frame in (FRAME, replace(FRAME, q=FRAME.q + 7.0 * np.asarray(FRAME.box)[0]), replace(FRAME, q=1.0 + FRAME.q)):
+        assert alone.extrapolated(frame) == (0, sum(1 for _ in pairs(FRAME, cutoffs)))
+    for jitter in (0.05, 0.2, 0.3):
+        other = liquids(11, 1, n_species=2, jitter=jitter)[0]
+        found = list(pairs(other, cutoffs))
+        s = other.species
+        near = sum(r < lower[s[i], s[j]] for i, j, *_, r in found)
+        assert alone.extrapolated(other) == (near, len(found))
+        assert (near > 0) == (jitter > 0.1)
+        # the edges of two blocks are all counted
+        of_pairs = model.extrapolated(other)
+        assert many_body(model, beside=True).extrapolated(other) == (near + of_pairs[0], len(found) + of_pairs[1])
+
+
+def test_a_kind_of_pair_never_seen_has_all_its_edges_outside(model: Model) -> None:
+    nothing = replace(model, extents={**model.extents, "pair": np.full((3, 2), np.nan)})
+    outside, total = nothing.extrapolated(FRAME)
+    assert outside == total > 27
 
 
 def test_a_frame_that_does_not_fit_is_refused(model: Model) -> None:

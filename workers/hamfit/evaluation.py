@@ -22,7 +22,8 @@ def evaluate(model: Model | str | Path, data: Dataset | str | Path | Sequence[Da
     Returns a JSON-able dict. ``force`` and ``velocity`` are relative errors ||pred - true|| / ||true|| over all
     components of all frames; ``force_mae`` and ``force_rmse`` are per component in the data's units;
     ``energy_mae_per_particle`` is after the constant was fixed by these data; ``extrapolated_share`` is the share of
-    edges outside the range seen in training. A value is None where the data cannot tell.
+    edges outside the range seen in training, as ``Model.extrapolated`` counts them. A value is None
+    where the data cannot tell.
 
     Raises ModelError when the data hold species, bond types or dimensions that the model does not know, and
     DataError when they hold neither forces nor velocities or are in other units.

@@ -18,6 +18,7 @@ from hamfit.bundles import read_bundle, read_manifest, write_bundle
 from hamfit.errors import ModelError, StoreError
 from hamfit.features.block import AbstractBlock
 from hamfit.features.curves import RadialCurve
+from hamfit.features.manybody import ManyBodyBlock
 from hamfit.features.pooled import AbstractRadialBlock
 from hamfit.features.store import blocks_from_store, blocks_to_store
 from hamfit.frames import Frame
@@ -211,18 +212,26 @@ class Model:
             raise StoreError(f"model {path} lacks {error}: it is damaged; fit it again") from error
 
     def extrapolated(self, frame: Frame) -> tuple[int, int]:
-        """Edges of the frame outside the range seen in training, and edges in all."""
+        """Edges of the frame outside the range seen in training, and edges in all, over all blocks that have edges.
+
+        A many-body block knows the shortest distances alone (``ManyBodyBlock.extent``).
+        """
         frame = self.adapt(frame)
         outside = total = 0
         for block in self.blocks:
-            if block.part != "force" or not isinstance(block, AbstractRadialBlock):
+            if block.part != "force":
                 continue
-            extent = self.extents[block.kind]
-            source = block.prepare(frame)
+            if isinstance(block, AbstractRadialBlock):
+                extent, source = self.extents[block.kind], block.prepare(frame)
+            elif isinstance(block, ManyBodyBlock):
+                extent, source = block.extent, block.graph.prepare(frame)
+            else:
+                continue
             for start in range(0, frame.n_particles, 4096):
                 edges = source.edges(source.order[start : start + 4096])
                 low, high = extent[edges.channel, 0], extent[edges.channel, 1]
-                outside += int(np.count_nonzero((edges.distance < low) | (edges.distance > high)))
+                # a channel without a range has all its edges outside
+                outside += int(np.count_nonzero(~((low <= edges.distance) & (edges.distance <= high))))
                 total += int(edges.distance.size)
         return outside, total
 

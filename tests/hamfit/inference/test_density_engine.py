@@ -104,13 +104,12 @@ def test_the_virial_is_minus_the_derivative_of_the_energy_by_strain(world: Densi
 @each_world
 def test_pairs_are_counted_as_the_model_counts_them(world: DensityWorld) -> None:
     seen = began(world)
+    total = sum(1 for block in world.model.blocks for _ in pairs(world.frame, block.graph.cutoffs))  # type: ignore[attr-defined]
+    assert 2 * seen.pairs == total
+    assert (2 * seen.outside, 2 * seen.pairs) == world.model.extrapolated(world.frame)
     if len(world.model.blocks) == 1:
-        cutoffs = world.model.blocks[0].graph.cutoffs  # type: ignore[attr-defined]
-        # the density was sampled on this frame, so nothing is outside
-        expected = 0, sum(1 for _ in pairs(world.frame, cutoffs))
-    else:
-        expected = world.model.extrapolated(world.frame)
-    assert (2 * seen.outside, 2 * seen.pairs) == expected
+        # the density was sampled on this frame
+        assert seen.outside == 0
 
 
 @each_world
@@ -128,8 +127,9 @@ def test_pairs_nearer_than_any_in_training_follow_the_features(world: DensityWor
     q[0, 0] += share * low
     near = moved_to(frame, q)
     agree(began(world, near), of_features(world, near), 1e-8)
-    if len(world.model.blocks) == 1 and layer.radial.cutoff[a, b] > 0.0:
+    if layer.radial.cutoff[a, b] > 0.0:
         assert began(world, near).outside >= 1
+    assert 2 * began(world, near).outside == world.model.extrapolated(near)[0]
 
 
 @pytest.mark.parametrize("world", [w for w in WORLDS if "absent" not in w.name], ids=str)

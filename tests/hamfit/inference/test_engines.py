@@ -20,11 +20,13 @@ from engine_cases import (
 )
 
 from hamfit.errors import DataError, GraphError, ModelError, SpecError
+from hamfit.features.manybody import ManyBodyBlock
 from hamfit.fitting import FitResult
 from hamfit.frames import Frame
+from hamfit.graphs import CutoffGraph
 from hamfit.inference import AbstractEngine, CompiledModel, Observation
 from hamfit.integrators import INTEGRATORS, VERLET, Composition
-from hamfit.model import Potential
+from hamfit.model import Model, Potential
 from worlds import CASES, liquids, pairs, relative
 
 DT = 1e-3
@@ -74,8 +76,7 @@ def test_pairs_and_those_outside_the_trained_range_are_counted(world: World) -> 
         # where nothing was seen in training everything is outside
         outside += not extents[c, 0] <= r <= extents[c, 1]
     assert (2 * seen.outside, 2 * seen.pairs) == (outside, total)
-    if np.isfinite(extents).all():
-        assert (2 * seen.outside, 2 * seen.pairs) == world.model.extrapolated(world.frame)
+    assert (2 * seen.outside, 2 * seen.pairs) == world.model.extrapolated(world.frame)
 
 
 @pytest.mark.parametrize("world", [w for w in WORLDS if w.engine == "ListedEngine"], ids=str)
@@ -213,6 +214,22 @@ def test_other_models_and_other_integrators_go_to_the_blocks() -> None:
     assert seen.virial is None
     np.testing.assert_allclose(seen.forces, field.model.forces(field.frame), rtol=1e-12)
     assert seen.pairs == began(world).pairs
+
+
+def test_blocks_count_the_pairs_that_are_nearer_than_a_many_body_block_saw() -> None:
+    frame = liquids(31, 1, n_species=2)[0]
+    graph = CutoffGraph(frame.labels, np.full((2, 2), 1.6))
+    block = ManyBodyBlock.sample([frame], graph, n_features=4, n_radial=2, l_max=2, rng=np.random.default_rng(3))
+    model = Model((block,), (np.ones(block.n_columns),), np.zeros(2), frame.labels, (), 3, {})
+    engine = CompiledModel(model).engine(frame, VERLET, DT)
+    assert type(engine).__name__ == "BlocksEngine"
+    q, p = state_of(frame)
+    seen = engine.begin(q, p)
+    assert (seen.outside, seen.pairs) == (0, sum(1 for _ in pairs(frame, graph.cutoffs)) // 2)
+    q[0] = q[1] + np.array([0.4, 0.0, 0.0])
+    near = engine.begin(q, p)
+    assert near.outside >= 1
+    assert (2 * near.outside, 2 * near.pairs) == model.extrapolated(replace(frame, q=q))
 
 
 def test_a_fitted_model_runs_on_its_polynomials(binary_fit: FitResult) -> None:

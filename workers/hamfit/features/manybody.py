@@ -27,9 +27,12 @@ from hamfit.features.manybody_rows import CHUNK_CENTRES, fill_rows
 from hamfit.features.manybody_sampling import sample_round
 from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph, graph_from_attrs
+from hamfit.graphs.channels import species_pairs
 from hamfit.kernels.manybody import scatter_forces
 from hamfit.types import FloatArray, IntArray
 
+#: Relative difference of two distances that differ by rounding only.
+_ROUNDING = 1e-9
 _ARRAYS = ("mixing", "mean", "deviation", "weights", "bias", "first")
 
 
@@ -91,6 +94,17 @@ class ManyBodyBlock(AbstractBlock):
     def n_columns(self) -> int:
         """tanh features of all species, then the direct links of each species."""
         return self.layer.n_columns
+
+    @property
+    def extent(self) -> FloatArray:
+        """Shortest distance seen where the block was sampled, less rounding, and inf, for each channel, (C, 2).
+
+        For pairs of species never met there it is half their cutoff. Longer distances than those seen end at the
+        cutoff, where all functions vanish, so none is outside.
+        """
+        low = [self.layer.radial.lower[a, b] for a, b in species_pairs(len(self.graph.labels))]
+        # the same pair seen from its other end, or in another image, must not count as nearer
+        return np.column_stack([(1.0 - _ROUNDING) * np.array(low), np.full(len(low), np.inf)])
 
     def order(self, frame: Frame) -> IntArray:
         """The order of the neighbour list, in which close particles are close."""

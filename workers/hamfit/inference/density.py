@@ -63,10 +63,18 @@ class CompiledDensity:
     """Energy of a particle of each species beside the functions, (S,)."""
     graph: CutoffGraph
     """Which particles act on each other, by density, pair function or both."""
-    counted: FloatArray
-    """Distance within which pairs are counted, (C,): that of the pair function, where there is one."""
+    counted: tuple[Counted, ...]
+    """How the pairs of each block are counted, as ``Model.extrapolated`` does."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """Which pairs a block has, and which of them training did not see."""
+
+    cutoffs: FloatArray
+    """Distance within which pairs are counted, (C,)."""
     extents: FloatArray
-    """Shortest and longest distance seen in training, (C, 2), by the pair block where there is one; inf for unknown."""
+    """Shortest and longest distance seen in training, (C, 2)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,11 +120,13 @@ def compile_density(
     species = species_pairs(len(labels))
     seen = np.array([[layer.radial.lower[a, b], np.inf] for a, b in species])
     pair_reach = np.zeros_like(reach)
+    counted = [Counted(_by_channel(reach), density[0].extent)]
     if pair is not None:
         assert isinstance(pair[0].graph, CutoffGraph)
         pair_reach = pair[0].graph.cutoffs
         acts = np.array([pair_reach[a, b] > 0.0 for a, b in species])
         seen[acts] = extents[acts]
+        counted.append(Counted(_by_channel(pair_reach), extents))
     moves = pair is not None and np.array_equal(reach, pair_reach)
     embeddings = [Embedding.of(layer, density[1], s, moves=moves) for s in range(len(labels))]
     radials, which = _radials(layer, labels, embeddings, pair, pair_reach, seen)
@@ -132,9 +142,12 @@ def compile_density(
         Densities(which, _rows(tables, ends), tables, curves, np.array([e.empty for e in embeddings])),
         np.array([e.constant for e in embeddings]) + np.nan_to_num(constants),
         CutoffGraph(labels, np.maximum(reach, pair_reach)),
-        np.array([pair_reach[a, b] if pair_reach[a, b] > 0.0 else reach[a, b] for a, b in species]),
-        seen,
+        tuple(counted),
     )
+
+
+def _by_channel(lengths: FloatArray) -> FloatArray:
+    return np.array([lengths[a, b] for a, b in species_pairs(len(lengths))])
 
 
 def _radials(

@@ -29,16 +29,22 @@ class DensityEngine(AbstractColumnsEngine):
         threads: int,
     ) -> None:
         super().__init__(compiled.graph, frame, rate, method, dt, threads)
-        self._kernel, self._extents = compiled.kernel, compiled.extents
+        self._kernel = compiled.kernel
         self._constant = float(compiled.constants[frame.species].sum())
-        n_species, n_channels = len(frame.labels), compiled.counted.size
-        self._counted = LawRows(
-            pair_channels(n_species),
-            np.zeros((n_channels, 1)),
-            np.zeros(n_channels, dtype=np.int64),
-            compiled.counted * compiled.counted,
-            compiled.kernel.functions,
-        )
+        n_species = len(frame.labels)
+        self._counted = [
+            (
+                LawRows(
+                    pair_channels(n_species),
+                    np.zeros((block.cutoffs.size, 1)),
+                    np.zeros(block.cutoffs.size, dtype=np.int64),
+                    block.cutoffs * block.cutoffs,
+                    compiled.kernel.functions,
+                ),
+                np.array(block.extents),
+            )
+            for block in compiled.counted
+        ]
         self._numbers, self._places = np.empty((PAIR_NUMBERS, 0)), np.empty(0, dtype=np.int32)
         self._spans = np.zeros((self._n, n_species, 2), dtype=np.int64)
         self._steep, self._energy = np.zeros(self._n), np.zeros(self._n)
@@ -81,5 +87,9 @@ class DensityEngine(AbstractColumnsEngine):
 
     def _observed(self, chunks: FloatArray, count: IntArray) -> float:
         observe_densities(self._bodies, self._reach, self._kernel, self._pairs, chunks)
-        count_outside(self._bodies, self._reach, self._counted, self._extents, count)
+        count[:] = 0
+        of_block = np.zeros_like(count)
+        for laws, extents in self._counted:
+            count_outside(self._bodies, self._reach, laws, extents, of_block)
+            count += of_block
         return float(self._energy.sum()) + self._constant

@@ -47,9 +47,9 @@ class Observation:
     virial: FloatArray | None
     """sum over pairs of d (x) f, minus the derivative of V by the strain, (d, d); None where it has no meaning."""
     outside: int
-    """Pairs outside the range of distances seen in training."""
+    """Pairs of every block outside the range of distances seen in training, counted as ``Model.extrapolated`` does."""
     pairs: int
-    """Pairs that interact."""
+    """Pairs of every block that interact."""
 
     @property
     def energy(self) -> float:
