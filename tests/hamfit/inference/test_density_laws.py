@@ -9,9 +9,10 @@ import pytest
 from density_cases import WORLDS, DensityWorld, compiled, density_world
 from numpy.polynomial import polynomial
 
+from hamfit.features.radial import InputMap
 from hamfit.inference.density import compile_density, density_of
 from hamfit.inference.embedding import Embedding
-from hamfit.inference.pieces import Function, Map, compile_functions, values_and_slopes
+from hamfit.inference.pieces import Function, compile_functions, values_and_slopes
 from hamfit.kernels.pair_tables import Tables
 from hamfit.types import FloatArray
 from worlds import CASES
@@ -30,13 +31,13 @@ def wave_slope(r: FloatArray) -> FloatArray:
 ENDS = (0.7, 1.1, 1.9, 2.3)
 
 
-def wave_function(input_map: Map, anchor: int) -> Function:
+def wave_function(input_map: InputMap, anchor: int) -> Function:
     return Function(wave_slope, ENDS, anchor, float(wave(np.array([ENDS[anchor]]))[0]), input_map)
 
 
 @pytest.mark.parametrize("anchor", [0, 1, 2, 3, -1])
-@pytest.mark.parametrize("input_map", ["r", "r2"])
-def test_a_known_function_comes_back_with_its_values(input_map: Map, anchor: int) -> None:
+@pytest.mark.parametrize("input_map", ["r", "1/r", "r2"])
+def test_a_known_function_comes_back_with_its_values(input_map: InputMap, anchor: int) -> None:
     tables = compile_functions([wave_function(input_map, anchor)])
     r = np.linspace(ENDS[0], ENDS[-1], 1777)
     values, slopes = values_and_slopes(tables, 0, r)
@@ -44,8 +45,8 @@ def test_a_known_function_comes_back_with_its_values(input_map: Map, anchor: int
     np.testing.assert_allclose(values, wave(r), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("input_map", ["r", "r2"])
-def test_beyond_the_ends_the_tangent_goes_on(input_map: Map) -> None:
+@pytest.mark.parametrize("input_map", ["r", "1/r", "r2"])
+def test_beyond_the_ends_the_tangent_goes_on(input_map: InputMap) -> None:
     tables = compile_functions([wave_function(input_map, 1)])
     for end, places in ((ENDS[0], np.array([0.1, 0.5])), (ENDS[-1], np.array([2.5, 9.0]))):
         values, slopes = values_and_slopes(tables, 0, places)

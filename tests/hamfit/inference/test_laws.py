@@ -132,6 +132,23 @@ def test_a_lennard_jones_model_becomes_a_polynomial(binary_fit: FitResult) -> No
         assert one.row[LAW_N] % 4 == 0
 
 
+@pytest.mark.parametrize("input_map", ["r", "1/r", "r2"])
+def test_coefficients_that_cancel_cost_pieces_no_more_digits_than_the_slopes_lose(input_map: InputMap) -> None:
+    """Fits hold coefficients of 1e6 in directions that the forces of training hardly see."""
+    radial = random_radial(np.array([1.9]), n=24, maps=(input_map,))
+    r = np.linspace(0.6, 1.9, 4000, endpoint=False)
+    slopes = radial.slopes_over_r(0, r) * r[:, None]
+    *_, directions = np.linalg.svd(slopes, full_matrices=False)
+    theta = directions[0] + 3e9 * directions[-1]
+    (one,), _ = compile_laws(radial, theta, np.array([[0.6, 1.9]]), ["c"])
+    assert one.form.endswith(f"pieces of degree 7 in {input_map}")
+    # what the sum of the features itself is known to
+    parts = np.abs(slopes * theta).sum(axis=1)
+    rounding = 2.0**-52 * float(np.sqrt(np.mean(parts**2) / np.mean((slopes @ theta) ** 2)))
+    assert 1e-9 < rounding < 1e-6
+    assert one.error < 3.0 * rounding
+
+
 def sharp(cutoff: float) -> RadialFeatures:
     return RadialFeatures(
         ("r",),

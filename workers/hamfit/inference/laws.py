@@ -5,7 +5,7 @@ Two forms, both energies as polynomials whose exact derivatives are the forces:
 - one polynomial in r^2 or 1/r^2 between the shortest distance seen in training and the cutoff. Its force is a Chebyshev
   interpolant of the exact slope, integrated once. Lennard-Jones is a polynomial in 1/r^2, and the model of one needs 8
   coefficients; ``kernels.lanes`` evaluates it for eight pairs at a time.
-- pieces of degree 7 (``features.tables``), for what needs more than ``MOST_COEFFICIENTS`` numbers, for systems
+- pieces of degree 7 (``inference.pieces``), for what needs more than ``MOST_COEFFICIENTS`` numbers, for systems
   without a cutoff, and for distances outside those of training: there the features themselves are compiled, to
   half of the shortest and to twice the longest distance; farther out the energy follows its tangent.
 
@@ -17,21 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 from numpy.polynomial import chebyshev, polynomial
 
 from hamfit.features.radial import RadialFeatures
-from hamfit.features.tables import build_table, spline_polynomials
+from hamfit.inference.pieces import Function, compile_functions, values_and_slopes
 from hamfit.kernels.cpu import SPLINE_DEGREE
 from hamfit.kernels.emitter import UNROLLED
 from hamfit.kernels.lanes import LAW_COEFFICIENTS
-from hamfit.kernels.pair_tables import Tables, law
+from hamfit.kernels.pair_tables import Tables
 from hamfit.types import FloatArray
-
-Variable = Literal["r2", "1/r2"]
 
 #: Most coefficients of a single polynomial; with more, pieces are as fast.
 MOST_COEFFICIENTS = 32
@@ -71,15 +67,12 @@ def compile_laws(
     radial: RadialFeatures, theta: FloatArray, extents: FloatArray, labels: Sequence[str]
 ) -> tuple[tuple[Law, ...], Tables]:
     """All channels of radial features with their coefficients; extents (C, 2) as in ``Model.extents``."""
-    segments = [_segments(radial, theta, c, extents[c]) for c in range(radial.n_channels)]
-    tables = _joined(segments, extents)
+    tables = compile_functions([_function(radial, theta, c, extents[c]) for c in range(radial.n_channels)])
     laws = tuple(_law(radial, theta, c, extents[c], labels[c], tables) for c in range(radial.n_channels))
     return laws, tables
 
 
-def _law(
-    radial: RadialFeatures, theta: FloatArray, c: int, extent: FloatArray, label: str, tables: Tables
-) -> Law:
+def _law(radial: RadialFeatures, theta: FloatArray, c: int, extent: FloatArray, label: str, tables: Tables) -> Law:
     cutoff, (low, high) = float(radial.cutoffs[c]), (float(extent[0]), float(extent[1]))
     part = theta[radial.columns(c)]
     if not (np.isfinite(extent).all() and high > low):
@@ -91,7 +84,7 @@ def _law(
     grid = np.linspace(low, min(high, cutoff), _GRID, endpoint=False)
     truth = exact(grid)
     size = float(np.sqrt(np.mean(truth**2)))
-    compiled = np.array([law(tables, c, r)[1] for r in grid])
+    _, compiled = values_and_slopes(tables, c, grid)
     table_error, table_worst = _errors(compiled - truth, size)
     best: tuple[FloatArray, bool, float] | None = None
     if np.isfinite(cutoff) and size > 0.0:
@@ -178,22 +171,13 @@ def _force(row: FloatArray, inverse: bool, r: FloatArray) -> FloatArray:
     return np.asarray(-(value * v * v if inverse else value) * r)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Segment:
-    """Pieces between two distances."""
-
-    end: float
-    map_code: int
-    low: float
-    scale: float
-    coefficients: FloatArray
-    """(pieces, degree + 1)."""
-
-
-def _segments(radial: RadialFeatures, theta: FloatArray, c: int, extent: FloatArray) -> list[_Segment]:
-    """Nearer than in training, as in training, and farther (up to the cutoff)."""
+def _function(radial: RadialFeatures, theta: FloatArray, c: int, extent: FloatArray) -> Function:
+    """The energy of channel c: nearer than in training, as in training, and farther (up to the cutoff)."""
     low, high = float(extent[0]), float(extent[1])
-    cutoff = float(radial.cutoffs[c])
+    cutoff, part = float(radial.cutoffs[c]), theta[radial.columns(c)]
+    if cutoff == 0.0:
+        # no pair is ever asked for
+        return Function(np.zeros_like, (0.5, 1.0), anchor=-1, known=0.0, input_map="r")
     if not (np.isfinite(extent).all() and high > low):
         # no pair was seen: the features are summed all the same, over the whole range they can have
         far = cutoff if np.isfinite(cutoff) else 2.0
@@ -206,37 +190,13 @@ def _segments(radial: RadialFeatures, theta: FloatArray, c: int, extent: FloatAr
             ends.append(far)
         else:
             ends[-1] = far
-    return [_segment(radial, theta, c, a, b) for a, b in pairwise(ends)]
-
-
-def _segment(radial: RadialFeatures, theta: FloatArray, c: int, low: float, high: float) -> _Segment:
-    extents = np.full((radial.n_channels, 2), np.nan)
-    extents[c] = low, high
-    table = build_table(radial, extents, theta[:, None], np.ones(1))
-    first, pieces = int(table.first_column[c]), int(table.pieces[c])
-    spline = table.lift[first : first + pieces + SPLINE_DEGREE, 0]
-    windows = np.lib.stride_tricks.sliding_window_view(spline, SPLINE_DEGREE + 1)
-    return _Segment(
-        high, int(table.maps[c]), float(table.low[c]), float(table.scale[c]), windows @ spline_polynomials().T
-    )
-
-
-def _joined(channels: list[list[_Segment]], extents: FloatArray) -> Tables:
-    flat = [segment for segments in channels for segment in segments]
-    counts = [len(segment.coefficients) for segment in flat]
-    starts = [
-        0.5 * float(e[0]) if np.isfinite(e).all() and e[1] > e[0] else 0.25 * s[-1].end
-        for e, s in zip(extents, channels, strict=True)
-    ]
-    return Tables(
-        segments=np.concatenate([[0], np.cumsum([len(s) for s in channels])]).astype(np.int64),
-        ends=np.array([s.end for s in flat]),
-        maps=np.array([s.map_code for s in flat], dtype=np.int64),
-        low=np.array([s.low for s in flat]),
-        scale=np.array([s.scale for s in flat]),
-        pieces=np.array(counts, dtype=np.int64),
-        first=np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64),
-        coefficients=np.ascontiguousarray(np.vstack([s.coefficients for s in flat])),
-        nearest=np.array(starts),
-        farthest=np.array([s[-1].end for s in channels]),
+    # the steepest feature must not fall between the points, whatever the others make of it
+    steepest = float(np.abs(radial.weights[c]).max(initial=0.0))
+    return Function(
+        lambda r: np.asarray(radial.slopes_over_r(c, r) @ part) * r,
+        tuple(ends),
+        anchor=-1,
+        known=float(radial.values(c, np.array([far]))[0] @ part),
+        input_map=radial.input_maps[c],
+        fewest=2 ** int(np.ceil(np.log2(max(4.0 * steepest, 1.0)))),
     )

@@ -11,19 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from hamfit.features.radial import map_inverse, map_slope_over_r, map_value
-from hamfit.kernels.cpu import MAP_R, MAP_SQUARE, SPLINE_DEGREE
+from hamfit.features.radial import InputMap, map_inverse, map_slope_over_r, map_value
+from hamfit.kernels.cpu import MAP_INVERSE, MAP_R, MAP_SQUARE, SPLINE_DEGREE
 from hamfit.kernels.pair_tables import Tables, law
 from hamfit.types import FloatArray
 
 Slope = Callable[[FloatArray], FloatArray]
-Map = Literal["r", "r2"]
 
-_MAP_CODE: dict[Map, int] = {"r": MAP_R, "r2": MAP_SQUARE}
+_MAP_CODE: dict[InputMap, int] = {"r": MAP_R, "1/r": MAP_INVERSE, "r2": MAP_SQUARE}
 _FIRST_PIECES, _MOST_PIECES = 32, 1024
 #: Relative error of the slope, rms, at which pieces are fine enough: near the rounding of the functions themselves.
 _TOLERANCE = 2e-13
@@ -46,8 +44,10 @@ class Function:
     """Which of ``ends`` its values are summed up from, outwards: where it is small, and exactly known."""
     known: float
     """Its value there."""
-    input_map: Map
-    """Pieces are equal in this map of r, r or r^2."""
+    input_map: InputMap
+    """Pieces are equal in this map of r."""
+    fewest: int = _FIRST_PIECES
+    """Pieces of a segment to begin with, between 32 and 1024: more where it is steep in places."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,16 +123,19 @@ def _segment(function: Function, low: float, high: float) -> _Segment:
 
 
 def _slope_pieces(function: Function, first: float, last: float) -> FloatArray:
-    """Derivative by the mapped distance on each piece of first .. last, by rising power, (pieces, degree)."""
+    """Derivative by the mapped distance on each piece of first .. last, by rising power, (pieces, degree).
+
+    The map may fall with the distance (1/r): then first is above last, and widths and scales are negative.
+    """
 
     def slope(s: FloatArray) -> FloatArray:
         # rounding must not leave the range: a function may be defined no farther
-        inside = np.clip(s, first, last)
+        inside = np.clip(s, min(first, last), max(first, last))
         r = np.clip(map_inverse(function.input_map, inside.ravel()), function.ends[0], function.ends[-1])
         return np.asarray(function.slope(r) / (r * map_slope_over_r(function.input_map, r))).reshape(s.shape)
 
     best: tuple[FloatArray, float] | None = None
-    pieces = _FIRST_PIECES
+    pieces = min(max(function.fewest, _FIRST_PIECES), _MOST_PIECES)
     while True:
         width = (last - first) / pieces
         starts = first + width * np.arange(pieces)[:, None]
