@@ -38,9 +38,9 @@ test-faults: $(STAMP) ## Run the tests that kill workers and drivers
 results: $(STAMP) ## Measure docs/results again (minutes; DFT only with HAMFIT_DFT_DATA)
 	$(BIN)/python -m tests.benchmarks all
 
-bench: $(STAMP) ## Measure only the pages on speed, start-up and memory
+bench: $(STAMP) ## Measure only the pages on speed, start-up, memory and rollouts
 	$(PIP) --no-build-isolation -e '.[bench]'
-	$(BIN)/python -m tests.benchmarks performance startup scaling
+	$(BIN)/python -m tests.benchmarks performance startup scaling rollouts
 
 demo: $(STAMP) ## Fit a Lennard-Jones liquid, test the model on frames that it never saw, and run it
 	mkdir -p build/demo
