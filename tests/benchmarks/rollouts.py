@@ -171,8 +171,8 @@ def _liquid(study: Study, fitted: Fitted, compiled: CompiledModel) -> Iterator[C
             Value("std of energy", round(spread, 5)),
             Value("std of LAMMPS's", round(their_spread, 5)),
             Value("ratio of std", round(spread / their_spread, 3), 2.0),
-            Value("|slope| / its error", round(abs(trends["ours"].in_errors), 2), 3.0),
-            Value("LAMMPS's |slope| / its error", round(abs(trends["theirs"].in_errors), 2)),
+            Value("slope / its error", round(abs(trends["ours"].in_errors), 2), 3.0),
+            Value("LAMMPS's slope / its error", round(abs(trends["theirs"].in_errors), 2)),
         ),
     )
     (mean, error), (their_mean, their_error) = (_mean(runs.pressure) for runs in (ours, theirs))
