@@ -108,7 +108,7 @@ def test_a_slab_whose_cell_has_no_third_vector_is_served(model: Model) -> None:
 
 
 def verlet(model: Model, frame: Frame, dt: float, steps: int) -> FloatArray:
-    q, v, m = frame.q.copy(), frame.p / frame.masses[:, None], frame.masses[:, None]  # type: ignore[operator]
+    q, v, m = frame.q.copy(), frame.p / frame.masses[:, None], frame.masses[:, None]
     force = model.forces(frame)
     for _ in range(steps):
         v += 0.5 * dt * force / m

@@ -103,7 +103,7 @@ def replaced(model: Model, kind: str, block: object) -> Model:
 
 def with_graph(model: Model, graph: object) -> Model:
     pair = next(block for block in model.blocks if isinstance(block, PairBlock))
-    return replaced(model, "pair", PairBlock(pair.radial, graph))  # type: ignore[arg-type]
+    return replaced(model, "pair", PairBlock(pair.radial, graph))
 
 
 def with_field(model: Model) -> Model:

@@ -61,11 +61,11 @@ def test_extxyz_is_read_by_ase_in_its_own_units(copper: Trained, tmp_path: Path)
     for atoms, frame in zip(images, frames, strict=True):
         assert set(atoms.get_chemical_symbols()) == {"Cu"}
         assert atoms.positions.tobytes() == frame.q.tobytes()
-        assert atoms.get_momenta().tobytes() == frame.p.tobytes()  # type: ignore[union-attr]
+        assert atoms.get_momenta().tobytes() == frame.p.tobytes()
         np.testing.assert_allclose(atoms.get_velocities(), frame.qdot, rtol=1e-14)
-        assert atoms.get_forces().tobytes() == frame.pdot.tobytes()  # type: ignore[union-attr]
+        assert atoms.get_forces().tobytes() == frame.pdot.tobytes()
         assert atoms.get_potential_energy() == frame.potential_energy
-        assert atoms.cell.array.tobytes() == frame.box.tobytes()  # type: ignore[union-attr]
+        assert atoms.cell.array.tobytes() == frame.box.tobytes()
         assert atoms.get_masses().tobytes() == frame.masses.tobytes()
         assert tuple(atoms.pbc) == frame.periodic
     assert images[2].info["step"] == copper.data.trajectories[0].step[2]
@@ -100,8 +100,8 @@ def test_momenta_that_are_not_mass_times_velocity_keep_their_velocities(tmp_path
             masses=frame.masses,
             velocity=frame.qdot[None],
             momentum=3.0 * frame.qdot[None],
-            force=frame.pdot[None],  # type: ignore[index]
-            momentum_rate=2.0 * frame.pdot[None],  # type: ignore[index]
+            force=frame.pdot[None],
+            momentum_rate=2.0 * frame.pdot[None],
         )
     data = Dataset.open(tmp_path / "a.zarr")
     assert "momenta:R:3:velo:R:3" in export_extxyz(data, tmp_path / "a.extxyz").read_text()
@@ -155,7 +155,7 @@ def test_h5md_has_the_structure_of_its_specification(mixture_data: Dataset, tmp_
             box = group["box"]
             assert box.attrs["dimension"] == 3
             assert box.attrs["boundary"].tolist() == ["periodic"] * 3
-            assert box["edges"][...].tobytes() == frames[0].box.tobytes()  # type: ignore[union-attr]
+            assert box["edges"][...].tobytes() == frames[0].box.tobytes()
             assert group["mass"][...].tobytes() == trajectory.masses.tobytes()
             assert group["species"][...].tolist() == trajectory.species.tolist()
             assert h5py.check_enum_dtype(group["species"].dtype) == {"A": 0, "B": 1}
@@ -187,7 +187,7 @@ def test_h5md_keeps_bonds_boxes_that_move_and_fewer_dimensions(tmp_path: Path) -
         replace(f, bonds=np.array([[0, 1], [1, 2]]), bond_types=np.array([1, 0]), bond_labels=("s", "t"))
         for f in liquids(1, 3, dim=2)
     ]
-    boxes = np.array([frame.box * (1.0 + 0.01 * k) for k, frame in enumerate(frames)])  # type: ignore[operator]
+    boxes = np.array([frame.box * (1.0 + 0.01 * k) for k, frame in enumerate(frames)])
     with DatasetWriter.create(tmp_path / "a.zarr", units="lj", labels=("A",), bond_labels=("s", "t")) as writer:
         writer.add_trajectory(
             "run",

@@ -124,7 +124,7 @@ def plain_potential(world: DensityWorld, frame: Frame) -> Potential:
     Bumps, mixtures and tanh are written out; slopes are five-point differences of them.
     """
     model = world.model
-    layer = model.blocks[-1].layer  # type: ignore[attr-defined]
+    layer = model.blocks[-1].layer
     theta = model.theta[-1]
     n, h = layer.radial.n_bumps, 1e-4
 
@@ -146,7 +146,7 @@ def plain_potential(world: DensityWorld, frame: Frame) -> Potential:
     def pair(r: float, c: int) -> float:
         if len(model.blocks) == 1:
             return 0.0
-        radial = model.blocks[0].radial  # type: ignore[attr-defined]
+        radial = model.blocks[0].radial
         if r >= radial.cutoffs[c]:
             return 0.0
         part = model.theta[0][radial.columns(c)]
@@ -157,7 +157,7 @@ def plain_potential(world: DensityWorld, frame: Frame) -> Potential:
             12 * step
         )
 
-    longest = np.maximum.reduce([block.graph.cutoffs for block in model.blocks])  # type: ignore[attr-defined]
+    longest = np.maximum.reduce([block.graph.cutoffs for block in model.blocks])
     found = list(pairs(frame, longest))
     rho = np.zeros(frame.n_particles)
     for i, j, _, _, r in found:

@@ -104,7 +104,7 @@ def test_the_virial_is_minus_the_derivative_of_the_energy_by_strain(world: Densi
 @each_world
 def test_pairs_are_counted_as_the_model_counts_them(world: DensityWorld) -> None:
     seen = began(world)
-    total = sum(1 for block in world.model.blocks for _ in pairs(world.frame, block.graph.cutoffs))  # type: ignore[attr-defined]
+    total = sum(1 for block in world.model.blocks for _ in pairs(world.frame, block.graph.cutoffs))
     assert 2 * seen.pairs == total
     assert (2 * seen.outside, 2 * seen.pairs) == world.model.extrapolated(world.frame)
     if len(world.model.blocks) == 1:
@@ -116,7 +116,7 @@ def test_pairs_are_counted_as_the_model_counts_them(world: DensityWorld) -> None
 @pytest.mark.parametrize("share", [0.97, 0.8, 0.6])
 def test_pairs_nearer_than_any_in_training_follow_the_features(world: DensityWorld, share: float) -> None:
     frame = world.frame
-    layer = world.model.blocks[-1].layer  # type: ignore[attr-defined]
+    layer = world.model.blocks[-1].layer
     a, b = frame.species[0], frame.species[1]
     known = [float(layer.radial.lower[a, b])] if layer.radial.cutoff[a, b] > 0.0 else []
     if "pair" in world.model.extents:

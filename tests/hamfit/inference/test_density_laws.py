@@ -93,7 +93,7 @@ def test_laws_state_the_error_that_is_measured(world: DensityWorld) -> None:
     stated = model.density
     assert stated is not None
     assert stated.error < 1e-11
-    layer = world.model.blocks[-1].layer  # type: ignore[attr-defined]
+    layer = world.model.blocks[-1].layer
     n = layer.radial.n_bumps
     laws = [law for law in model.laws if law.label.startswith("density of")]
     assert laws
@@ -113,14 +113,14 @@ def test_laws_state_the_error_that_is_measured(world: DensityWorld) -> None:
 
 
 def embeddings(world: DensityWorld, *, moves: bool) -> list[Embedding]:
-    layer = world.model.blocks[-1].layer  # type: ignore[attr-defined]
+    layer = world.model.blocks[-1].layer
     return [Embedding.of(layer, world.model.theta[-1], s, moves=moves) for s in range(len(world.frame.labels))]
 
 
 @pytest.mark.parametrize("moves", [False, True])
 @each_world
 def test_what_is_taken_out_of_f_is_put_back_by_constant_and_pairs(world: DensityWorld, moves: bool) -> None:
-    layer, theta = world.model.blocks[-1].layer, world.model.theta[-1]  # type: ignore[attr-defined]
+    layer, theta = world.model.blocks[-1].layer, world.model.theta[-1]
     for s, embedding in enumerate(embeddings(world, moves=moves)):
         tables = compile_functions([embedding.function])
         rho = embedding.mean + embedding.deviation * np.linspace(-5.0, 5.0, 41)
@@ -166,7 +166,7 @@ def test_parts_that_cancel_are_gone_before_anything_is_rounded() -> None:
     assert whole.density is not None
     assert whole.density.error < 1e-11
     linear = np.zeros_like(theta[-1])
-    layer = world.model.blocks[-1].layer  # type: ignore[attr-defined]
+    layer = world.model.blocks[-1].layer
     linear[layer.n_features :] = 1e6
     model = replace(world.model, theta=(theta[0], linear))
     acting = density_of([(b, t) for b, t in zip(model.blocks, model.theta, strict=True)])

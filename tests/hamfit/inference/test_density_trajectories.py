@@ -114,13 +114,13 @@ each_scene = pytest.mark.parametrize("name", ["copper", "mixture"])
 
 def sortings(engine: AbstractEngine) -> list[int]:
     """Counts the sortings of an engine from now on."""
-    count, sort = [0], engine._sort  # type: ignore[attr-defined]
+    count, sort = [0], engine._sort
 
     def counted() -> None:
         count[0] += 1
         sort()
 
-    engine._sort = counted  # type: ignore[attr-defined]
+    engine._sort = counted
     return count
 
 

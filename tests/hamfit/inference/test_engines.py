@@ -71,7 +71,7 @@ def test_pairs_and_those_outside_the_trained_range_are_counted(world: World) -> 
     seen, block = began(world), world.model.blocks[0]
     extents = world.model.extents["pair"]
     outside = total = 0
-    for *_, c, _, r in pairs(world.frame, block.graph.cutoffs):  # type: ignore[attr-defined]
+    for *_, c, _, r in pairs(world.frame, block.graph.cutoffs):
         total += 1
         # where nothing was seen in training everything is outside
         outside += not extents[c, 0] <= r <= extents[c, 1]
@@ -87,8 +87,8 @@ def test_listed_pairs_are_counted_as_the_model_counts_them(world: World) -> None
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_nearest_and_farthest_pair_of_training_are_inside(case: object) -> None:
-    world = cutoff_world(case, share=1.0)  # type: ignore[arg-type]
-    model, graph = world.model, world.model.blocks[0].graph  # type: ignore[attr-defined]
+    world = cutoff_world(case, share=1.0)
+    model, graph = world.model, world.model.blocks[0].graph
     edges = graph.prepare(world.frame).edges(np.arange(world.frame.n_particles))
     extents = np.full((graph.n_channels, 2), np.nan)
     for c in np.unique(edges.channel):
@@ -128,7 +128,7 @@ def test_a_pair_nearer_than_any_in_training_is_pushed_as_the_features_say(world:
     c = 0
     if frame.bonds is None:
         c = sorted(itertools.combinations_with_replacement(range(len(frame.labels)), 2)).index(
-            tuple(sorted((int(frame.species[i]), int(frame.species[j]))))  # type: ignore[arg-type]
+            tuple(sorted((int(frame.species[i]), int(frame.species[j]))))
         )
     low = world.model.extents["pair"][c, 0]
     q = frame.q.copy()

@@ -162,8 +162,8 @@ def test_blocks_that_join_the_same_particles_share_their_lists() -> None:
     )
     changed, skins = with_skins(blocks)
     assert len(skins) == 2
-    assert changed[0].graph is changed[1].graph is skins[0]  # type: ignore[attr-defined]
-    assert changed[2].graph is skins[1]  # type: ignore[attr-defined]
+    assert changed[0].graph is changed[1].graph is skins[0]
+    assert changed[2].graph is skins[1]
     assert changed[3:] == blocks[3:]
     for old, new in zip(blocks[:3], changed[:3], strict=True):
         theta = rng.normal(size=old.n_columns)

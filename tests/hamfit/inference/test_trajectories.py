@@ -104,13 +104,13 @@ DT = 0.002
 def sorted_times(engine: AbstractEngine) -> list[int]:
     """Counts the sortings of an engine from now on."""
     count = [0]
-    sort = engine._sort  # type: ignore[attr-defined]
+    sort = engine._sort
 
     def counted() -> None:
         count[0] += 1
         sort()
 
-    engine._sort = counted  # type: ignore[attr-defined]
+    engine._sort = counted
     return count
 
 
@@ -273,7 +273,7 @@ def test_an_open_drop_flies_apart_without_end(compiled: CompiledModel) -> None:
     q, after = engine.state()
     np.testing.assert_allclose(after[5], p[5], rtol=1e-6)
     np.testing.assert_allclose(q[5] - frame.q[5], 300 * DT * p[5] / frame.masses[5], rtol=1e-6)
-    assert engine._reach.runs.nbytes < 10**6  # type: ignore[attr-defined]
+    assert engine._reach.runs.nbytes < 10**6
 
 
 def crystal(model: Model, dim: int) -> Frame:

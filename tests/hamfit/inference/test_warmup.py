@@ -55,7 +55,7 @@ print({name: (before[name], after[name]) for name in after if after[name] != bef
 def test_nothing_is_left_to_compile_after_warming_up(binary_fit: object, tmp_path: Path) -> None:
     from worlds import liquids, write
 
-    binary_fit.model.save(tmp_path / "a.model")  # type: ignore[attr-defined]
+    binary_fit.model.save(tmp_path / "a.model")
     write(tmp_path / "a.zarr", [liquids(2, 1, n_species=2)])
     paths = [str(tmp_path / name) for name in ("a.model", "a.zarr")]
     run = subprocess.run([sys.executable, "-c", _SCRIPT, *paths], capture_output=True, text=True, check=False)

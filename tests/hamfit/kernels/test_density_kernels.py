@@ -43,7 +43,7 @@ from hamfit.types import FloatArray, IntArray
 def measure(
     q: FloatArray, runs: IntArray, shifts: FloatArray, centre: FloatArray, found: FloatArray, places: IntArray
 ) -> int:
-    return measure_lanes(  # type: ignore[no-any-return]
+    return measure_lanes(
         q.ctypes.data,
         q.shape[1],
         runs.ctypes.data,
@@ -69,7 +69,7 @@ def keep(
     vectors: FloatArray,
     kept: IntArray,
 ) -> int:
-    return keep_near(  # type: ignore[no-any-return]
+    return keep_near(
         found.ctypes.data,
         found.shape[1],
         places.ctypes.data,

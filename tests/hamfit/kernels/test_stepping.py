@@ -131,7 +131,7 @@ def test_it_returns_before_a_force_whose_runs_no_longer_hold() -> None:
     bodies, reach, laws = everybody(9, speed=1.0)
     fastest = np.sqrt(((bodies.rate * bodies.p[:, :9]) ** 2).sum(axis=0)).max()
     start = bodies.q.copy()
-    stage = run(bodies, reach, laws, INTEGRATORS["verlet"], 0.01, 100, 5.5 * 0.01 * fastest)  # type: ignore[arg-type]
+    stage = run(bodies, reach, laws, INTEGRATORS["verlet"], 0.01, 100, 5.5 * 0.01 * fastest)
     assert 4 <= stage <= 7
     # kicked and drifted once more than there were forces
     moved = np.sqrt(((bodies.q - start) ** 2).sum(axis=0)).max()
@@ -142,7 +142,7 @@ def test_it_returns_before_a_force_whose_runs_no_longer_hold() -> None:
 def test_it_returns_at_once_when_a_particle_is_lost(strange: float) -> None:
     bodies, reach, laws = everybody(9)
     bodies.p[1, 4] = strange
-    assert run(bodies, reach, laws, INTEGRATORS["verlet"], 0.01, 10**9, 1.0) == 0  # type: ignore[arg-type]
+    assert run(bodies, reach, laws, INTEGRATORS["verlet"], 0.01, 10**9, 1.0) == 0
 
 
 def test_energies_are_those_of_the_pairs_and_all_chunks_add_up() -> None:

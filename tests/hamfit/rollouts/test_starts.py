@@ -36,7 +36,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def quick(dataset: Dataset, **options: object) -> Model:
-    return fit(dataset, options=FitOptions(features=16, threads=1, checkpoint=False, **options)).model  # type: ignore[arg-type]
+    return fit(dataset, options=FitOptions(features=16, threads=1, checkpoint=False, **options)).model
 
 
 def momenta(frame: Frame) -> FloatArray:
@@ -336,7 +336,7 @@ def test_what_cannot_be_started_is_refused(
     model: Model, data: Dataset, options: dict[str, object], error: type[HamfitError], message: str
 ) -> None:
     with pytest.raises(error, match=message) as caught:
-        initial_states(model, data, **options)  # type: ignore[arg-type]
+        initial_states(model, data, **options)
     assert "\n" not in str(caught.value)
 
 
