@@ -3,10 +3,12 @@
 HamfitError
 ├── DataError      trajectories that cannot be used as they are
 ├── StoreError     a Zarr store that is damaged, locked, incomplete or too new
+│   └── DiskError      a disk that is full, read-only or failing: nothing is wrong with what was asked
 ├── GraphError     particles that cannot be joined into a graph
 ├── FeatureError   blocks that cannot be sampled from the data at hand
 ├── FitError       a fit that cannot be carried out
 ├── RolloutError   a rollout that cannot be carried out
+├── ClusterError   workers or their scheduler were lost: what was done is kept, and repeating it goes on there
 ├── ModelError     a model asked for something it does not know
 └── SpecError      options that contradict each other or name unknown things
 
@@ -41,6 +43,10 @@ class StoreError(HamfitError):
     """A Zarr store is damaged, locked, incomplete or written by a newer version."""
 
 
+class DiskError(StoreError):
+    """A disk is full, read-only or failing; the same call succeeds once it is mended."""
+
+
 class GraphError(HamfitError):
     """The particles cannot be joined into a graph."""
 
@@ -55,6 +61,10 @@ class FitError(HamfitError):
 
 class RolloutError(HamfitError):
     """A rollout cannot be carried out."""
+
+
+class ClusterError(HamfitError):
+    """Workers or their scheduler were lost; the same call succeeds on a cluster that lives."""
 
 
 class ModelError(HamfitError):

@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hamfit.errors import FitError, HamfitError
+from hamfit.errors import ClusterError, FitError, HamfitError
 from hamfit.fitting.basis import Basis
 from hamfit.fitting.executors import AbstractExecutor
 from hamfit.fitting.merging import MergeTree
@@ -55,7 +55,7 @@ class DaskExecutor(AbstractExecutor):
                 return run.tree.roots
             roots: dict[int, PartialState] = self.client.gather(run.tree.roots)
         except (CommClosedError, CancelledError, TimeoutError) as error:
-            raise FitError(
+            raise ClusterError(
                 f"the cluster went away ({error}): start it again and repeat the fit, which takes up where it was"
             ) from error
         return roots
@@ -169,5 +169,10 @@ def _translated(error: BaseException | None, status: str) -> BaseException:
     if isinstance(error, HamfitError):
         return error
     if error is None:
-        return FitError(f"a task was {status}: the cluster lost it; repeat the fit, which takes up where it was")
+        return ClusterError(f"a task was {status}: the cluster lost it; repeat the fit, which takes up where it was")
+    if type(error).__name__ == "KilledWorker":
+        return ClusterError(
+            f"a task's workers died one after another ({error}): see to their memory, and repeat the fit, which takes"
+            " up where it was"
+        )
     return FitError(f"a worker failed ({type(error).__name__}: {error}); see the worker's log for the traceback")

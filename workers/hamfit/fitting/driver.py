@@ -86,6 +86,7 @@ def fit(
         DataError, SpecError: data and options contradict each other.
         FitError, FeatureError, GraphError: the numbers cannot be fitted.
         StoreError: ``out`` cannot be written, holds something else than a model, or another fit is writing it.
+        ClusterError: the cluster was lost; repeating the call takes up where it was.
 
     """
     options = (options or FitOptions()).with_changes(**changes)

@@ -81,7 +81,8 @@ def rollout(
             model or the dataset of the initial states.
         DataError, ModelError, GraphError: model and states do not fit each other.
         StoreError: ``out`` is taken or cannot be written, or what lies there is of another plan.
-        RolloutError: the cluster was lost.
+        ClusterError: the cluster was lost; repeating the call goes on where it was.
+        RolloutError: another driver took over, or a task failed.
 
     """
     options = _options(options, changes)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hamfit.errors import HamfitError, RolloutError
+from hamfit.errors import ClusterError, HamfitError, RolloutError
 from hamfit.fitting.cluster import keep_freed_memory
 from hamfit.inference import CompiledModel
 from hamfit.inference.warmup import warm_up_inference
@@ -170,7 +170,7 @@ class Cluster(AbstractExecutor):
                 submit()
         except (CommClosedError, CancelledError, TimeoutError) as error:
             workspace.abandon()
-            raise RolloutError(
+            raise ClusterError(
                 f"the cluster went away ({error}): start it again and repeat the rollout, which goes on where it was"
             ) from error
         except BaseException:
@@ -231,5 +231,10 @@ def _translated(error: BaseException | None, status: str) -> BaseException:
     if isinstance(error, Abandoned):
         return RolloutError("another rollout to the same place has begun: wait for it, or choose another path")
     if error is None:
-        return RolloutError(f"a task was {status}: the cluster lost it; repeat the rollout, which goes on where it was")
+        return ClusterError(f"a task was {status}: the cluster lost it; repeat the rollout, which goes on where it was")
+    if type(error).__name__ == "KilledWorker":
+        return ClusterError(
+            f"a task's workers died one after another ({error}): see to their memory, and repeat the rollout, which"
+            " goes on where it was"
+        )
     return RolloutError(f"a worker failed ({type(error).__name__}: {error}); see its log for the traceback")

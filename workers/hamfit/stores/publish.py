@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
-from hamfit.errors import StoreError
+from hamfit.errors import DiskError, StoreError
 
 _STORE_MARKS = ("zarr.json", "_manifest.json")
 
@@ -55,15 +55,15 @@ NOTHING_KEPT = "nothing was kept"
 
 
 def raise_store_error(error: OSError, path: Path, left: str = NOTHING_KEPT) -> NoReturn:
-    """Translate a failed write into a StoreError that names the store, the reason, the fix and what was left."""
+    """Translate a failed write into a DiskError that names the store, the reason, the fix and what was left."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        raise StoreError(f"{path}: the disk is full: free space or choose another place; {left}") from error
+        raise DiskError(f"{path}: the disk is full: free space or choose another place; {left}") from error
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        raise StoreError(
+        raise DiskError(
             f"{path}: writing is not permitted there: choose another place or change its rights"
         ) from error
     reason = error.strerror or str(error)
-    raise StoreError(f"{path}: cannot be written ({reason}): choose another place; {left}") from error
+    raise DiskError(f"{path}: cannot be written ({reason}): choose another place; {left}") from error
 
 
 @contextmanager
