@@ -16,8 +16,11 @@ Taper: TypeAlias = Literal["auto", "smooth", "none"]
 Solver: TypeAlias = Literal["sketched", "tsqr", "normal"]
 
 
-class FitOptions(CheckedOptions):
-    """How to fit a model. Every field has a default that is chosen from the data or good for most data."""
+class FitSpec(CheckedOptions):
+    """All that decides the numbers of a fit. Every field has a default that is chosen from the data or good for most.
+
+    A service accepts these, and says itself where the work is done.
+    """
 
     cutoff: str | float | None = Field(
         default=None,
@@ -55,14 +58,6 @@ class FitOptions(CheckedOptions):
         default="sketched",
         description="How rows become a solution: sketched (accurate, fast), tsqr (orthogonal) or normal.",
     )
-    workers: int | None = Field(
-        default=None, ge=1, description="Worker processes; by default none, only threads in this process."
-    )
-    threads: int = Field(
-        default_factory=threads_per_process,
-        ge=1,
-        description="Threads of this process, or of each worker; by default cores / workers.",
-    )
     seed: int = Field(
         default=0, ge=0, description="Seed of all that is random; the same seed gives the same bits."
     )
@@ -95,10 +90,6 @@ class FitOptions(CheckedOptions):
         " model of one density.",
     )
     direct_links: bool = Field(default=True, description="Use the inputs themselves as features too.")
-    resume: bool = Field(default=True, description="Take up an interrupted fit where its checkpoints end.")
-    checkpoint: bool = Field(
-        default=True, description="Keep partial results beside the model until it is published."
-    )
 
     @field_validator("cutoff")
     @classmethod
@@ -122,6 +113,23 @@ class FitOptions(CheckedOptions):
         if value is not None and (not value or len(set(value)) != len(value)):
             raise ValueError("must name each block once and at least one")
         return value
+
+
+class FitOptions(FitSpec):
+    """How to fit a model: what decides the numbers, and where and how carefully they are computed."""
+
+    workers: int | None = Field(
+        default=None, ge=1, description="Worker processes; by default none, only threads in this process."
+    )
+    threads: int = Field(
+        default_factory=threads_per_process,
+        ge=1,
+        description="Threads of this process, or of each worker; by default cores / workers.",
+    )
+    resume: bool = Field(default=True, description="Take up an interrupted fit where its checkpoints end.")
+    checkpoint: bool = Field(
+        default=True, description="Keep partial results beside the model until it is published."
+    )
 
 
 def _check_cutoff(text: str) -> None:

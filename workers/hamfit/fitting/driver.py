@@ -31,7 +31,7 @@ from hamfit.fitting.stage import single_blas_thread
 from hamfit.fitting.survey import Survey
 from hamfit.fitting.workspace import workspace
 from hamfit.model import Model, is_model, theta_of_blocks
-from hamfit.options import FitOptions
+from hamfit.options import FitOptions, FitSpec
 from hamfit.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -216,9 +216,9 @@ def _refuse(target: Path | None, overwrite: bool) -> None:
 
 
 def _json_options(options: FitOptions) -> dict[str, Any]:
-    values: dict[str, Any] = options.model_dump(mode="json")
     # where the fit ran is no part of what was fitted
-    return {key: value for key, value in values.items() if key not in ("workers", "threads", "resume", "checkpoint")}
+    values: dict[str, Any] = options.model_dump(mode="json", include=set(FitSpec.model_fields))
+    return values
 
 
 @cache

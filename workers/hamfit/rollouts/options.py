@@ -11,8 +11,8 @@ from hamfit.checked_options import CheckedOptions, threads_per_process
 IntegratorName: TypeAlias = Literal["verlet", "yoshida4", "kahanli6", "kahanli8", "midpoint"]
 
 
-class RolloutOptions(CheckedOptions):
-    """How to run a model from initial states."""
+class RolloutSpec(CheckedOptions):
+    """All that decides the numbers of a rollout. A service accepts these, and says itself where the work is done."""
 
     steps: int = Field(ge=1, description="Steps of each rollout.")
     dt: float | None = Field(
@@ -43,6 +43,21 @@ class RolloutOptions(CheckedOptions):
         " 2).",
     )
     forces: bool = Field(default=False, description="Store forces beside positions, velocities and energies.")
+    seed: int = Field(default=0, ge=0, description="Seed of all that is random; the same seed gives the same bits.")
+
+    @property
+    def stride(self) -> int:
+        """Steps between two stored frames."""
+        return self.every or max(1, self.steps // 100)
+
+    def physics(self) -> dict[str, object]:
+        """The fields that decide the numbers, defaults put in."""
+        return {**self.model_dump(mode="json", include=set(RolloutSpec.model_fields)), "every": self.stride}
+
+
+class RolloutOptions(RolloutSpec):
+    """How to run a model from initial states: what decides the numbers, and where and how carefully it is done."""
+
     workers: int | None = Field(
         default=None, ge=1, description="Worker processes; by default none, only threads in this process."
     )
@@ -51,18 +66,7 @@ class RolloutOptions(CheckedOptions):
         ge=1,
         description="Threads of this process, or of each worker; by default cores / workers.",
     )
-    seed: int = Field(default=0, ge=0, description="Seed of all that is random; the same seed gives the same bits.")
     resume: bool = Field(default=True, description="Take up an interrupted rollout where its checkpoints end.")
     checkpoint_seconds: float = Field(
         default=120.0, ge=0.0, description="Seconds between two checkpoints of a rollout that is running."
     )
-
-    @property
-    def stride(self) -> int:
-        """Steps between two stored frames."""
-        return self.every or max(1, self.steps // 100)
-
-    def physics(self) -> dict[str, object]:
-        """All that decides the numbers: neither where a rollout runs nor how often it is checkpointed."""
-        away = {"workers", "threads", "resume", "checkpoint_seconds", "every"}
-        return {**self.model_dump(mode="json", exclude=away), "every": self.stride}
