@@ -24,9 +24,7 @@ class IngestInputs(AbstractInputs):
     units: Literal["lj", "reduced", "metal", "real", "ase", "si", "electron"] | None = Field(
         default=None, description="Units of the files: lj, metal, real, ase, si or electron."
     )
-    energies: Reference | None = Field(
-        default=None, description="CSV of potential energies, one line per frame."
-    )
+    energies: Reference | None = Field(default=None, description="CSV of potential energies, one line per frame.")
     energies_per: Literal["atom", "frame"] | None = Field(default=None, description="What one energy belongs to.")
     species: str | None = Field(
         default=None, max_length=10_000, description="Names of the files' types, such as 1=Si,2=O."
@@ -35,9 +33,7 @@ class IngestInputs(AbstractInputs):
         default=None, max_length=10_000, description="Masses by species, such as Si=28.085,O=15.999."
     )
     dt: float | None = Field(default=None, gt=0.0, description="Time of one step, in the files' unit.")
-    derivatives: bool = Field(
-        default=False, description="Fill in missing velocities and forces from the time series."
-    )
+    derivatives: bool = Field(default=False, description="Fill in missing velocities and forces from the time series.")
     pbc: tuple[bool, ...] | None = Field(
         default=None,
         min_length=1,

@@ -1,9 +1,9 @@
 """How jobs point to data: text that says where a dataset, a model or a file is.
 
-    seen.zarr, runs/1/seen.zarr   a path; a service looks for it in its data roots
-    file:///data/seen.zarr        the same as a URI
-    job:1f2e3d4c5b6a7980          what a job made
-    liquid@3, liquid              a version of a published model, and its newest version
+seen.zarr, runs/1/seen.zarr   a path; a service looks for it in its data roots
+file:///data/seen.zarr        the same as a URI
+job:1f2e3d4c5b6a7980          what a job made
+liquid@3, liquid              a version of a published model, and its newest version
 """
 
 from __future__ import annotations

@@ -1,0 +1,153 @@
+"""The database: SQLite beside the jobs, or Postgres by URL; one set of tables, one set of queries.
+
+SQLite is asked for a write-ahead log, so that readers never wait for the writer. Network file systems refuse it (the
+log needs shared memory); there it falls back to a journal, which is slower and just as safe. Every time-out is
+explicit: a database that is away makes a request fail within seconds, as `DatabaseAway`, and never hang.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session, sessionmaker
+
+from hamfit.errors import HamfitError, SpecError
+
+BUSY_SECONDS = 5.0
+"""How long a statement waits for another's lock; far above what any transaction here takes."""
+
+_CONNECT_SECONDS = 3
+_POOL = 10
+
+
+class DatabaseAway(HamfitError):
+    """The database cannot be reached, is locked or cannot be written now; the same call may succeed later."""
+
+
+class Database:
+    """One engine, made once; its transactions are short and may be used from any thread."""
+
+    def __init__(self, url: str) -> None:
+        """Open the database at ``url``; nothing is read or written yet.
+
+        Raises:
+            SpecError: the URL is not one of SQLite or Postgres, or the driver is missing.
+
+        """
+        self.engine = _engine(url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self.journal = ""
+        if self.is_sqlite:
+            self.journal = _probe_journal(self.engine)
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_immediately)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session for queries; what it changes is thrown away. Raises DatabaseAway."""
+        with _translated(), self._sessions() as session:
+            if self.is_sqlite:
+                session.connection(execution_options={"hamfit_reading": True})
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """One transaction: committed at the end of the block, rolled back by an exception. Raises DatabaseAway."""
+        with _translated(), self._sessions.begin() as session:
+            yield session
+
+    def check(self) -> None:
+        """Raises DatabaseAway when the database does not answer."""
+        with self.reading() as session:
+            session.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self.engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise SpecError("database_url cannot be read; write postgresql+psycopg://USER:PASSWORD@HOST/NAME") from error
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername == "sqlite":
+        return create_engine(
+            parsed, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, pool_size=_POOL
+        )
+    if parsed.drivername != "postgresql+psycopg":
+        raise SpecError(f"database_url names {parsed.drivername}; use sqlite or postgresql+psycopg")
+    options = f"-c statement_timeout={int(BUSY_SECONDS * 1000)} -c lock_timeout={int(BUSY_SECONDS * 1000)}"
+    try:
+        return create_engine(
+            parsed,
+            pool_size=_POOL,
+            pool_timeout=_CONNECT_SECONDS,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": _CONNECT_SECONDS, "options": options},
+        )
+    except ModuleNotFoundError as error:
+        raise SpecError(
+            "Postgres is reached through psycopg, which is not installed: pip install hamfit[postgres]"
+        ) from error
+
+
+def _probe_journal(engine: Engine) -> str:
+    """`wal` where the file system can hold a write-ahead log, else `delete`; tried, not guessed."""
+    path = Path(engine.url.database or "")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None) as connection:
+            mode = str(connection.execute("PRAGMA journal_mode=WAL").fetchone()[0])
+            # a log that was refused quietly shows only when it is used
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        connection.close()
+    except sqlite3.OperationalError:
+        mode = "delete"
+    except OSError as error:
+        raise DatabaseAway(
+            f"the folder of the database cannot be made ({error.strerror}); see to its rights"
+        ) from error
+    return mode if mode == "wal" else "delete"
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:
+    del record
+    # transactions are begun by _begin_immediately and not by the driver
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys=ON")
+    # a commit that returned survives the loss of power, not only of the process
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()
+
+
+def _begin_immediately(connection: Any) -> None:
+    """Take SQLite's write lock at once: a transaction that reads first and writes later could only fail."""
+    reading = connection.get_execution_options().get("hamfit_reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise DatabaseAway("the database does not answer or cannot be written now; try again in a moment") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseAway("the connection to the database was lost; try again in a moment") from error
+        raise
+    except SQLAlchemyError:
+        raise
