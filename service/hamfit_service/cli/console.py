@@ -7,7 +7,6 @@ object on one line; numbers that JSON cannot hold (NaN, infinity) become null.
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typer.core import TyperGroup
 
 from hamfit.errors import HamfitError
 from hamfit.progress import Event, Progress, silent
+from hamfit_service.jsonable import jsonable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,7 +83,7 @@ def warn(sentence: str) -> None:
 
 def print_json(result: Mapping[str, Any]) -> None:
     """Write `result` as one JSON object on one line of standard output."""
-    sys.stdout.write(json.dumps(_jsonable(result), allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(jsonable(result), allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
@@ -202,18 +202,3 @@ def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr, soft_wrap=False)
-
-
-def _jsonable(value: Any) -> Any:
-    """`value` in terms of JSON's own types."""
-    if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_jsonable(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int | bool):
-        return value
-    if hasattr(value, "tolist"):  # NumPy scalars and arrays, without importing NumPy
-        return _jsonable(value.tolist())
-    return str(value)
