@@ -110,7 +110,7 @@ class JobStore:
             QueueFull: the owner has too many unfinished jobs.
 
         """
-        found = self._replay(submission)
+        found = self.replay(submission)
         if found is not None:
             return found, True
         now = _now()
@@ -147,12 +147,30 @@ class JobStore:
                 job = _job(row)
         except IntegrityError:
             # the same key came twice at once, and the other was first
-            found = self._replay(submission)
+            found = self.replay(submission)
             if found is None:
                 raise
             return found, True
         self._tell(event, job)
         return job, False
+
+    def replay(self, submission: Submission) -> Job | None:
+        """The job that this idempotency key has made; None when it is new or there is none. Raises KeyReused."""
+        if submission.idempotency_key is None:
+            return None
+        with self._database.reading() as session:
+            query = select(JobRow).where(
+                JobRow.owner == submission.owner, JobRow.idempotency_key == submission.idempotency_key
+            )
+            row = session.scalar(query)
+            if row is None:
+                return None
+            if row.request_digest != submission.digest:
+                raise KeyReused(
+                    f"Idempotency-Key '{submission.idempotency_key}' was used for another request (job {row.id});"
+                    " send a new key with a new request"
+                )
+            return _job(row)
 
     def get(self, job_id: str) -> Job:
         """The job; raises JobNotFound."""
@@ -314,7 +332,7 @@ class JobStore:
         self,
         job_id: str,
         result: Mapping[str, Any],
-        also: Callable[[Session, datetime], None] = lambda session, now: None,
+        also: Callable[[Session, datetime], object] = lambda session, now: None,
     ) -> Job:
         """running -> succeeded; ``also`` writes more in the same transaction, such as a published model."""
         with self._database.writing() as session:
@@ -357,23 +375,6 @@ class JobStore:
         """Note that the left-overs of a final job are gone."""
         with self._database.writing() as session:
             _row(session, job_id).cleaned = True
-
-    def _replay(self, submission: Submission) -> Job | None:
-        if submission.idempotency_key is None:
-            return None
-        with self._database.reading() as session:
-            query = select(JobRow).where(
-                JobRow.owner == submission.owner, JobRow.idempotency_key == submission.idempotency_key
-            )
-            row = session.scalar(query)
-            if row is None:
-                return None
-            if row.request_digest != submission.digest:
-                raise KeyReused(
-                    f"Idempotency-Key '{submission.idempotency_key}' was used for another request (job {row.id});"
-                    " send a new key with a new request"
-                )
-            return _job(row)
 
     def _tell(self, event: JobEvent | None, job: Job) -> None:
         for listener in self._listeners:
