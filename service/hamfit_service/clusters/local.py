@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hamfit.errors import SpecError
 
@@ -62,28 +62,12 @@ class LocalProcesses:
         from distributed import Client, LocalCluster
 
         scratch = tempfile.mkdtemp(prefix="hamfit-workers-")
-        # A nanny restarts lost workers; a task that kills one worker after another is itself at fault.
-        settings = {
-            "distributed.scheduler.allowed-failures": 3,
-            "temporary-directory": scratch,
-            # Sampling every worker's stack a hundred times a second costs a tenth of kernels that last milliseconds.
-            "distributed.worker.profile.enabled": False,
-        }
         try:
             with (
-                dask.config.set(settings),
-                _environment(ONE_THREAD_ENVIRONMENT),
+                dask.config.set(worker_settings(scratch)),
+                environment(ONE_THREAD_ENVIRONMENT),
                 LocalCluster(
-                    n_workers=self.workers,
-                    threads_per_worker=self.threads,
-                    processes=True,
-                    host="127.0.0.1",
-                    # Without a dashboard the scheduler opens its HTTP port all the same: any free one.
-                    dashboard_address="127.0.0.1:0",
-                    # Peak memory is predicted before the run; a limit would kill workers, not tell.
-                    memory_limit=0,
-                    local_directory=scratch,
-                    silence_logs=logging.ERROR,
+                    **local_options(scratch), n_workers=self.workers, threads_per_worker=self.threads
                 ) as cluster,
                 Client(cluster) as client,
             ):
@@ -96,8 +80,32 @@ class LocalProcesses:
         return self._running()
 
 
+def worker_settings(scratch: str) -> dict[str, Any]:
+    """Dask's settings for worker processes on this machine, in place before they are started."""
+    return {
+        # A nanny restarts lost workers; a task that kills one worker after another is itself at fault.
+        "distributed.scheduler.allowed-failures": 3,
+        "temporary-directory": scratch,
+        # Sampling every worker's stack a hundred times a second costs a tenth of kernels that last milliseconds.
+        "distributed.worker.profile.enabled": False,
+    }
+
+
+def local_options(scratch: str) -> dict[str, Any]:
+    """How a cluster on this machine is made: reached over the loopback interface only, without a limit of memory."""
+    return {
+        "host": "127.0.0.1",
+        # Without a dashboard the scheduler opens its HTTP port all the same: any free one.
+        "dashboard_address": "127.0.0.1:0",
+        # Peak memory is predicted before the run; a limit would kill workers, not tell.
+        "memory_limit": 0,
+        "local_directory": scratch,
+        "silence_logs": logging.ERROR,
+    }
+
+
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables for child processes; this process has read its own already."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
