@@ -1,0 +1,129 @@
+"""What a job made: documents about it, and the files and stores themselves, confined to the job's results."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from hamfit.errors import HamfitError
+from hamfit_service.jobs.folders import Folders
+from hamfit_service.jobs.job import Job
+from hamfit_service.jobs.store import JobStore
+from hamfit_service.processes import PROCESSES
+from hamfit_service.registry.models import ModelRegistry
+from hamfit_service.wire import Link, ResultFile, ResultsDocument
+
+Kind: TypeAlias = Literal["model", "dataset", "report", "file"]
+
+
+class ResultNotFound(HamfitError):
+    """A job has made no such thing, or not yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file or folder that may be sent."""
+
+    path: Path
+    name: str
+    """Its last name."""
+    is_folder: bool
+
+
+class Results:
+    """Reads what jobs have made, also while they run; changes nothing. May be called from any thread."""
+
+    def __init__(self, folders: Folders, store: JobStore, registry: ModelRegistry) -> None:
+        self._folders = folders
+        self._store = store
+        self._registry = registry
+
+    def document(self, job: Job) -> ResultsDocument:
+        """All that a job has made so far."""
+        at = f"/v1/jobs/{job.id}"
+        outputs = [] if job.state == "dismissed" else list(self._outputs(job))
+        main = PROCESSES[job.process].output if job.process in PROCESSES else ""
+        has_main = job.state == "succeeded" and any(output.name == main for output in outputs)
+        links = [Link(href=at, rel="up", type="application/json")]
+        if PROCESSES[job.process].kind == "dataset":
+            links.append(Link(href=f"{at}/results/trajectories", rel="item", type="application/json"))
+        return ResultsDocument(
+            id=job.id,
+            status=job.state,
+            complete=job.is_final,
+            report=None if job.result is None else dict(job.result),
+            outputs=outputs,
+            reference=f"job:{job.id}" if has_main else None,
+            model=self._published(job) if job.state == "succeeded" else None,
+            links=links,
+        )
+
+    def find(self, job: Job, path: str) -> Found:
+        """A file or store by its path within the results; raises ResultNotFound."""
+        missing = f"job {job.id} has no result '{path}'; see its list of results for what there is"
+        return find_beneath(self._folders.job(job.id).results, path, missing)
+
+    def _outputs(self, job: Job) -> Iterator[ResultFile]:
+        folder = self._folders.job(job.id).results
+        try:
+            names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+        except OSError:
+            return
+        for name in names:
+            try:
+                size = _size(folder / name)
+            except OSError:
+                continue  # put in its place or removed this very moment
+            href = f"/v1/jobs/{job.id}/results/files/{name}"
+            yield ResultFile(name=name, kind=_kind(name), bytes=size, href=href)
+
+    def _published(self, job: Job) -> str | None:
+        del job
+        return None
+
+
+def _kind(name: str) -> Kind:
+    if name == "model":
+        return "model"
+    if name.endswith(".zarr"):
+        return "dataset"
+    return "report" if name.endswith(".html") else "file"
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; links count as nothing."""
+    found = path.lstat()
+    if stat.S_ISREG(found.st_mode):
+        return found.st_size
+    if not stat.S_ISDIR(found.st_mode):
+        raise OSError(f"{path.name} is neither file nor folder")
+    return sum(
+        entry.lstat().st_size
+        for folder, _, names in os.walk(path)
+        for name in names
+        if stat.S_ISREG((entry := Path(folder) / name).lstat().st_mode)
+    )
+
+
+def find_beneath(root: Path, path: str, missing: str) -> Found:
+    """What lies at ``path`` below ``root``, no link followed and nothing hidden; ResultNotFound with ``missing``."""
+    parts = path.split("/")
+    if any(not part or part.startswith(".") or "\x00" in part or "\\" in part for part in parts):
+        raise ResultNotFound(missing)
+    place = root
+    mode = 0
+    try:
+        for number, part in enumerate(parts):
+            place = place / part
+            mode = place.lstat().st_mode
+            if number < len(parts) - 1 and not stat.S_ISDIR(mode):
+                raise ResultNotFound(missing)
+    except (OSError, ValueError) as error:
+        raise ResultNotFound(missing) from error
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        raise ResultNotFound(missing)
+    return Found(place, parts[-1], stat.S_ISDIR(mode))
