@@ -29,6 +29,7 @@ PAGES = (
     "startup",
     "scaling",
     "rollouts",
+    "service",
 )
 
 

@@ -1,0 +1,162 @@
+"""What the service costs: beside a running fit, and against the same fit from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hamfit.systems import simulate
+from tests.benchmarks.http_load import Load, run_clients
+from tests.benchmarks.records import Case, Value
+from tests.benchmarks.study import Study
+from tests.serving import Served, serving
+
+TITLE = "Service"
+TEXT = """
+**Clients beside a fit.** 200 clients of one service on the machine that also computes the fit: 120 ask for jobs, logs
+and models every two seconds on average, 60 listen to the events of the fit, 20 submit small jobs (a quarter of the
+requests twice at the same time with one idempotency key) and dismiss half of them. They go on until the fit ends, which
+takes more than 60 s. The fit's time is from its beginning to its end as the service records them, the median of three
+fits without clients against one with clients. Afterwards every accepted job must be there once and come to its end.
+
+The clients, the service and the fit share the machine's cores. With one worker of one thread a core is left to the
+rest; with one thread for each core nothing is, and what clients and service use is taken from the fit.
+
+**Overhead.** The same fit from the command line (a fresh process, `hamfit fit --threads N`) and as a job, from the
+request until the job is seen to have succeeded; medians of turns taken one after the other.
+"""
+
+FIT = {"cutoff": 2.5, "features": 512, "sampler": "elm", "input_map": "1/r", "taper": "none", "solver": "tsqr"}
+CLIENTS = 200
+SEED = 4
+
+
+def cases(study: Study) -> Iterator[Case]:
+    """Time fits with and without clients, and with and without the service."""
+    data = study.folder / "data"
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
+    for name, shape, frames in (("long.zarr", "10x10x10", 160), ("short.zarr", "10x10x10", 40)):
+        simulate("lj", data / name, shape=shape, n_trajectories=1, n_frames=frames, every=5, melt_steps=100, seed=3)
+    for threads in (1, 2):
+        yield _beside_a_fit(study.folder, data, threads)
+    yield _overhead(study.folder, data)
+
+
+def _beside_a_fit(folder: Path, data: Path, threads: int) -> Case:
+    settings = {"HAMFIT_RUNNING_JOBS": "1", "HAMFIT_QUEUED_JOBS_PER_OWNER": "100000"}
+    with _fresh(folder, data, "--workers", "1", "--threads", str(threads), environment=settings) as served:
+        inputs = {"data": ["long.zarr"], **FIT}
+        served.finished(served.submit("fit", {"data": ["short.zarr"], **FIT}), 600.0)
+        alone = float(np.median([_seconds(served.finished(served.submit("fit", inputs), 900.0)) for _ in range(3)]))
+        job = served.submit("fit", inputs)
+        load = asyncio.run(_clients_until_the_end(served, job))
+        beside = _seconds(served.job(job))
+        lost, doubled, wrong = _count_jobs(served, load)
+    gets = np.array(load.gets)
+    return Case(
+        "200 clients beside a running fit",
+        f"fit on {threads} of the machine's cores",
+        (
+            Value("seconds with clients", round(beside, 2)),
+            Value("seconds without", round(alone, 2)),
+            Value("fit slowed by", round(beside / alone - 1.0, 4), 0.10),
+            Value("p99 of GET, ms", round(1e3 * float(np.quantile(gets, 0.99)), 1), 250.0),
+            Value("median of GET, ms", round(1e3 * float(np.median(gets)), 1)),
+            Value("GETs", len(gets)),
+            Value("events heard", load.events),
+            Value("jobs accepted", len(load.accepted)),
+            Value("jobs lost", lost, 0),
+            Value("jobs doubled", doubled, 0),
+            Value("jobs with a wrong end", wrong, 0),
+            Value("answers that were errors", len(load.bad), 0),
+        ),
+    )
+
+
+async def _clients_until_the_end(served: Served, job: str) -> Load:
+    until = asyncio.Event()
+
+    async def look() -> None:
+        while (await asyncio.to_thread(served.job, job))["status"] in ("accepted", "running"):
+            await asyncio.sleep(0.5)
+        until.set()
+
+    looking = asyncio.create_task(look())
+    load = await run_clients(served.port, job, CLIENTS, SEED, until)
+    await looking
+    return load
+
+
+def _count_jobs(served: Served, load: Load) -> tuple[int, int, int]:
+    """Accepted jobs that are not there, jobs that nobody asked for or that came twice, ends that are not theirs."""
+    accepted = {job for jobs in load.accepted.values() for job in jobs}
+    doubled = len(accepted) - len(load.accepted)
+    served.wait_until(lambda: not served.http.get("/v1/jobs?status=accepted&limit=1").json()["jobs"], 1800.0)
+    served.wait_until(lambda: not served.http.get("/v1/jobs?status=running&limit=1").json()["jobs"], 60.0)
+    there: dict[str, str] = {}
+    after = ""
+    while True:
+        page = served.http.get(f"/v1/jobs?process=simulate&limit=100{after}").json()
+        there.update({job["id"]: job["status"] for job in page["jobs"]})
+        if page["next"] is None:
+            break
+        after = f"&after={page['next']}"
+    wrong = sum(there.get(job) != ("dismissed" if job in load.dismissed else "succeeded") for job in accepted)
+    return len(accepted - set(there)), doubled + len(set(there) - accepted), wrong
+
+
+def _overhead(folder: Path, data: Path) -> Case:
+    threads = 2
+    with _fresh(folder, data, "--workers", "1", "--threads", str(threads)) as served:
+        inputs = {"data": ["long.zarr"], **FIT}
+        served.finished(served.submit("fit", inputs), 600.0)
+        by_service, by_command = [], []
+        for _ in range(3):
+            began = time.perf_counter()
+            served.finished(served.submit("fit", inputs), 600.0)
+            by_service.append(time.perf_counter() - began)
+            by_command.append(_command_line(folder, data, threads))
+    service, command = float(np.median(by_service)), float(np.median(by_command))
+    return Case(
+        "Overhead",
+        f"fit of 160 frames of 4000 atoms, {threads} threads",
+        (
+            Value("seconds as a job", round(service, 2)),
+            Value("seconds of the command line", round(command, 2)),
+            Value("overhead", round(service / command - 1.0, 4), 0.03),
+        ),
+    )
+
+
+def _command_line(folder: Path, data: Path, threads: int) -> float:
+    flags = [text for name, value in FIT.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    command = [str(Path(sys.executable).with_name("hamfit")), "fit", str(data / "long.zarr"), *flags]
+    began = time.perf_counter()
+    subprocess.run(
+        [*command, "--threads", str(threads), "--out", str(folder / "by-command.model"), "--json"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return time.perf_counter() - began
+
+
+def _fresh(folder: Path, data: Path, *flags: str, environment: dict[str, str] | None = None) -> Any:
+    root = folder / "root"
+    shutil.rmtree(root, ignore_errors=True)
+    return serving(root, data, *flags, environment=environment)
+
+
+def _seconds(job: dict[str, Any]) -> float:
+    assert job["status"] == "succeeded", job["failure"]
+    return (datetime.fromisoformat(job["finished_at"]) - datetime.fromisoformat(job["started_at"])).total_seconds()
