@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
@@ -63,9 +64,8 @@ def _begin(task: Mapping[str, Any], stack: ExitStack) -> Any:
     options = {**local_options(scratch), "n_workers": task["workers"], "threads_per_worker": task["threads"]}
     options.update(security=Security.temporary(), protocol="tls://")
     if task["kind"] == "local-cuda":
-        from dask_cuda import LocalCUDACluster
-
-        return stack.enter_context(LocalCUDACluster(**options))
+        # not a dependency: it is of use only beside GPUs
+        return stack.enter_context(import_module("dask_cuda").LocalCUDACluster(**options))
     return stack.enter_context(LocalCluster(processes=True, **options))
 
 
