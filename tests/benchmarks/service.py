@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from hamfit.systems import simulate
 from tests.benchmarks.http_load import Load, run_clients
 from tests.benchmarks.records import Case, Value
 from tests.benchmarks.study import Study
 from tests.serving import Served, serving
+
+from hamfit.systems import simulate
 
 TITLE = "Service"
 TEXT = """

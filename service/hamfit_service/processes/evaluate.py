@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from hamfit.errors import RolloutWarning
+from hamfit.progress import Event
 from hamfit.rollouts.options import IntegratorName
 from hamfit_service.processes.process import AbstractInputs, Process, Workplace
 from hamfit_service.processes.references import Reference
@@ -86,6 +87,7 @@ def run_evaluate(inputs: EvaluateInputs, workplace: Workplace) -> Mapping[str, A
                 overwrite=workplace.overwrite,
                 threads=workplace.threads,
             )
+    workplace.progress(Event("comparing", 0, 1, 0, 0.0, 0))
     comparison = compare_rollouts(model, data, trajectories)
     if workplace.outputs.report is not None:
         from hamfit.reports import write_report

@@ -81,6 +81,6 @@ SIMULATE = Process(
     inputs=SimulateInputs,
     output="dataset.zarr",
     kind="dataset",
-    phases=(("simulate", 100.0),),
+    phases=(("simulating", 100.0),),
     runner=run_simulate,
 )
