@@ -68,7 +68,7 @@ def test_the_failure_of_a_user_is_told_as_one(tmp_path: Path) -> None:
 
 def test_a_job_that_wants_too_much_memory_fails_alone_and_says_so(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path / "job")
-    wide = {"system": "spring", "options": {"shape": "3000000", "n_trajectories": 1, "n_frames": 200}}
+    wide = {"system": "spring", "options": {"shape": "300000", "n_trajectories": 2000, "n_frames": 2}}
     asyncio.run(_run(task(folder.path, wide, memory_bytes=2**30), []))
     outcome = folder.outcome()
     assert outcome is not None
