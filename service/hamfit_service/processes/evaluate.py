@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -86,14 +87,15 @@ def run_evaluate(inputs: EvaluateInputs, workplace: Workplace) -> Mapping[str, A
                 progress=workplace.progress,
                 overwrite=workplace.overwrite,
                 threads=workplace.threads,
+                **workplace.execution,
             )
     workplace.progress(Event("comparing", 0, 1, 0, 0.0, 0))
     comparison = compare_rollouts(model, data, trajectories)
     if workplace.outputs.report is not None:
         from hamfit.reports import write_report
 
-        write_report(comparison, workplace.outputs.report, title=f"{inputs.model} on {inputs.data}")
-    return {**comparison.to_dict(), "warnings": list(comparison.warnings)}
+        write_report(comparison, workplace.outputs.report, title=f"{Path(inputs.model).name} on {Path(inputs.data).name}")
+    return comparison.to_dict()
 
 
 EVALUATE = Process(

@@ -34,9 +34,9 @@ class FitInputs(FitSpec, AbstractInputs):
         """See `AbstractInputs.replaced`."""
         return self.with_changes(data=[changes.get(reference, reference) for reference in self.data])
 
-    def options(self, *, threads: int) -> FitOptions:
-        """The options of the library's `fit`."""
-        return FitOptions.build({**self.model_dump(include=set(FitSpec.model_fields)), "threads": threads})
+    def options(self, **execution: Any) -> FitOptions:
+        """The options of the library's `fit`; ``execution`` says where and how carefully it works."""
+        return FitOptions.build({**self.model_dump(include=set(FitSpec.model_fields)), **execution})
 
 
 def run_fit(inputs: FitInputs, workplace: Workplace) -> Mapping[str, Any]:
@@ -48,7 +48,7 @@ def run_fit(inputs: FitInputs, workplace: Workplace) -> Mapping[str, Any]:
     return fit(
         datasets,
         out=workplace.outputs.main,
-        options=inputs.options(threads=workplace.threads),
+        options=inputs.options(threads=workplace.threads, **workplace.execution),
         client=workplace.client,
         progress=workplace.progress,
         overwrite=workplace.overwrite,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -62,6 +62,8 @@ class Workplace:
     """Threads of this process that it may use."""
     overwrite: bool = False
     """Whether outputs that are there are replaced."""
+    execution: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the library that change no number: workers, resume, checkpoint, checkpoint_seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,8 @@ def parse_reference(text: str) -> JobOutput | PublishedModel | PathReference:
 
 def local_path(kind: str, reference: str, /) -> Path:
     """The `Resolver` of the command line: a reference is a path of this machine."""
+    if Path(reference).exists():
+        return Path(reference)  # even one named like a reference of another kind
     found = parse_reference(reference)
     if not isinstance(found, PathReference):
         raise SpecError(f"'{reference}' is kept by a server; give --server, or the path of a {kind}")

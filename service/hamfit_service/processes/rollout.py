@@ -33,10 +33,10 @@ class RolloutInputs(RolloutSpec, AbstractInputs):
             model=changes.get(self.model, self.model), initial=changes.get(self.initial, self.initial)
         )
 
-    def options(self, *, threads: int) -> RolloutOptions:
-        """The options of the library's `rollout`."""
+    def options(self, **execution: Any) -> RolloutOptions:
+        """The options of the library's `rollout`; ``execution`` says where and how carefully it works."""
         spec = self.model_dump(include=set(RolloutSpec.model_fields))
-        return RolloutOptions.build({**spec, "threads": threads, "checkpoint_seconds": CHECKPOINT_SECONDS})
+        return RolloutOptions.build({**spec, "checkpoint_seconds": CHECKPOINT_SECONDS, **execution})
 
 
 def run_rollout(inputs: RolloutInputs, workplace: Workplace) -> Mapping[str, Any]:
@@ -47,7 +47,7 @@ def run_rollout(inputs: RolloutInputs, workplace: Workplace) -> Mapping[str, Any
         workplace.resolve("model", inputs.model),
         workplace.resolve("dataset", inputs.initial),
         out=workplace.outputs.main,
-        options=inputs.options(threads=workplace.threads),
+        options=inputs.options(threads=workplace.threads, **workplace.execution),
         client=workplace.client,
         progress=workplace.progress,
         overwrite=workplace.overwrite,
