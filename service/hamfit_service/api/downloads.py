@@ -1,0 +1,95 @@
+"""Sending files and stores: a file as it is, a folder as a tar archive made while it is sent."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from starlette.responses import Response, StreamingResponse
+
+from hamfit_service.jobs.results import Found, ResultNotFound
+
+TAR = "application/x-tar"
+BINARY = "application/octet-stream"
+
+_TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8"}
+_PIECE = 256 * 1024
+#: A report shows pictures and style of its own, runs nothing, loads nothing and is nobody's frame but ours.
+_REPORT_POLICY = (
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; frame-ancestors 'self'"
+)
+
+
+def send(found: Found) -> Response:
+    """A file, or a folder as a tar archive."""
+    if found.is_folder:
+        headers = {"Content-Disposition": _attachment(f"{found.name}.tar")}
+        return StreamingResponse(_archive(found.path, found.name), headers=headers, media_type=TAR)
+    try:
+        descriptor = _open(found.path)
+    except OSError as error:
+        raise ResultNotFound(f"'{found.name}' was removed this moment; see the list of results") from error
+    size = os.fstat(descriptor).st_size
+    media_type = _TYPES.get(found.path.suffix, BINARY)
+    headers = {"Content-Length": str(size)}
+    if media_type.startswith("text/html"):
+        headers |= {"Content-Security-Policy": _REPORT_POLICY, "X-Frame-Options": "SAMEORIGIN"}
+    else:
+        headers["Content-Disposition"] = _attachment(found.name)
+    return StreamingResponse(_pieces(descriptor, size), headers=headers, media_type=media_type)
+
+
+def _open(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path.name} is no file")
+    return descriptor
+
+
+def _pieces(descriptor: int, size: int) -> Iterator[bytes]:
+    """Exactly ``size`` bytes; OSError when there are fewer, so that the connection breaks and half is not whole."""
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        left = size
+        while left:
+            piece = file.read(min(_PIECE, left))
+            if not piece:
+                raise OSError("a file became shorter while it was sent")
+            left -= len(piece)
+            yield piece
+
+
+def _archive(folder: Path, name: str) -> Iterator[bytes]:
+    """A tar archive of a folder, in pieces: small files are sent together, large ones in parts. No link is followed."""
+    pending = bytearray()
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(entry for entry in folders if not entry.startswith("."))
+        for entry in sorted(names):
+            path = Path(parent) / entry
+            if entry.startswith(".") or path.is_symlink():
+                continue
+            descriptor = _open(path)
+            facts = os.fstat(descriptor)
+            pending += _header(f"{name}/{path.relative_to(folder).as_posix()}", facts)
+            for piece in _pieces(descriptor, facts.st_size):
+                pending += piece
+                if len(pending) >= _PIECE:
+                    yield bytes(pending)
+                    pending.clear()
+            pending += bytes(-facts.st_size % tarfile.BLOCKSIZE)
+    yield bytes(pending) + bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _header(name: str, facts: os.stat_result) -> bytes:
+    """The head of a member; who owns the file on the server is nobody's business."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mtime, member.mode = facts.st_size, int(facts.st_mtime), 0o644
+    return member.tobuf(tarfile.PAX_FORMAT)
+
+
+def _attachment(name: str) -> str:
+    return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
