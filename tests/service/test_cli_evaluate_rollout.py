@@ -122,8 +122,8 @@ FLAGS: dict[str, tuple[tuple[str, ...], str]] = {
     "both": (("--rollout", "--trajectories", "r"), "--trajectories are compared instead of running"),
     "trajectories run": (("--trajectories", "r", "--workers", "2"), "--workers: these say how a rollout is run"),
     "scheduler": (("--rollout", "--scheduler", "tcp://127.0.0.1:1"), "give --out on a shared disk"),
-    "dt of nothing": (("--rollout", "--dt", "0"), "dt is 0, where a rollout along a reference goes forwards"),
-    "dt of nan": (("--rollout", "--dt", "nan"), "dt is nan, where a rollout along a reference goes forwards"),
+    "dt of nothing": (("--rollout", "--dt", "0"), "'dt' cannot be 0.0: input should be greater than 0"),
+    "dt of nan": (("--rollout", "--dt", "nan"), "'dt' cannot be nan: input should be a finite number"),
     "no trajectories": (("--trajectories", "none"), "none: does not exist"),
 }
 

@@ -24,10 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data.register(app)
-fit.register(app)
-rollout.register(app)
-evaluate.register(app)
+for command in (data.SIMULATE, data.INGEST, fit.FIT, rollout.ROLLOUT, evaluate.EVALUATE):
+    command.register(app)
 export.register(app)
 info.register(app)
 doctor.register(app)

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hamfit.errors import SpecError
-from hamfit_service.cli.console import JsonFlag, print_json, print_table, progress_on_stderr
+from hamfit_service.cli.console import JsonFlag, print_json, print_table
 from hamfit_service.cli.info import print_dataset
+from hamfit_service.cli.running import Run, RunCommand
+from hamfit_service.processes.ingest import IngestInputs
+from hamfit_service.processes.simulate import SimulateInputs
 
 if TYPE_CHECKING:
     from hamfit.systems import Option, System
@@ -31,31 +34,32 @@ def simulate(
     show_help: Annotated[
         bool, typer.Option("--help", "-h", help="Show the systems, or the options of SYSTEM, and stop.")
     ] = False,
-) -> None:
+) -> Run:
     """Simulate a built-in system and keep its trajectories as a dataset."""
     if show_help:
         typer.echo(context.get_help())
     if show_help or system is None:
         _list_systems() if system is None else _list_options(system)
         raise typer.Exit(0 if show_help else 2)
-    values = read_flags(_find(system), context.args)
-    if out is None:
-        raise SpecError("a simulation needs a place for its dataset; give --out FOLDER")
-    _show_dataset(_simulate(system, out, values, overwrite=overwrite), out, as_json=as_json)
+    found = _find(system)
+    values = read_flags(found, context.args)
+    found.spec(values)  # says what is wrong in the words of the system
+    inputs = SimulateInputs.build({"system": system, "options": values})
+    return Run(inputs=inputs, out=out, overwrite=overwrite, as_json=as_json)
 
 
 def ingest(
     files: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(help="LAMMPS dumps, extended XYZ (both also .gz), ASE .traj or NumPy .npz files."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the dataset.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the dataset.")] = None,
     units: Annotated[
         str | None,
         typer.Option("--units", help="Units of the files: lj, metal, real, ase, si or electron."),
     ] = None,
     energies: Annotated[
-        Path | None, typer.Option("--energies", help="CSV of potential energies, one line per frame.")
+        str | None, typer.Option("--energies", help="CSV of potential energies, one line per frame.")
     ] = None,
     energies_per: Annotated[
         Literal["atom", "frame"] | None, typer.Option("--energies-per", help="What one energy belongs to.")
@@ -75,20 +79,22 @@ def ingest(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset at --out.")] = False,
     as_json: JsonFlag = False,
-) -> None:
+) -> Run:
     """Read trajectories of other programs, convert their units and keep them as a dataset."""
-    options: dict[str, Any] = {
-        "units": units,
-        "energies": energies,
-        "energies_per": energies_per,
-        "species": species,
-        "masses": masses,
-        "dt": dt,
-        "derivatives": derivatives,
-        "pbc": None if pbc is None else read_axes(pbc),
-        "overwrite": overwrite,
-    }
-    _show_dataset(_ingest(files, out, options), out, as_json=as_json)
+    inputs = IngestInputs.build(
+        {
+            "files": files,
+            "units": units,
+            "energies": energies,
+            "energies_per": energies_per,
+            "species": species,
+            "masses": masses,
+            "dt": dt,
+            "derivatives": derivatives,
+            "pbc": None if pbc is None else read_axes(pbc),
+        }
+    )
+    return Run(inputs=inputs, out=out, overwrite=overwrite, as_json=as_json)
 
 
 def read_flags(system: System, arguments: Sequence[str]) -> dict[str, str]:
@@ -142,29 +148,11 @@ def _find(name: str) -> System:
     return system(name)
 
 
-def _simulate(system: str, out: Path, values: Mapping[str, str], *, overwrite: bool) -> Mapping[str, Any]:
-    from hamfit.data import describe
-    from hamfit.systems import simulate as simulate_system
-
-    with progress_on_stderr() as progress:
-        simulate_system(system, out, overwrite=overwrite, progress=progress, **values)
-    return describe(out)
-
-
-def _ingest(files: list[Path], out: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    from hamfit.data import describe
-    from hamfit.data import ingest as ingest_files
-
-    with progress_on_stderr() as progress:
-        ingest_files(files, out, progress=progress, **options)
-    return describe(out)
-
-
-def _show_dataset(description: Mapping[str, Any], out: Path, *, as_json: bool) -> None:
-    if as_json:
-        print_json(description)
+def _show(report: Mapping[str, Any], run: Run, place: str | None) -> None:
+    if run.as_json:
+        print_json(report)
         return
-    print_dataset(description, out)
+    print_dataset(report, str(place))
 
 
 def _list_systems() -> None:
@@ -185,11 +173,19 @@ def _help_of(option: Option) -> str:
     return f"{option.help}{choices}{default}"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to `app`."""
-    app.command(
-        "simulate",
-        add_help_option=False,
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    )(simulate)
-    app.command("ingest")(ingest)
+SIMULATE = RunCommand(
+    name="simulate",
+    flags=simulate,
+    show=_show,
+    needs_out="a simulation needs a place for its dataset; give --out FOLDER",
+    settings={
+        "add_help_option": False,
+        "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
+    },
+)
+INGEST = RunCommand(
+    name="ingest",
+    flags=ingest,
+    show=_show,
+    needs_out="an ingest needs a place for its dataset; give --out FOLDER",
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -10,26 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from hamfit.errors import FitWarning, SpecError
-from hamfit.options import FitOptions, InputMap, Sampler, Solver, Taper
-from hamfit_service.cli.console import (
-    JsonFlag,
-    flat_rows,
-    format_bytes,
-    format_seconds,
-    format_with_unit,
-    print_json,
-    print_table,
-    progress_on_stderr,
-    warn,
-)
-from hamfit_service.cli.option_flags import flag
+from hamfit.options import FitOptions, FitSpec, InputMap, Sampler, Solver, Taper
+from hamfit_service.cli.console import JsonFlag, format_bytes, format_seconds, print_json, print_table
+from hamfit_service.cli.option_flags import flag, split_options
+from hamfit_service.cli.running import ConfigFlag, Run, RunCommand, SchedulerFlag
+from hamfit_service.processes.fit import FitInputs
 
 _option = partial(flag, FitOptions)
 
 
 def fit(
-    data: Annotated[list[Path], typer.Argument(help="Datasets made by `hamfit ingest` or `hamfit simulate`.")],
+    data: Annotated[list[str], typer.Argument(help="Datasets made by `hamfit ingest` or `hamfit simulate`.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the model.")] = None,
     cutoff: Annotated[str | None, _option("cutoff")] = None,
     features: Annotated[int | None, _option("features")] = None,
@@ -40,9 +30,7 @@ def fit(
     solver: Annotated[Solver | None, _option("solver")] = None,
     workers: Annotated[int | None, _option("workers")] = None,
     threads: Annotated[int | None, _option("threads")] = None,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", help="Use the running Dask scheduler at this address.")
-    ] = None,
+    scheduler: SchedulerFlag = None,
     seed: Annotated[int | None, _option("seed")] = None,
     ridge: Annotated[float | None, _option("ridge")] = None,
     rank_cutoff: Annotated[float | None, _option("rank_cutoff")] = None,
@@ -53,13 +41,13 @@ def fit(
     direct_links: Annotated[bool | None, _option("direct_links", "--direct-links/--no-direct-links")] = None,
     resume: Annotated[bool | None, _option("resume", "--resume/--no-resume")] = None,
     checkpoint: Annotated[bool | None, _option("checkpoint", "--checkpoint/--no-checkpoint")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="TOML file of options; flags given here win.")] = None,
+    config: ConfigFlag = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--no-overwrite", help="Replace a model that is already at --out.")
     ] = True,
     plan: Annotated[bool, typer.Option("--plan", help="Print what the fit would cost, and run nothing.")] = False,
     as_json: JsonFlag = False,
-) -> None:
+) -> Run:
     """Fit a model to trajectories."""
     options = FitOptions.load(
         config,
@@ -85,56 +73,35 @@ def fit(
             "checkpoint": checkpoint,
         },
     )
-    if plan:
-        _show_plan(_plan(data, options), as_json=as_json)
-        return
-    if out is None:
-        raise SpecError("a fit needs a place for its model; give --out MODEL, or --plan to run nothing")
-    _show_report(_fit(data, out, options, scheduler=scheduler, overwrite=overwrite), out, as_json=as_json)
+    spec, here = split_options(options, FitSpec, scheduler)
+    return Run(
+        inputs=FitInputs.build({**spec, "data": data}),
+        out=out,
+        overwrite=overwrite,
+        as_json=as_json,
+        plan=plan,
+        here=here,
+    )
 
 
-def _plan(data: list[Path], options: FitOptions) -> Mapping[str, Any]:
+def _plan(run: Run) -> Mapping[str, Any]:
     from hamfit.data import Dataset
     from hamfit.fitting import plan
+    from hamfit_service.processes.references import local_path
 
-    return plan([Dataset.open(path) for path in data], options).to_dict()
-
-
-def _fit(
-    data: list[Path], out: Path, options: FitOptions, *, scheduler: str | None, overwrite: bool
-) -> Mapping[str, Any]:
-    from hamfit.data import Dataset
-    from hamfit.fitting import fit as fit_datasets
-    from hamfit_service.clusters import choose_cluster
-
-    cluster = choose_cluster(workers=options.workers, threads=options.threads, scheduler=scheduler)
-    datasets = [Dataset.open(path) for path in data]
-    with cluster.connect() as client, progress_on_stderr() as progress, warnings.catch_warnings():
-        # they are in the report too, and shown from there
-        warnings.simplefilter("ignore", FitWarning)
-        report = fit_datasets(
-            datasets, out=out, options=options, client=client, progress=progress, overwrite=overwrite
-        ).report
-    for sentence in report["warnings"]:
-        warn(sentence)
-    return report
+    assert isinstance(run.inputs, FitInputs)
+    options = run.inputs.options(threads=run.here.threads, **run.here.execution)
+    return plan([Dataset.open(local_path("dataset", path)) for path in run.inputs.data], options).to_dict()
 
 
-def _show_plan(report: Mapping[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print_json(report)
-        return
-    print_table("Plan of the fit", ((name, format_with_unit(name, value)) for name, value in flat_rows(report)))
-
-
-def _show_report(report: Mapping[str, Any], out: Path, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"model": str(out), **report})
+def _show(report: Mapping[str, Any], run: Run, place: str | None) -> None:
+    if run.as_json:
+        print_json({"model": place, **report})
         return
     seconds = report["seconds"]
     phases = ", ".join(f"{name} {format_seconds(time)}" for name, time in seconds.items() if name != "total")
     print_table(
-        f"Model {out}",
+        f"Model {place}",
         [
             ("blocks", report["blocks"]),
             ("rows", report["rows"]),
@@ -149,6 +116,10 @@ def _show_report(report: Mapping[str, Any], out: Path, *, as_json: bool) -> None
     )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command("fit")(fit)
+FIT = RunCommand(
+    name="fit",
+    flags=fit,
+    show=_show,
+    plan=_plan,
+    needs_out="a fit needs a place for its model; give --out MODEL, or --plan to run nothing",
+)

@@ -34,7 +34,7 @@ def info(
     print_table(f"Model {path}", rows)
 
 
-def print_dataset(description: Mapping[str, Any], path: Path) -> None:
+def print_dataset(description: Mapping[str, Any], path: Path | str) -> None:
     """Write what a dataset holds as a table; `--json` has all of it."""
     count = description["n_trajectories"]
     fewest, most = description["n_particles"]

@@ -7,6 +7,9 @@ from typing import Any
 import typer
 from pydantic import BaseModel
 
+from hamfit.checked_options import CheckedOptions
+from hamfit_service.cli.running import Here
+
 
 def flag(options: type[BaseModel], name: str, *flags: str) -> Any:
     """A typer option whose words and shown default come from the field `name`."""
@@ -15,6 +18,20 @@ def flag(options: type[BaseModel], name: str, *flags: str) -> Any:
     if field.default_factory is None and not field.is_required() and field.default is not None:
         words += f" Default {_shown(field.default)}."
     return typer.Option(*(flags or (f"--{name.replace('_', '-')}",)), help=words)
+
+
+def split_options(options: CheckedOptions, spec: type[BaseModel], scheduler: str | None) -> tuple[dict[str, Any], Here]:
+    """What decides the numbers (the fields of ``spec``), and where and how carefully they are computed."""
+    values = options.model_dump()
+    execution = {name: value for name, value in values.items() if name not in spec.model_fields}
+    asked = [name for name in execution if name in options.model_fields_set]
+    here = Here(
+        threads=execution.pop("threads"),
+        scheduler=scheduler,
+        execution=execution,
+        asked=(*asked, *(["scheduler"] if scheduler is not None else [])),
+    )
+    return {name: values[name] for name in spec.model_fields}, here
 
 
 def _shown(value: object) -> str:

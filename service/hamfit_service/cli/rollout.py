@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -10,27 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from hamfit.errors import RolloutWarning, SpecError
-from hamfit.rollouts.options import IntegratorName, RolloutOptions
-from hamfit_service.cli.console import (
-    JsonFlag,
-    flat_rows,
-    format_bytes,
-    format_seconds,
-    format_with_unit,
-    print_json,
-    print_table,
-    progress_on_stderr,
-    warn,
-)
-from hamfit_service.cli.option_flags import flag
+from hamfit.rollouts.options import IntegratorName, RolloutOptions, RolloutSpec
+from hamfit_service.cli.console import JsonFlag, format_bytes, format_seconds, print_json, print_table
+from hamfit_service.cli.option_flags import flag, split_options
+from hamfit_service.cli.running import ConfigFlag, Run, RunCommand, SchedulerFlag
+from hamfit_service.processes.rollout import RolloutInputs
 
 _option = partial(flag, RolloutOptions)
 
 
 def rollout(
-    model: Annotated[Path, typer.Argument(help="Model made by `hamfit fit`.")],
-    initial: Annotated[Path, typer.Option("--initial", "-i", help="Dataset that holds the initial states.")],
+    model: Annotated[str, typer.Argument(help="Model made by `hamfit fit`.")],
+    initial: Annotated[str, typer.Option("--initial", "-i", help="Dataset that holds the initial states.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the trajectories.")] = None,
     steps: Annotated[int | None, _option("steps")] = None,
     dt: Annotated[float | None, _option("dt")] = None,
@@ -42,17 +32,15 @@ def rollout(
     forces: Annotated[bool | None, _option("forces", "--forces/--no-forces")] = None,
     workers: Annotated[int | None, _option("workers")] = None,
     threads: Annotated[int | None, _option("threads")] = None,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", help="Use the running Dask scheduler at this address.")
-    ] = None,
+    scheduler: SchedulerFlag = None,
     seed: Annotated[int | None, _option("seed")] = None,
     resume: Annotated[bool | None, _option("resume", "--resume/--no-resume")] = None,
     checkpoint_seconds: Annotated[float | None, _option("checkpoint_seconds")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="TOML file of options; flags given here win.")] = None,
+    config: ConfigFlag = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Print what the rollout would cost, and run nothing.")] = False,
     as_json: JsonFlag = False,
-) -> None:
+) -> Run:
     """Run a model from initial states and keep the trajectories as a dataset."""
     options = RolloutOptions.load(
         config,
@@ -72,50 +60,30 @@ def rollout(
             "checkpoint_seconds": checkpoint_seconds,
         },
     )
-    if plan:
-        _show_plan(_plan(model, initial, options), as_json=as_json)
-        return
-    if out is None:
-        raise SpecError("a rollout needs a place for its trajectories; give --out FOLDER, or --plan to run nothing")
-    report = run_rollouts(model, initial, out, options, scheduler=scheduler, overwrite=overwrite)
-    _show_report(report, out, as_json=as_json)
+    spec, here = split_options(options, RolloutSpec, scheduler)
+    return Run(
+        inputs=RolloutInputs.build({**spec, "model": model, "initial": initial}),
+        out=out,
+        overwrite=overwrite,
+        as_json=as_json,
+        plan=plan,
+        here=here,
+    )
 
 
-def _plan(model: Path, initial: Path, options: RolloutOptions) -> Mapping[str, Any]:
+def _plan(run: Run) -> Mapping[str, Any]:
     from hamfit.rollouts import plan_rollout
+    from hamfit_service.processes.references import local_path
 
-    return plan_rollout(model, initial, options)
-
-
-def run_rollouts(
-    model: Path, initial: Path, out: Path, options: RolloutOptions, *, scheduler: str | None, overwrite: bool
-) -> Mapping[str, Any]:
-    """Run on threads, local processes or a running cluster, with progress on standard error; returns the report."""
-    from hamfit.rollouts import rollout as run
-    from hamfit_service.clusters import choose_cluster
-
-    cluster = choose_cluster(workers=options.workers, threads=options.threads, scheduler=scheduler)
-    with cluster.connect() as client, progress_on_stderr() as progress, warnings.catch_warnings():
-        # they are in the report too, and shown from there
-        warnings.simplefilter("ignore", RolloutWarning)
-        report = run(
-            model, initial, out=out, options=options, client=client, progress=progress, overwrite=overwrite
-        ).report
-    for sentence in report["warnings"]:
-        warn(sentence)
-    return report
+    inputs = run.inputs
+    assert isinstance(inputs, RolloutInputs)
+    options = inputs.options(threads=run.here.threads, **run.here.execution)
+    return plan_rollout(local_path("model", inputs.model), local_path("dataset", inputs.initial), options)
 
 
-def _show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print_json(plan)
-        return
-    print_table("Plan of the rollout", ((name, format_with_unit(name, value)) for name, value in flat_rows(plan)))
-
-
-def _show_report(report: Mapping[str, Any], out: Path, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"dataset": str(out), **report})
+def _show(report: Mapping[str, Any], run: Run, place: str | None) -> None:
+    if run.as_json:
+        print_json({"dataset": place, **report})
         return
     speed = [(name, value) for name, value in report.items() if name in ("steps_per_second", *_PER_HOUR) and value]
     rows: list[tuple[str, object]] = [
@@ -136,7 +104,7 @@ def _show_report(report: Mapping[str, Any], out: Path, *, as_json: bool) -> None
             ("seconds", format_seconds(report["seconds"]["total"])),
             ("peak memory", format_bytes(report["peak_bytes"])),
         ]
-    print_table(f"Trajectories {out}{' (there already)' if report['seconds'] is None else ''}", rows)
+    print_table(f"Trajectories {place}{' (there already)' if report['seconds'] is None else ''}", rows)
 
 
 def _rounded(value: float) -> str:
@@ -147,6 +115,10 @@ def _rounded(value: float) -> str:
 _PER_HOUR = ("ns_per_hour", "tau_per_hour")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command("rollout")(rollout)
+ROLLOUT = RunCommand(
+    name="rollout",
+    flags=rollout,
+    show=_show,
+    plan=_plan,
+    needs_out="a rollout needs a place for its trajectories; give --out FOLDER, or --plan to run nothing",
+)

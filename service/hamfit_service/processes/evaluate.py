@@ -94,7 +94,8 @@ def run_evaluate(inputs: EvaluateInputs, workplace: Workplace) -> Mapping[str, A
     if workplace.outputs.report is not None:
         from hamfit.reports import write_report
 
-        write_report(comparison, workplace.outputs.report, title=f"{Path(inputs.model).name} on {Path(inputs.data).name}")
+        title = f"{Path(inputs.model).name} on {Path(inputs.data).name}"
+        write_report(comparison, workplace.outputs.report, title=title)
     return comparison.to_dict()
 
 
