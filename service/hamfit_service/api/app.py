@@ -58,7 +58,8 @@ def build_app(service: Service, *, manage: bool) -> FastAPI:
     app.add_middleware(BodyLimit, max_body_bytes=service.settings.max_body_bytes)
     app.add_middleware(Envelope, metrics=service.metrics)
     for part in (processes, jobs, results, events, models, tokens, system):
-        app.include_router(part.router)
+        # as they are: an included router is looked through anew at each request, and hides its methods from 405
+        app.router.routes.extend(part.router.routes)
     app.openapi = partial(openapi_of, app)  # type: ignore[method-assign]
 
     def get_openapi() -> Response:

@@ -1,4 +1,4 @@
-"""Every way in which a request is refused, as RFC 9457 problem documents; the statuses are chosen here and nowhere else.
+"""Every way in which a request is refused, as RFC 9457 problem documents; statuses are chosen here and nowhere else.
 
 Only errors that were raised on purpose tell a client anything (`HamfitError`, and what the framework says of a request
 that it cannot route or read). All else becomes status 500 with the id of the request and no word about what happened:

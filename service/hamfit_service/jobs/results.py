@@ -13,9 +13,10 @@ from hamfit.errors import HamfitError
 from hamfit_service.jobs.folders import Folders
 from hamfit_service.jobs.job import Job
 from hamfit_service.jobs.store import JobStore
+from hamfit_service.jobs.trajectories import documents, frames
 from hamfit_service.processes import PROCESSES
 from hamfit_service.registry.models import ModelRegistry
-from hamfit_service.wire import Link, ResultFile, ResultsDocument
+from hamfit_service.wire import Link, ResultFile, ResultsDocument, TrajectoryList
 
 Kind: TypeAlias = Literal["model", "dataset", "report", "file"]
 
@@ -58,7 +59,7 @@ class Results:
             report=None if job.result is None else dict(job.result),
             outputs=outputs,
             reference=f"job:{job.id}" if has_main else None,
-            model=self._published(job) if job.state == "succeeded" else None,
+            model=self._registry.published(job.id) if job.state == "succeeded" else None,
             links=links,
         )
 
@@ -66,6 +67,35 @@ class Results:
         """A file or store by its path within the results; raises ResultNotFound."""
         missing = f"job {job.id} has no result '{path}'; see its list of results for what there is"
         return find_beneath(self._folders.job(job.id).results, path, missing)
+
+    def trajectories(self, job: Job, initial: Path | None = None) -> TrajectoryList:
+        """Every trajectory that a job made or is making, with the frames that can be read now.
+
+        ``initial`` is the dataset of a rollout's initial states; without it those that wait are not known. Raises
+        ResultNotFound for a job that makes none, StoreError for a dataset that is damaged.
+        """
+        found = documents(job, self._dataset(job), initial)
+        return TrajectoryList(id=job.id, status=job.state, trajectories=found)
+
+    def frames(self, job: Job, name: str, start: int, stop: int | None, step: int) -> bytes:
+        """Frames of a trajectory as an .npz archive.
+
+        Raises ResultNotFound when there is no such trajectory or no frame of it yet, FramesRefused for frames that are
+        not there or too many, StoreError for a dataset that is damaged.
+        """
+        found = frames(self._dataset(job), name, start, stop, step)
+        if found is None:
+            raise ResultNotFound(
+                f"job {job.id} has no frame of a trajectory '{name[:100]}' yet; see its list of trajectories"
+            )
+        return found
+
+    def _dataset(self, job: Job) -> Path:
+        """Where the dataset of a job is, or will be."""
+        process = PROCESSES[job.process]
+        if process.kind != "dataset" or job.state == "dismissed":
+            raise ResultNotFound(f"job {job.id} ({job.process}, {job.state}) has no trajectories; see its results")
+        return self._folders.job(job.id).results / process.output
 
     def _outputs(self, job: Job) -> Iterator[ResultFile]:
         folder = self._folders.job(job.id).results
@@ -80,10 +110,6 @@ class Results:
                 continue  # put in its place or removed this very moment
             href = f"/v1/jobs/{job.id}/results/files/{name}"
             yield ResultFile(name=name, kind=_kind(name), bytes=size, href=href)
-
-    def _published(self, job: Job) -> str | None:
-        del job
-        return None
 
 
 def _kind(name: str) -> Kind:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
+from hamfit.errors import HamfitError
 from hamfit_service.api.documents import redacted
 from hamfit_service.api.downloads import BINARY, TAR, send
-from hamfit_service.api.operations import JSON, AnyCall, JobId, answer, operation
+from hamfit_service.api.operations import JSON, AnyCall, Call, JobId, answer, operation
+from hamfit_service.jobs.job import Job
 from hamfit_service.wire import ResultsDocument, TrajectoryList
 
 router = APIRouter(tags=["results"])
@@ -63,7 +66,8 @@ def get_result_file(
 )
 def list_trajectories(call: AnyCall, job_id: JobId) -> Response:
     """Every trajectory with the steps made and the frames that can be read now."""
-    return answer(call.service.results.trajectories(call.service.store.get(job_id)))
+    job = call.service.store.get(job_id)
+    return answer(call.service.results.trajectories(job, _initial(call, job)))
 
 
 @operation(
@@ -91,3 +95,13 @@ def get_frames(
     content = call.service.results.frames(call.service.store.get(job_id), name, start, stop, step)
     headers = {"Content-Disposition": 'attachment; filename="frames.npz"'}
     return Response(content, headers=headers, media_type=BINARY)
+
+
+def _initial(call: Call, job: Job) -> FilePath | None:
+    """Where the initial states of a rollout under way lie, which tell the names of trajectories that wait."""
+    if job.process != "rollout" or job.is_final:
+        return None
+    try:
+        return call.service.confinement("dataset", job.inputs["initial"])
+    except HamfitError:
+        return None
