@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import hamfit
-from hamfit_service.cli import data, doctor, evaluate, export, fit, info, rollout
+from hamfit_service.cli import data, doctor, evaluate, export, fit, info, rollout, serve
 from hamfit_service.cli.console import HamfitGroup, show_warning
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ for command in (data.SIMULATE, data.INGEST, fit.FIT, rollout.ROLLOUT, evaluate.E
     command.register(app)
 export.register(app)
 info.register(app)
+serve.register(app)
 doctor.register(app)
 
 
