@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -31,13 +31,22 @@ class DatabaseAway(HamfitError):
     """The database cannot be reached, is locked or cannot be written now; the same call may succeed later."""
 
 
+class DatabaseDamaged(HamfitError):
+    """The file of the database cannot be understood."""
+
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_DAMAGE = "the file hamfit.sqlite is damaged or no SQLite database; put a copy in its place, with its -wal file gone"
+
+
 class Database:
     """One engine, made once; its transactions are short and may be used from any thread."""
 
     def __init__(self, url: str) -> None:
-        """Open the database at ``url``; nothing is read or written yet.
+        """Open the database at ``url``; no table is read or written yet.
 
         Raises:
+            DatabaseDamaged: the file is none of SQLite's.
             SpecError: the URL is not one of SQLite or Postgres, or the driver is missing.
 
         """
@@ -63,6 +72,11 @@ class Database:
         """One transaction: committed at the end of the block, rolled back by an exception. Raises DatabaseAway."""
         with _translated(), self._sessions.begin() as session:
             yield session
+
+    def take_turn(self, session: Session, name: str) -> None:
+        """Wait until no other transaction that named the same is under way; SQLite has one writer anyhow."""
+        if not self.is_sqlite:
+            session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
 
     def check(self) -> None:
         """Raises DatabaseAway when the database does not answer."""
@@ -115,6 +129,8 @@ def _probe_journal(engine: Engine) -> str:
         connection.close()
     except sqlite3.OperationalError:
         mode = "delete"
+    except sqlite3.DatabaseError as error:
+        raise DatabaseDamaged(_DAMAGE) from error
     except OSError as error:
         raise DatabaseAway(
             f"the folder of the database cannot be made ({error.strerror}); see to its rights"
@@ -144,8 +160,16 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
+        if getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            # a statement that is wrong, which stays wrong; SQLite calls that operational too
+            raise
         raise DatabaseAway("the database does not answer or cannot be written now; try again in a moment") from error
+    except DataError as error:
+        # Postgres keeps no NUL in its texts and counts their characters; SQLite does neither
+        raise SpecError("a name or key is too long, or has a character that the database cannot keep") from error
     except DBAPIError as error:
+        if getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            raise DatabaseDamaged(_DAMAGE) from error
         if error.connection_invalidated:
             raise DatabaseAway("the connection to the database was lost; try again in a moment") from error
         raise

@@ -116,6 +116,7 @@ class JobStore:
         now = _now()
         try:
             with self._database.writing() as session:
+                self._database.take_turn(session, submission.owner)
                 active = select(func.count()).where(
                     JobRow.owner == submission.owner, JobRow.state.in_(("accepted", "running"))
                 )
@@ -226,7 +227,7 @@ class JobStore:
 
         """
         with self._database.writing() as session:
-            row = _row(session, job_id)
+            row = _row(session, job_id, lock=True)
             if row.state in ("succeeded", "failed"):
                 raise WrongState(f"job {job_id} has {row.state}, and what it made is kept; there is nothing to dismiss")
             row.target = "dismiss"
@@ -281,7 +282,7 @@ class JobStore:
     def claim(self, job_id: str) -> Job:
         """accepted -> running. Raises WrongState when it is not waiting to run any more."""
         with self._database.writing() as session:
-            row = _row(session, job_id)
+            row = _row(session, job_id, lock=True)
             if row.state != "accepted" or row.target != "run":
                 raise WrongState(f"job {job_id} is {row.state} and wanted to {row.target}; it cannot be begun")
             row.started_at = row.started_at or _now()
@@ -294,7 +295,7 @@ class JobStore:
     def report(self, job_id: str, progress: JobProgress) -> None:
         """Keep the progress of a running job; a new phase is an event. Of a job that does not run it is dropped."""
         with self._database.writing() as session:
-            row = _row(session, job_id)
+            row = _row(session, job_id, lock=True)
             if row.state != "running":
                 return
             now = _now()
@@ -317,7 +318,7 @@ class JobStore:
     ) -> Job:
         """running -> accepted, to be taken up where it was; ``counts`` says whether this was a failed attempt."""
         with self._database.writing() as session:
-            row = _row(session, job_id)
+            row = _row(session, job_id, lock=True)
             row.attempts += int(counts)
             row.failure = None if failure is None else failure.to_json()
             row.not_before = not_before
@@ -336,7 +337,7 @@ class JobStore:
     ) -> Job:
         """running -> succeeded; ``also`` writes more in the same transaction, such as a published model."""
         with self._database.writing() as session:
-            row = _row(session, job_id)
+            row = _row(session, job_id, lock=True)
             row.result = dict(result)
             row.failure = None
             also(session, _now())
@@ -348,7 +349,7 @@ class JobStore:
     def fail(self, job_id: str, failure: Failure) -> Job:
         """running -> failed."""
         with self._database.writing() as session:
-            row = _row(session, job_id)
+            row = _row(session, job_id, lock=True)
             row.failure = failure.to_json()
             percent = float(row.progress.get("percent", 0.0))
             event = _move(session, row, "failed", JobProgress("failed", percent, message=failure.message))
@@ -359,7 +360,7 @@ class JobStore:
     def dismissed(self, job_id: str) -> Job:
         """running -> dismissed, once its work has really stopped."""
         with self._database.writing() as session:
-            row = _row(session, job_id)
+            row = _row(session, job_id, lock=True)
             event = _move(session, row, "dismissed", JobProgress("dismissed", 0.0, message="dismissed"))
             job = _job(row)
         self._tell(event, job)
@@ -374,7 +375,7 @@ class JobStore:
     def cleaned(self, job_id: str) -> None:
         """Note that the left-overs of a final job are gone."""
         with self._database.writing() as session:
-            _row(session, job_id).cleaned = True
+            _row(session, job_id, lock=True).cleaned = True
 
     def _tell(self, event: JobEvent | None, job: Job) -> None:
         for listener in self._listeners:
@@ -385,8 +386,9 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _row(session: Session, job_id: str) -> JobRow:
-    row = session.get(JobRow, job_id)
+def _row(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
+    """The job; ``lock`` keeps others from changing it between our look at its state and our change."""
+    row = session.get(JobRow, job_id, with_for_update=lock or None)
     if row is None:
         raise JobNotFound(f"there is no job {job_id}; see the list of jobs for their names")
     return row
