@@ -1,0 +1,1 @@
+"""Published models: names with versions that never change."""

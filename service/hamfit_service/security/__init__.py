@@ -1,0 +1,1 @@
+"""Who may ask, from where, how often, and what a request may point to."""
