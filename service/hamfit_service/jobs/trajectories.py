@@ -129,7 +129,9 @@ def _published(job: Job, entry: Any) -> TrajectoryDocument:
     return _document(job, entry.name, "finished", made, made, entry.n_frames, summary)
 
 
-def _document(job: Job, name: str, status: Any, step: int, steps: int, n_frames: int, summary: Any) -> Any:
+def _document(
+    job: Job, name: str, status: Any, step: int, steps: int, n_frames: int, summary: Any
+) -> TrajectoryDocument:
     return TrajectoryDocument(
         name=name,
         status=status,

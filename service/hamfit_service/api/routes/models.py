@@ -7,14 +7,17 @@ from typing import Annotated, TypeAlias
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
+from hamfit.errors import SpecError
 from hamfit_service.api.documents import redacted
 from hamfit_service.api.downloads import TAR, send
 from hamfit_service.api.links import MODEL_LINKS
 from hamfit_service.api.operations import AnyCall, Call, CallWithBody, answer, operation
+from hamfit_service.api.problems import Refusal
 from hamfit_service.api.validation import read_model
 from hamfit_service.jobs.results import Found
 from hamfit_service.processes.references import MODEL_NAME_PATTERN
-from hamfit_service.wire import ModelDocument, ModelList, ModelRequest
+from hamfit_service.registry.models import ModelNotFound
+from hamfit_service.wire import ModelDocument, ModelList, ModelRequest, ProblemField
 
 router = APIRouter(tags=["models"])
 
@@ -27,10 +30,14 @@ def list_models(
     call: AnyCall,
     name: Annotated[str | None, Query(pattern=MODEL_NAME_PATTERN, description="Only versions of this model.")] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="Most versions of one page.")] = 50,
-    after: Annotated[str | None, Query(max_length=100, description="`next` of the page before.")] = None,
+    after: Annotated[str | None, Query(pattern=r"^[\x21-\x7e]{1,100}$", description="`next` of the page before.")] = None,
 ) -> Response:
     """A page of versions, the newest first."""
-    page = call.service.registry.page(name=name, limit=limit, after=after)
+    try:
+        page = call.service.registry.page(name=name, limit=limit, after=after)
+    except ModelNotFound:
+        message = f"there is no model {after}; give the `next` of a page before"
+        raise Refusal(422, f"after: {message}", [ProblemField(field="after", message=message)]) from None
     return answer(page.model_copy(update={"models": [_redacted(call, model) for model in page.models]}))
 
 
@@ -57,7 +64,10 @@ def publish_model(call: CallWithBody) -> Response:
     service = call.service
     job = service.store.get(asked.job)
     service.check_owner(job, call.identity)
-    model = service.registry.publish(asked.name, job, call.identity.owner)
+    try:
+        model = service.registry.publish(asked.name, job, call.identity.owner)
+    except SpecError as error:
+        raise Refusal(422, f"job: {error}", [ProblemField(field="job", message=str(error))]) from None
     location = f"/v1/models/{model.name}/{model.version}"
     return answer(_redacted(call, model), 201, {"Location": location})
 
@@ -69,7 +79,7 @@ def publish_model(call: CallWithBody) -> Response:
     scope="read",
     answers=ModelDocument,
     summary="The newest version of a model.",
-    refusals=(404,),
+    refusals=(404, 409),
     links=MODEL_LINKS,
 )
 def get_model(call: AnyCall, name: Name) -> Response:
@@ -84,7 +94,7 @@ def get_model(call: AnyCall, name: Name) -> Response:
     scope="read",
     answers=ModelDocument,
     summary="A version of a model.",
-    refusals=(404,),
+    refusals=(404, 409),
 )
 def get_model_version(call: AnyCall, name: Name, version: Version) -> Response:
     """Who published it when, from what, and how well it fits."""
@@ -99,7 +109,7 @@ def get_model_version(call: AnyCall, name: Name, version: Version) -> Response:
     answers=None,
     content={TAR: {"schema": {"type": "string", "format": "binary"}}},
     summary="The files of a version.",
-    refusals=(404,),
+    refusals=(404, 409),
 )
 def get_model_files(call: AnyCall, name: Name, version: Version) -> Response:
     """The model as a tar archive of one folder, which `hamfit` and its Python API open."""
