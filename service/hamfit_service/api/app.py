@@ -15,10 +15,12 @@ from starlette.responses import JSONResponse, Response
 from hamfit.errors import HamfitError
 from hamfit_service.api.bodies import BodyLimit
 from hamfit_service.api.envelope import Envelope
+from hamfit_service.api.gate import Gate
 from hamfit_service.api.openapi import openapi_of
 from hamfit_service.api.problems import Refusal, of_hamfit_error, of_http_exception, of_refusal
 from hamfit_service.api.routes import events, jobs, models, processes, results, system, tokens
 from hamfit_service.api.validation import of_parameters
+from hamfit_service.security.hosts import AllowedHosts
 from hamfit_service.security.rates import RateLimits
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def build_app(service: Service, *, manage: bool) -> FastAPI:
         app.add_exception_handler(kind, handler)
     # the last one added is the outermost
     app.add_middleware(BodyLimit, max_body_bytes=service.settings.max_body_bytes)
+    app.add_middleware(Gate, hosts=AllowedHosts.of(service.settings), metrics=service.metrics)
     app.add_middleware(Envelope, metrics=service.metrics)
     for part in (processes, jobs, results, events, models, tokens, system):
         # as they are: an included router is looked through anew at each request, and hides its methods from 405

@@ -30,7 +30,9 @@ def list_models(
     call: AnyCall,
     name: Annotated[str | None, Query(pattern=MODEL_NAME_PATTERN, description="Only versions of this model.")] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="Most versions of one page.")] = 50,
-    after: Annotated[str | None, Query(pattern=r"^[\x21-\x7e]{1,100}$", description="`next` of the page before.")] = None,
+    after: Annotated[
+        str | None, Query(pattern=r"^[\x21-\x7e]{1,100}$", description="`next` of the page before.")
+    ] = None,
 ) -> Response:
     """A page of versions, the newest first."""
     try:
