@@ -19,7 +19,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -36,6 +36,9 @@ _PREDECESSOR_SECONDS = 30.0
 _ORPHANED = 3
 #: Processes whose work goes to the cluster; the others run in this process, where they can be stopped at once.
 ON_CLUSTER = frozenset({"fit", "rollout"})
+
+_CONNECTIONS = ExitStack()
+"""Keeps the client of the job until the process ends."""
 
 
 class Channel:
@@ -144,17 +147,18 @@ def _run(task: Mapping[str, Any], process: Process, folder: JobFolder, listener:
     inputs = process.inputs.build(task["inputs"])
     paths = {(kind, reference): Path(path) for kind, reference, path in task["paths"]}
     on_cluster = process.name in ON_CLUSTER or task["inputs"].get("rollout") is True
-    with _connected(task["cluster"]) if on_cluster else nullcontext() as client:
-        workplace = Workplace(
-            outputs=Outputs(main=folder.results / process.output, report=folder.report),
-            resolve=lambda kind, reference: paths[kind, reference],
-            client=client,
-            progress=listener,
-            threads=int(task["threads"]),
-            # nothing but an earlier attempt of this job can have left something there
-            overwrite=process.name in ("fit", "ingest", "simulate"),
-        )
-        found: Mapping[str, Any] = jsonable(process.run(inputs, workplace))
+    # Never left: saying goodbye takes a client a second, and the kernel closes its connection when this process ends.
+    client = _CONNECTIONS.enter_context(_connected(task["cluster"])) if on_cluster else None
+    workplace = Workplace(
+        outputs=Outputs(main=folder.results / process.output, report=folder.report),
+        resolve=lambda kind, reference: paths[kind, reference],
+        client=client,
+        progress=listener,
+        threads=int(task["threads"]),
+        # nothing but an earlier attempt of this job can have left something there
+        overwrite=process.name in ("fit", "ingest", "simulate"),
+    )
+    found: Mapping[str, Any] = jsonable(process.run(inputs, workplace))
     return found
 
 
