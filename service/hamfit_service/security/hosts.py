@@ -23,7 +23,7 @@ class AllowedHosts:
     """The names of a service, without ports: a tunnel or proxy in front of it may have another."""
 
     names: frozenset[str]
-    """Lower case, addresses in their shortest form; `*` allows every name."""
+    """Lower case, addresses in their shortest form."""
 
     @classmethod
     def of(cls, settings: Settings) -> AllowedHosts:
@@ -57,7 +57,7 @@ class AllowedHosts:
 
     def _knows(self, name: str) -> bool:
         plain = _plain(name)
-        return "*" in self.names or plain in self.names or (self._is_everywhere and _is_address(plain))
+        return plain in self.names or (self._is_everywhere and _is_address(plain))
 
     @property
     def _is_everywhere(self) -> bool:

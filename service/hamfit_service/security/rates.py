@@ -33,7 +33,7 @@ class RateLimits:
             whole_at = max(now, self._whole_at.get(key, now))
             wait = whole_at - now - self._slack
             # rounding must not refuse one who has waited as long as was asked
-            if wait > 1e-9 * max(1.0, now):
+            if wait > 1e-12 * max(1.0, now):
                 return wait
             self._whole_at[key] = whole_at + self._each
             self._whole_at.move_to_end(key)
