@@ -162,10 +162,17 @@ class HostedCluster:
                 process.stdin.close()
             with suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), STOP_SECONDS)
-            # then the whole session: workers may have outlived the process that began them
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            await _end_session(process.pid)
             await process.wait()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
+
+
+async def _end_session(leader: int) -> None:
+    """Kill the workers too, which may have outlived the process that began them, and wait until they are gone."""
+    deadline = time.monotonic() + STOP_SECONDS
+    with suppress(ProcessLookupError, PermissionError):
+        while time.monotonic() < deadline:
+            os.killpg(leader, signal.SIGKILL)
+            await asyncio.sleep(0.02)

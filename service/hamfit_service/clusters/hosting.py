@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +28,7 @@ import psutil
 
 _LOOK_SECONDS = 1.0
 _WITHOUT_WORKERS_SECONDS = 60.0
+_END_SECONDS = 2.0
 
 
 def main() -> None:
@@ -45,6 +46,8 @@ def main() -> None:
             cluster = _begin(task, stack)
             _answer(answers, _reached(cluster, Path(task["scratch"])))
             _wait_while_alive(cluster)
+            # leaving the block would close what is left of the cluster gently, and wait for it
+            end_session(task["scratch"])
     except Exception as error:
         _answer(answers, {"error": f"the {task['kind']} cluster does not start ({error})"})
         raise
@@ -106,11 +109,12 @@ def _end_with_input(scratch: str) -> None:
 
 def end_session(scratch: str) -> None:
     """Kill every process that this one began, and then this one; leave no file."""
-    for child in psutil.Process().children(recursive=True):
-        try:
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
             child.kill()
-        except psutil.NoSuchProcess:
-            continue
+    # who still writes would keep the folder from being removed
+    psutil.wait_procs(children, timeout=_END_SECONDS)
     shutil.rmtree(scratch, ignore_errors=True)
     # whatever was begun in between is of the same session
     os.killpg(os.getpid(), signal.SIGKILL)

@@ -86,6 +86,7 @@ def worker_settings(scratch: str) -> dict[str, Any]:
         # A nanny restarts lost workers; a task that kills one worker after another is itself at fault.
         "distributed.scheduler.allowed-failures": 3,
         "temporary-directory": scratch,
+        "distributed.worker.preload": ["hamfit_service.clusters.lifeline"],
         # Sampling every worker's stack a hundred times a second costs a tenth of kernels that last milliseconds.
         "distributed.worker.profile.enabled": False,
     }
