@@ -22,6 +22,7 @@ from hamfit_service.api.routes import events, jobs, models, processes, results, 
 from hamfit_service.api.validation import of_parameters
 from hamfit_service.security.hosts import AllowedHosts
 from hamfit_service.security.rates import RateLimits
+from hamfit_service.web import router as pages_of
 
 if TYPE_CHECKING:
     from hamfit_service.service import Service
@@ -63,6 +64,7 @@ def build_app(service: Service, *, manage: bool) -> FastAPI:
     for part in (processes, jobs, results, events, models, tokens, system):
         # as they are: an included router is looked through anew at each request, and hides its methods from 405
         app.router.routes.extend(part.router.routes)
+    app.router.routes.extend(pages_of(service).routes)
     app.openapi = partial(openapi_of, app)  # type: ignore[method-assign]
 
     def get_openapi() -> Response:
