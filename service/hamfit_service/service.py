@@ -98,7 +98,9 @@ class Service:
             cluster = choose_host(settings)
             hub = EventHub()
             store.listen(hub.publish)
-            supervisor = Supervisor(settings, store, registry, folders, confinement, cluster)
+            supervisor = Supervisor(
+                settings, store, registry, folders, confinement, cluster, tokens.running_limits
+            )
             return cls(
                 settings=settings,
                 folders=folders,

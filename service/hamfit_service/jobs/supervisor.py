@@ -80,6 +80,7 @@ class Supervisor:
         folders: Folders,
         confinement: Confinement,
         cluster: ClusterHost,
+        running_limits: Callable[[], Mapping[str, int]],
     ) -> None:
         self._settings = settings
         self._store = store
@@ -87,6 +88,7 @@ class Supervisor:
         self._folders = folders
         self._confinement = confinement
         self._cluster = cluster
+        self._running_limits = running_limits
         self._pool = RunnerPool()
         self._running: dict[str, _Running] = {}
         self._stopping: set[asyncio.Task[None]] = set()
@@ -179,9 +181,12 @@ class Supervisor:
         if len(self._running) >= self._settings.running_jobs:
             return
         waiting = await asyncio.to_thread(self._store.runnable)
+        if not waiting:
+            return
+        limits = await asyncio.to_thread(self._running_limits)
         owners = [running.job.owner for running in self._running.values()]
         free = self._settings.running_jobs - len(self._running)
-        for job in next_to_run(waiting, owners, free, self._settings.running_jobs_per_owner):
+        for job in next_to_run(waiting, owners, free, self._settings.running_jobs_per_owner, limits):
             if not self._closing:
                 await self._begin(job)
 

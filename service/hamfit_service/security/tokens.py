@@ -14,7 +14,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar, cast
@@ -169,6 +169,16 @@ class TokenStore:
     def any_live(self) -> bool:
         """Whether some token is neither revoked nor out of date; remembered like a token."""
         return self._live.get("any", self._count_live) or False
+
+    def running_limits(self) -> Mapping[str, int]:
+        """Jobs that an owner may have running, for owners whose tokens say so; of several tokens the largest counts."""
+        with self._database.reading() as session:
+            query = (
+                select(TokenRow.owner, func.max(TokenRow.running_jobs))
+                .where(TokenRow.running_jobs.is_not(None), TokenRow.revoked_at.is_(None))
+                .group_by(TokenRow.owner)
+            )
+            return {str(row[0]): int(row[1]) for row in session.execute(query)}
 
     def open_session(self, identity: Identity) -> str:
         """Sign a browser in; the cookie is told this once. Raises SpecError where there is no token."""
