@@ -81,7 +81,7 @@ def request_of(client: httpx.Client | httpx.AsyncClient, call: Call) -> httpx.Re
     if call.body is not None:
         options["json"] = call.body
     if call.silence_seconds is not None:
-        options["timeout"] = httpx.Timeout(client.timeout, read=call.silence_seconds)
+        options["timeout"] = httpx.Timeout(**{**client.timeout.as_dict(), "read": call.silence_seconds})
     params = {name: value for name, value in call.params.items() if value is not None}
     headers = {"accept": "application/json, */*", **call.headers}
     return client.build_request(call.method, call.path, params=params, headers=headers, **options)
