@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from hamfit_service.api.access import admit
 from hamfit_service.api.problems import MEDIA_TYPE, Refusal
@@ -175,7 +175,7 @@ def operation(
             methods=[method],
             status_code=status,
             response_model=answers,
-            response_class=Response if answers is None else _Json,
+            response_class=Response if answers is None else JSONResponse,
             responses={
                 status: success,
                 **{other: {"description": text} for other, text in (others or {}).items()},
@@ -195,10 +195,6 @@ def operation(
 
 BODIES: dict[str, type[BaseModel]] = {}
 """Models of bodies by name, for the OpenAPI document."""
-
-
-class _Json(Response):
-    media_type = JSON
 
 
 def answer(document: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -19,7 +19,17 @@ LastEventId: TypeAlias = Annotated[
     Header(alias="Last-Event-ID", ge=0, le=2**53 - 1, description="Id of the last event that the client has."),
 ]
 
-_CONTENT = {MEDIA_TYPE: {"schema": {"type": "string"}}}
+_EVENT = {
+    "type": "object",
+    "description": "One event of the stream.",
+    "properties": {
+        "id": {"type": "string", "description": "Number of a kept event; absent with progress."},
+        "event": {"enum": ["state", "phase", "retry", "handover", "progress"]},
+        "data": {"type": "string", "contentMediaType": "application/json", "description": "What happened."},
+    },
+    "required": ["event", "data"],
+}
+_CONTENT = {MEDIA_TYPE: {"schema": _EVENT}}
 
 
 @operation(
