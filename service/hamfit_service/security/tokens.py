@@ -178,7 +178,7 @@ class TokenStore:
                 .where(TokenRow.running_jobs.is_not(None), TokenRow.revoked_at.is_(None))
                 .group_by(TokenRow.owner)
             )
-            return {str(row[0]): int(row[1]) for row in session.execute(query)}
+            return {owner: running for owner, running in session.execute(query) if running is not None}
 
     def open_session(self, identity: Identity) -> str:
         """Sign a browser in; the cookie is told this once. Raises SpecError where there is no token."""
