@@ -88,6 +88,8 @@ class HostedCluster:
             with suppress(asyncio.CancelledError):
                 await self._keeping
             self._keeping = None
+        # the cancellation may have come in the middle of an end
+        await self._end()
         await self._glance.close()
 
     async def state(self) -> ClusterState:
@@ -151,11 +153,14 @@ class HostedCluster:
             ended.cancel()
 
     async def _end(self) -> None:
-        """Leave nothing of this life: no process, no folder. A cluster that was up counts as lost."""
+        """Leave nothing of this life: no process, no folder. A cluster that was up counts as lost.
+
+        May be cut short, and goes on where it was when it is called again.
+        """
         if self._connection is not None:
             self._connection, self._dashboard = None, None
             self._generation += 1
-        process, self._process = self._process, None
+        process = self._process
         if process is not None:
             # the end of its standard input tells the process to end everything, its scratch folder included
             if process.stdin is not None:
@@ -164,6 +169,7 @@ class HostedCluster:
                 await asyncio.wait_for(process.wait(), STOP_SECONDS)
             await _end_session(process.pid)
             await process.wait()
+            self._process = None
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None

@@ -110,9 +110,12 @@ def test_tasks_run_on_its_workers_with_tls(certificates: dict[str, Path], tmp_pa
                     return int(client.submit(sum, [3, 5]).result(timeout=60))
 
             assert await asyncio.to_thread(add) == 8
-            await until(lambda: host.state(), 5.0)
-            state = await host.state()
-            assert (state.kind, state.workers, state.threads) == ("scheduler", 1, 3)
+
+            async def is_told() -> bool:
+                state = await host.state()
+                return (state.kind, state.workers, state.threads) == ("scheduler", 1, 3)
+
+            await until(is_told, 5.0)
             # the scheduler is not ours: it outlives our client
             assert await asyncio.to_thread(add) == 8
         await host.stop()
