@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 
 import hamfit
-from hamfit_service.cli import data, doctor, evaluate, export, fit, info, rollout, serve
+from hamfit_service.cli import doctor, export, info, jobs, models, serve, submit, tokens
+from hamfit_service.cli.catalogue import COMMANDS
 from hamfit_service.cli.console import HamfitGroup, show_warning
 
 app = typer.Typer(
@@ -24,11 +25,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (data.SIMULATE, data.INGEST, fit.FIT, rollout.ROLLOUT, evaluate.EVALUATE):
+for command in COMMANDS.values():
     command.register(app)
 export.register(app)
 info.register(app)
 serve.register(app)
+for part in (submit, jobs, models, tokens):
+    part.register(app)
 doctor.register(app)
 
 
@@ -49,7 +52,7 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line and exit: 0 success, 2 bad input or usage, 130 interrupted."""
+    """Run the command line and exit: 0 success, 2 bad input or usage, 3 a job failed, 130 interrupted."""
     warnings.showwarning = show_warning
     app(prog_name="hamfit")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeAlias
 
@@ -16,11 +16,12 @@ import typer
 from typer.core import TyperGroup
 
 from hamfit.errors import HamfitError
-from hamfit.progress import Event, Progress, silent
+from hamfit.progress import Event, Progress
 from hamfit_service.jsonable import jsonable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
 
 BAD_INPUT = 2
 """Exit code for input or options that the user can mend; the same as for wrong usage."""
@@ -100,6 +101,23 @@ def print_table(title: str, rows: Iterable[tuple[str, object]]) -> None:
     _console(stderr=False).print(table)
 
 
+def print_columns(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write rows of several values as a table on standard output."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(Text(format_value(value)) for value in row))
+    _console(stderr=False).print(table)
+
+
+def split_words(text: str | None) -> list[str]:
+    """The words of a list with commas, each once."""
+    words = (word.strip() for word in (text or "").split(","))
+    return list(dict.fromkeys(word for word in words if word))
+
+
 def flat_rows(result: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
     """Names and values of a nested mapping, one row per leaf, joined with dots."""
     for name, value in result.items():
@@ -172,30 +190,65 @@ def progress_text(event: Event) -> str:
     return " · ".join(parts)
 
 
+class LiveLine:
+    """A line on standard error that says what is going on; here, one that says nothing."""
+
+    def show(self, text: str) -> None:
+        """What is going on now, in place of what was."""
+
+    def keep(self, text: str) -> None:
+        """A line that stays."""
+
+
+class _LogLine(LiveLine):
+    """Where standard error is no terminal, only what stays is written."""
+
+    def keep(self, text: str) -> None:
+        typer.echo(text, err=True)
+
+
+class _TerminalLine(LiveLine):
+    """On a terminal."""
+
+    def __init__(self, console: Console, status: Status) -> None:
+        self._console = console
+        self._status = status
+
+    def show(self, text: str) -> None:
+        from rich.text import Text
+
+        self._status.update(Text(text))
+
+    def keep(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False)
+
+
 @contextmanager
-def progress_on_stderr(*, quiet: bool = False) -> Iterator[Progress]:
-    """A listener that shows progress: a live line on a terminal, one line per finished phase elsewhere."""
+def live_line(*, quiet: bool = False) -> Iterator[LiveLine]:
+    """A line that changes on a terminal, and a log elsewhere."""
     if quiet:
-        yield silent
+        yield LiveLine()
         return
     console = _console(stderr=True)
     if not console.is_terminal:
-        yield _log_finished_phases
+        yield _LogLine()
         return
     with console.status("starting") as status:
+        yield _TerminalLine(console, status)
+
+
+@contextmanager
+def progress_on_stderr() -> Iterator[Progress]:
+    """A listener that shows progress: a live line on a terminal, one line per finished phase elsewhere."""
+    with live_line() as line:
 
         def show(event: Event, /) -> None:
             text = progress_text(event)
-            status.update(text)
+            line.show(text)
             if event.total and event.done >= event.total:
-                console.print(text, highlight=False)
+                line.keep(text)
 
         yield show
-
-
-def _log_finished_phases(event: Event, /) -> None:
-    if event.total and event.done >= event.total:
-        typer.echo(progress_text(event), err=True)
 
 
 def _console(*, stderr: bool) -> Console:

@@ -27,7 +27,6 @@ from hamfit_service.wire import (
     TokenSecret,
     TrajectoryDocument,
 )
-from hamfit_service.wire.documents import State
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +98,7 @@ class Client:
         return self._run(self._ask.job(job_id))
 
     def jobs(
-        self, *, status: Sequence[State] = (), process: str | None = None, owner: str | None = None
+        self, *, status: Sequence[str] = (), process: str | None = None, owner: str | None = None
     ) -> Iterator[JobDocument]:
         """All jobs that match, the newest first; pages are asked for as they are needed."""
         return self._driver.iterate(Steps(self._ask.jobs({"status": list(status), "process": process, "owner": owner})))

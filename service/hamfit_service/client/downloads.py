@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
 from functools import partial as bound
 from pathlib import Path
 
@@ -21,16 +20,13 @@ _ATTEMPTS = 3
 
 
 def choose(found: ResultsDocument, name: str | None) -> ResultFile:
-    """The output of this name, or the main one: a model or dataset rather than a page or another file."""
-    if name is not None:
-        outputs: Sequence[ResultFile] = [output for output in found.outputs if output.name == name]
-    else:
-        outputs = sorted(found.outputs, key=lambda output: output.kind not in ("model", "dataset"))
-    if not outputs:
-        what = "nothing that can be downloaded" if name is None else f"no '{name}'"
-        has = ", ".join(output.name for output in found.outputs) or "no files"
-        raise NotFound(f"job {found.id} ({found.status}) made {what}; it has {has}")
-    return outputs[0]
+    """The output of this name, or the model or dataset that the job was for; raises NotFound."""
+    for output in found.outputs:
+        if output.name == name or (name is None and output.kind in ("model", "dataset")):
+            return output
+    what = "no model and no dataset" if name is None else f"no '{name}'"
+    has = ", ".join(output.name for output in found.outputs) or "no files"
+    raise NotFound(f"job {found.id} is {found.status} and has made {what}; it has {has}")
 
 
 def download_store(path: str, out: Path, patience: float, *, overwrite: bool = False) -> Flow[Path]:
