@@ -107,6 +107,11 @@ class ArrayEntry:
     crc32c: tuple[str, ...]
     """Checksum of each chunk in C order of the grid, as 8 hexadecimal digits."""
 
+    def __post_init__(self) -> None:
+        # a manifest must not lead out of its store
+        if not {"", ".", ".."}.isdisjoint(self.key.split("/")):
+            raise ValueError(f"{self.key!r} is no path inside a store")
+
     @property
     def grid(self) -> tuple[int, ...]:
         """Number of chunks along each axis."""
