@@ -250,9 +250,8 @@ class JobStore:
     # What the reconciler does.
 
     def reclaim(self) -> Sequence[Job]:
-        """Jobs that an earlier service left running; called once, before anything is claimed.
-
-        Each of them is running still in the database, and the caller decides: take its outcome, or run it again.
+        """Jobs that are running in the database. Of those without a runner the caller takes the outcome, or runs them
+        again: an earlier service left them, or they could not be begun.
         """
         with self._database.reading() as session:
             query = select(JobRow).where(JobRow.state == "running").order_by(JobRow.submitted_at, JobRow.id)

@@ -131,17 +131,14 @@ class Supervisor:
         return len(self._running)
 
     async def _work(self) -> None:
-        recovered = False
         while not self._closing:
             self._wake.clear()
             try:
-                if not recovered:
-                    await self._recover()
-                    recovered = True
+                await self._recover()
                 await self._reconcile()
                 await self._pool.refill()
                 wait = _LOOK_SECONDS
-            except (DatabaseAway, DiskError, OSError) as error:
+            except (DatabaseAway, DiskError, ClusterError, OSError) as error:
                 log.warning("waiting", reason=str(error))
                 wait = _AWAY_SECONDS
             except Exception:
@@ -152,15 +149,28 @@ class Supervisor:
                 await asyncio.wait_for(self._wake.wait(), wait)
 
     async def _recover(self) -> None:
-        """Jobs that an earlier service left running: record their outcome, or let them run again."""
+        """Jobs that run without a runner: record their outcome, or let them run again.
+
+        An earlier service left them, or this one could not begin them because disk, database or cluster went away.
+        """
+        known = set(self._running)
         for job in await asyncio.to_thread(self._store.reclaim):
-            outcome = await asyncio.to_thread(self._folders.job(job.id).outcome)
-            if outcome is not None and outcome.get("status") in ("succeeded", "failed"):
-                await self._record(job, outcome)
-            elif job.target == "dismiss":
-                await self._dismissed(job)
-            else:
-                await self._requeue(job, "handover", "taken up by a new service where it was", counts=False)
+            if job.id not in known:
+                try:
+                    await self._recover_one(job)
+                except (DatabaseAway, DiskError, OSError):
+                    raise
+                except Exception:
+                    log.exception("a job without a runner could not be taken up", job=job.id)
+
+    async def _recover_one(self, job: Job) -> None:
+        outcome = await asyncio.to_thread(self._folders.job(job.id).outcome)
+        if outcome is not None and outcome.get("status") in ("succeeded", "failed"):
+            await self._record(job, outcome)
+        elif job.target == "dismiss":
+            await self._dismissed(job)
+        else:
+            await self._requeue(job, "handover", "taken up where it was", counts=False)
 
     async def _reconcile(self) -> None:
         for job in await asyncio.to_thread(self._store.to_dismiss):
@@ -198,7 +208,7 @@ class Supervisor:
             try:
                 task = await asyncio.to_thread(self._task_of, job)
             except HamfitError as error:
-                if isinstance(error, DatabaseAway | DiskError):
+                if isinstance(error, DatabaseAway | DiskError | ClusterError):
                     raise
                 failure = Failure("user", type(error).__name__, str(error))
                 await self._record(job, {"status": "failed", "failure": failure.to_json()})
