@@ -106,7 +106,9 @@ def print_columns(title: str, columns: Sequence[str], rows: Iterable[Sequence[ob
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for number, name in enumerate(columns):
+        table.add_column(name, no_wrap=number == 0)  # the first is what other commands are given
     for row in rows:
         table.add_row(*(Text(format_value(value)) for value in row))
     _console(stderr=False).print(table)

@@ -45,7 +45,7 @@ def jobs(
 
 
 def _row(job: JobDocument) -> tuple[object, ...]:
-    at = f"{job.submitted_at.astimezone():%Y-%m-%d %H:%M:%S}"
+    at = f"{job.submitted_at.astimezone():%m-%d %H:%M}"
     status = "dismissing" if job.dismissing else job.status
     return job.id, job.process, status, job.progress.phase, f"{job.progress.percent:.0f} %", job.owner, at
 
