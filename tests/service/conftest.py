@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from hamfit_service.cli import app
+from serving import Served, serving
 
 COMMAND = Path(sys.executable).with_name("hamfit")
 
@@ -43,3 +44,12 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A real `hamfit serve` with one worker, for all tests that only ask it; its data lie in its `data_root`."""
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "data").mkdir()
+    with serving(folder / "root", folder / "data", "--workers", "1", "--threads", "1") as served:
+        yield served

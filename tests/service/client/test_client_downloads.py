@@ -98,7 +98,7 @@ def test_a_download_that_never_ends_well_leaves_nothing(tmp_path: Path) -> None:
         b"<html>not a tar</html>" * 100,
         b"",
     ],
-    ids=["up", "up by a root", "beside", "link", "through a link", "hard link", "fifo", "device", "no end", "cut", "html",
+    ids=["up", "by root", "beside", "link", "through a link", "hard link", "fifo", "device", "no end", "cut", "page",
          "nothing"],
 )  # fmt: skip
 def test_an_archive_that_is_damaged_or_leads_elsewhere_leaves_nothing(tmp_path: Path, body: bytes) -> None:

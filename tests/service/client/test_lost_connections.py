@@ -89,7 +89,7 @@ def test_a_busy_server_is_asked_again_when_it_says(status: int, monkeypatch: pyt
 def test_a_server_that_stays_busy_is_left_alone_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     script = Script(problem(429, "200 jobs wait; wait for one", **{"retry-after": "3600"}))
-    with client(script) as server, pytest.raises(Busy, match="^200 jobs wait; wait for one$") as caught:
+    with client(script) as server, pytest.raises(Busy, match=r"^200 jobs wait; wait for one$") as caught:
         server.submit(INPUTS)
     assert len(script.seen) == 1
     assert caught.value.retry_after_seconds == 3600.0
