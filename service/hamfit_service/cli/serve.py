@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _GRACE_SECONDS = 5
 """Time for requests under way, once the service is told to end."""
 
+_CLUSTER_SECONDS = 30.0
+"""Time for the cluster to come up, when its settings are tried."""
+
 
 def serve(
     config: Annotated[
@@ -115,6 +118,7 @@ def _check(settings: Settings, *, as_json: bool) -> None:
     """Start everything but the server, ask whether it is ready, and stop it again."""
     import asyncio
 
+    from hamfit_service.clusters.host import come_up
     from hamfit_service.logging import set_up_logging
     from hamfit_service.service import Service
 
@@ -124,6 +128,7 @@ def _check(settings: Settings, *, as_json: bool) -> None:
         service = Service.create(settings)
         await service.cluster.start()
         try:
+            await come_up(service.cluster, _CLUSTER_SECONDS)
             found = await service.readiness()
             checks = {**found.checks, "database kind": service.database.engine.dialect.name}
             if service.database.is_sqlite:

@@ -6,6 +6,7 @@ Scaling, queueing and the loss of workers are the cluster's own affair.
 
 from __future__ import annotations
 
+import asyncio
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +19,10 @@ from hamfit_service.wire import ClusterState
 if TYPE_CHECKING:
     from hamfit_service.settings import Settings
 
-__all__ = ["ClusterHost", "choose_host", "connect"]
+__all__ = ["ClusterHost", "choose_host", "come_up", "connect"]
+
+
+_LOOK_SECONDS = 0.05
 
 
 class ClusterHost(Protocol):
@@ -46,6 +50,15 @@ class ClusterHost(Protocol):
 
     async def state(self) -> ClusterState:
         """How the cluster fares. Never raises, answers within seconds, and may be asked often."""
+
+
+async def come_up(cluster: ClusterHost, seconds: float) -> bool:
+    """Wait for a cluster that was started, at most so long; whether it is there."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while cluster.address is None and loop.time() < deadline:
+        await asyncio.sleep(_LOOK_SECONDS)
+    return cluster.address is not None
 
 
 def choose_host(settings: Settings) -> ClusterHost:
