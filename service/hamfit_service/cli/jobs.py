@@ -81,7 +81,7 @@ def logs(
     as_json: JsonFlag = False,
 ) -> None:
     """Print the log of a job."""
-    with connect(server, token_file, patience=WATCH_SECONDS if follow else 5.0) as client, goes_on(job):
+    with connect(server, token_file, patience=WATCH_SECONDS if follow else None) as client, goes_on(job):
         for line in client.logs(job, follow=follow):
             if as_json:
                 print_json(line.model_dump(mode="json"))

@@ -37,11 +37,12 @@ WATCH_SECONDS = 120.0
 """The same for what takes long: a service may be started anew meanwhile."""
 
 
-def connect(server: str | None, token_file: Path | None, *, patience: float = ANSWER_SECONDS) -> Client:
+def connect(server: str | None, token_file: Path | None, *, patience: float | None = None) -> Client:
     """The client of a server, with the user's token."""
     from hamfit_service.client import Client
 
-    return Client(server or DEFAULT_SERVER, _token(token_file), retry_seconds=patience)
+    seconds = ANSWER_SECONDS if patience is None else patience
+    return Client(server or DEFAULT_SERVER, _token(token_file), retry_seconds=seconds)
 
 
 def _token(path: Path | None) -> str | None:

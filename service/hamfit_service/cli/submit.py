@@ -31,6 +31,10 @@ ServerFlag: TypeAlias = Annotated[
 ]
 
 
+_SUBMIT_SECONDS = 30.0
+"""How long a submission is sent again; the wait for a full queue is 10 seconds."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
     """Where a run is sent, and what is done then."""
@@ -82,7 +86,7 @@ def send(command: RunCommand, run: Run, to: Destination) -> None:
         warn(f"{flags}: not sent, for the server says where and how its jobs run; the numbers are the same")
     waits = writes if to.wait is None else to.wait
     inputs = run.inputs if to.publish is None else run.inputs.with_changes(publish=to.publish)
-    with connect(to.server, to.token_file, patience=WATCH_SECONDS if waits else 30.0) as client:
+    with connect(to.server, to.token_file, patience=WATCH_SECONDS if waits else _SUBMIT_SECONDS) as client:
         if client.server.is_loopback:
             inputs = with_absolute_paths(inputs)
         job = client.submit(inputs, idempotency_key=to.idempotency_key)
