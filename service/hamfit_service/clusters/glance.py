@@ -89,6 +89,6 @@ def state_of(kind: str, identity: Identity | None, **others: Any) -> ClusterStat
         workers=len(workers),
         threads=sum(int(worker["nthreads"]) for worker in workers),
         memory_bytes=limits or int(others.pop("memory_bytes", 0)),
-        tasks=sum(int(worker["metrics"].get("executing", 0)) for worker in workers),
+        tasks=sum(int(worker["metrics"].get("task_counts", {}).get("executing", 0)) for worker in workers),
         **{name: value for name, value in others.items() if name != "memory_bytes"},
     )
