@@ -54,11 +54,13 @@ class FormField:
     """Whether it is shown at once."""
     points_to: str | None = None
     """`dataset` or `model` where a reference is wanted."""
+    title: str = ""
+    """Name for people where it is not that of the field."""
 
     @property
     def label(self) -> str:
         """Its name for people."""
-        words = self.name.removeprefix(OPTION).replace("_", " ")
+        words = (self.title or self.name).replace("_", " ").replace("-", " ")
         return words[:1].upper() + words[1:]
 
 
@@ -171,7 +173,8 @@ def _option(entry: Any) -> FormField:
     kinds: Mapping[str, Kind] = {"int": "integer", "float": "number", "bool": "flag", "shape": "text"}
     kind: Kind = "choice" if entry.choices else kinds.get(entry.kind, "text")
     default = "x".join(map(str, entry.default)) if isinstance(entry.default, tuple) else _text(entry.default)
-    return FormField(OPTION + entry.name, kind, entry.help, default=default, choices=tuple(entry.choices))
+    title = str(entry.flag).lstrip("-")
+    return FormField(OPTION + entry.name, kind, entry.help, default=default, choices=tuple(entry.choices), title=title)
 
 
 def _text(default: Any) -> str:

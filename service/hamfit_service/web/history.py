@@ -17,7 +17,6 @@ from hamfit_service.jobs.job import Job, JobEvent
 
 _MOST_JOBS = 200
 _MOST_SAMPLES = 400
-_MOVING = ("queued", "provisioning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,6 @@ class Sample:
     percent: float
     rate: float
     unit: str
-    phase: str
 
 
 class ProgressHistory:
@@ -44,7 +42,7 @@ class ProgressHistory:
         progress = job.progress
         if job.started_at is None or job.state in ("accepted", "failed", "dismissed"):
             return
-        sample = Sample(job.updated_at, progress.percent, progress.rows_per_second, progress.unit, progress.phase)
+        sample = Sample(job.updated_at, progress.percent, progress.rows_per_second, progress.unit)
         with self._lock:
             samples = self._jobs.setdefault(job.id, [])
             self._jobs.move_to_end(job.id)
@@ -64,8 +62,11 @@ class ProgressHistory:
         past = [_of_event(event) for event in events if event.kind == "phase" and (first is None or event.at < first)]
         samples = [*past, *samples]
         start = job.started_at or (samples[0].at if samples else job.submitted_at)
-        if not past and samples and samples[0].at > start:
-            samples.insert(0, Sample(start, 0.0, 0.0, samples[0].unit, _MOVING[1]))
+        progress = job.progress
+        if samples and samples[0].at > start:
+            samples.insert(0, Sample(start, 0.0, 0.0, progress.unit))
+        if samples and job.finished_at is not None and job.finished_at > samples[-1].at:
+            samples.append(Sample(job.finished_at, progress.percent, 0.0, progress.unit))
         units = [sample.unit for sample in samples if sample.rate > 0.0]
         # a speed that nobody has measured yet, or of a phase that counts nothing, is a gap and not zero
         return {
@@ -83,5 +84,4 @@ def _of_event(event: JobEvent) -> Sample:
         float(data.get("percent", 0.0)),
         float(data.get("rows_per_second", 0.0)),
         str(data.get("unit", "rows")),
-        str(data.get("phase", "")),
     )

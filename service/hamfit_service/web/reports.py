@@ -80,6 +80,9 @@ def _fit(found: Mapping[str, Any], trajectories: Sequence[TrajectoryDocument]) -
         for part in parts
     ]
     heads = ("part", "error, train", "error, held out", "columns", "rank", "condition", "ridge")
+    # a published model keeps less than the report of its fit
+    kept = [place for place in range(len(heads)) if any(row[place] != UNKNOWN for row in rows)]
+    heads, rows = tuple(heads[place] for place in kept), [[row[place] for place in kept] for row in rows]
     note = "Relative errors; held out: groups of frames that the solution did not see."
     facts = [
         ("blocks", ", ".join(map(str, found.get("blocks") or ())) or None),
@@ -248,7 +251,7 @@ def _flat(value: Mapping[str, Any], before: str = "") -> list[list[str]]:
             elif item:
                 rows.append([name, ", ".join(str(one) for one in item)])
         elif item is not None:
-            rows.append([name, str(item)])
+            rows.append([name, {True: "yes", False: "no"}[item] if isinstance(item, bool) else str(item)])
     return rows
 
 

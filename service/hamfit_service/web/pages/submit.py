@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -63,14 +65,12 @@ class SubmitPages:
         if chosen is not None:
             options = {key.removeprefix(OPTION): value for key, value in values.items()}
             values = {"system": chosen, "options": options}
-        key = str(form.get("key", ""))[:_LONGEST_KEY]
+        key = _key(str(form.get("key", "")), values)
         problems: dict[str, str] = {}
         status, headers = 422, {}
         try:
             inputs: AbstractInputs = checked(values, process.inputs)
-            job, _ = self._site.service.submit(
-                process.name, inputs, request.state.identity, idempotency_key=f"form {key}" if key else None
-            )
+            job, _ = self._site.service.submit(process.name, inputs, request.state.identity, idempotency_key=key)
             return RedirectResponse(f"/jobs/{job.id}", 303)
         except Refusal as refusal:
             for one in refusal.errors:
@@ -132,6 +132,14 @@ class SubmitPages:
                     if maker != "evaluate" or job.inputs.get("rollout")
                 ]
         return {kind: sorted(items, key=lambda one: one[2], reverse=True)[:_OFFERED] for kind, items in found.items()}
+
+
+def _key(drawn: str, values: Mapping[str, Any]) -> str | None:
+    """A key that is the same when a form is sent twice, and another when it was changed in between."""
+    if not drawn or len(drawn) > _LONGEST_KEY:
+        return None
+    content = json.dumps([drawn, values], sort_keys=True, default=str)
+    return f"form-{hashlib.sha256(content.encode()).hexdigest()}"
 
 
 def _what(process: str, inputs: Mapping[str, Any]) -> str:

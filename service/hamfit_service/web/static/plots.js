@@ -9,14 +9,17 @@
   const sign = (text) => text.replace("-", "\u2212");
   const raised = (number) => String(number).replace(/[-0-9]/g, (c) => c === "-" ? "\u207b" : "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"[c]);
 
+  function power(value) {
+    return "10" + raised(Math.round(Math.log10(value)));
+  }
+
   function short(value) {
     if (value == null) return "";
     const size = Math.abs(value);
     if (size === 0) return "0";
     if (size >= 1e12 || size < 1e-3) {
       const [mantissa, exponent] = value.toExponential(1).split("e");
-      const power = "10" + raised(Number(exponent));
-      return mantissa === "1.0" ? power : sign(mantissa.replace(".0", "")) + "\u00b7" + power;
+      return sign(mantissa.replace(".0", "")) + "\u00b710" + raised(Number(exponent));
     }
     for (const [step, prefix] of [[1e9, " G"], [1e6, " M"], [1e3, " k"]]) {
       if (size >= step) return sign(String(+(value / step).toPrecision(3))) + prefix;
@@ -71,7 +74,7 @@
         scales: { x: { time: false, range: [-0.5, Math.max(known.length - 0.5, 0.5)] }, y: log ? decades(known) : {} },
         axes: [
           axis({ incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10000], values: (plot, all) => all.map(short), size: 34 }),
-          axis({ values: (plot, all) => all.map((v) => v == null ? "" : short(v)), size: room }),
+          log ? powers() : axis({ values: (plot, all) => all.map(short), size: room }),
         ],
         series: [{}, { label: data.value, stroke: colour("--blue"), paths: () => null, points: { show: true, size: 6, fill: colour("--blue") } }],
       }, [known.map((_, place) => place), log ? known : data.values]];
@@ -83,7 +86,7 @@
       return [{
         scales: { ...every, y: decades(values.flat()) },
         legend: { show: true, live: false },
-        axes: [axis({ values: (plot, all) => all.map(short), size: 34 }), axis({ values: (plot, all) => all.map((v) => v == null ? "" : short(v)), size: room })],
+        axes: [axis({ values: (plot, all) => all.map(short), size: 34 }), powers()],
         series: [{}, ...data.series.map((one, place) => line(one.label, colours[place]))],
       }, [data.x, ...values]];
     },
@@ -99,13 +102,31 @@
         cursor: { show: false },
         axes: [
           axis({ side: 3, splits: () => labels.map((_, place) => place), values: () => labels, size: wide(labels), grid: { show: false }, ticks: { show: false } }),
-          axis({ side: 2, values: (plot, all) => all.map(clock), size: 34 }),
+          axis({ side: 2, space: 70, values: (plot, all) => all.map(clock), size: 34 }),
         ],
         series: [{}, { label: data.value, fill: colour("--blue"), stroke: colour("--blue"), width: 0, paths: uPlot.paths.bars({ size: [0.6, 18] }), points: { show: false } }],
         hooks: { draw: [(plot) => labelBars(plot, data)] },
       }, [labels.map((_, place) => place), data.values]];
     },
   };
+
+  // few powers of ten, and no lines between them
+  function powers() {
+    const filter = (plot, all) => {
+      const whole = all.filter(isPower);
+      const step = Math.ceil(whole.length / 6);
+      return all.map((value) => isPower(value) && Math.round(Math.log10(value / whole[0])) % step === 0 ? value : null);
+    };
+    const values = (plot, all) => all.map((value) => value == null ? "" : power(value));
+    return axis({
+      filter, values, size: 46,
+      grid: { stroke: colour("--faint"), width: 1, filter }, ticks: { stroke: colour("--faint"), width: 1, size: 4, filter },
+    });
+  }
+
+  function isPower(value) {
+    return value > 0 && Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-6;
+  }
 
   // whole decades, at least two of them, so that a tick is always in sight
   function decades(values) {
@@ -129,9 +150,13 @@
     pen.restore();
   }
 
+  function measured(values) {
+    return values.length > 1 && values.some((value) => value > 0);
+  }
+
   function draw(box, kind, data) {
     const width = Math.max(box.clientWidth, 200);
-    const empty = !data || (data.seconds && data.seconds.length < 2);
+    const empty = !data || (data.seconds !== undefined && !measured(data[kind]));
     box.classList.toggle("nothing", empty);
     drawn.get(box)?.destroy();
     drawn.delete(box);
