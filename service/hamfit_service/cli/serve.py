@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -93,6 +94,8 @@ def _serve(settings: Settings) -> None:
         lifespan="on",
     )
     server = uvicorn.Server(config)
+    # uvicorn sends itself the signal again once it has ended well; a service that was told to end has not failed
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
     server.run(sockets=[listener])
     if not server.started:
         raise typer.Exit(1)
