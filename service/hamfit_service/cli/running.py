@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import typer
 
@@ -20,6 +20,8 @@ from hamfit.errors import FitWarning, RolloutWarning, SpecError
 from hamfit_service.cli.console import flat_rows, format_with_unit, print_json, print_table, progress_on_stderr, warn
 from hamfit_service.processes import AbstractInputs, Outputs, Workplace, find_process
 from hamfit_service.processes.references import local_path
+
+T = TypeVar("T")
 
 SchedulerFlag: TypeAlias = Annotated[
     str | None, typer.Option("--scheduler", help="Use the running Dask scheduler at this address.")
@@ -147,3 +149,8 @@ def with_flags_of(run: Callable[..., None], *declared: Callable[..., Any]) -> Ca
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run
+
+
+def taken_from(flags: dict[str, Any], declared: Callable[..., T]) -> T:
+    """What ``declared`` makes of its own among ``flags``, which are taken out."""
+    return declared(**{name: flags.pop(name) for name in inspect.signature(declared).parameters})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from hamfit.errors import SpecError
 from hamfit_service.cli.catalogue import COMMANDS
 from hamfit_service.cli.console import print_json, warn
 from hamfit_service.cli.following import ended, follow
-from hamfit_service.cli.running import Run, RunCommand, with_flags_of
+from hamfit_service.cli.running import Run, RunCommand, taken_from, with_flags_of
 from hamfit_service.cli.server import WATCH_SECONDS, TokenFileFlag, connect
 from hamfit_service.processes import AbstractInputs, find_process
 from hamfit_service.processes.references import PathReference, parse_reference
@@ -134,8 +133,7 @@ def _add(app: typer.Typer, command: RunCommand) -> None:
         declared.append(_publication)
 
     def submit(**flags: Any) -> None:
-        about_server = {name: flags.pop(name) for name in inspect.signature(_destination).parameters}
-        to = replace(_destination(**about_server), publish=flags.pop("publish", None))
+        to = replace(taken_from(flags, _destination), publish=flags.pop("publish", None))
         run = command.flags(**flags)
         if to.server is None:
             _refuse_server_flags(to)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias
 
 import typer
 
 from hamfit.errors import SpecError
 from hamfit_service.cli.console import JsonFlag, print_columns, print_json, split_words
+from hamfit_service.cli.running import taken_from, with_flags_of
 from hamfit_service.cli.server import TokenFileFlag, connect
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class _Tokens(Protocol):
     def revoke_token(self, token_id: str, /) -> TokenDocument: ...
 
 
+Task: TypeAlias = Callable[[_Tokens], None]
+"""What a command does with the tokens, once it is known where they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Stored:
     """Tokens in the database of a service, whether that runs or not."""
@@ -71,13 +76,8 @@ def create(
     running_jobs: Annotated[
         int | None, typer.Option("--running-jobs", min=1, help="Jobs it may have running. Default the service's.")
     ] = None,
-    server: ServerFlag = None,
-    token_file: TokenFileFlag = None,
-    root: RootFlag = None,
-    config: ConfigFlag = None,
-    database_url: DatabaseFlag = None,
     as_json: JsonFlag = False,
-) -> None:
+) -> Task:
     """Make a token and print it; its secret is told this once."""
     request = _request(
         owner=owner,
@@ -86,51 +86,50 @@ def create(
         queued_jobs=queued_jobs,
         running_jobs=running_jobs,
     )
-    with _opened(server, token_file, root, config, database_url) as tokens:
+
+    def make(tokens: _Tokens) -> None:
         made = tokens.create_token(request)
-    if as_json:
-        print_json(made.model_dump(mode="json"))
-        return
-    # the token alone, so that it can go straight into a file
-    typer.echo(made.token)
-    until = "" if made.expires_at is None else f" until {made.expires_at:%Y-%m-%d}"
-    typer.echo(f"token {made.id} of {made.owner} allows {', '.join(made.scopes)}{until}; it is told once", err=True)
+        if as_json:
+            print_json(made.model_dump(mode="json"))
+            return
+        # the token alone, so that it can go straight into a file
+        typer.echo(made.token)
+        until = "" if made.expires_at is None else f" until {made.expires_at:%Y-%m-%d}"
+        typer.echo(f"token {made.id} of {made.owner} allows {', '.join(made.scopes)}{until}; it is told once", err=True)
+
+    return make
 
 
-def list_(
-    server: ServerFlag = None,
-    token_file: TokenFileFlag = None,
-    root: RootFlag = None,
-    config: ConfigFlag = None,
-    database_url: DatabaseFlag = None,
-    as_json: JsonFlag = False,
-) -> None:
+def list_(as_json: JsonFlag = False) -> Task:
     """List all tokens, without their secrets."""
-    with _opened(server, token_file, root, config, database_url) as tokens:
+
+    def show(tokens: _Tokens) -> None:
         found = tokens.tokens()
-    if as_json:
-        print_json({"tokens": [token.model_dump(mode="json") for token in found]})
-        return
-    rows = ((token.id, token.owner, ", ".join(token.scopes), token.created_at.date(), _end(token)) for token in found)
-    print_columns("Tokens", ("token", "owner", "scopes", "made", "ends"), rows)
+        if as_json:
+            print_json({"tokens": [token.model_dump(mode="json") for token in found]})
+            return
+        rows = (
+            (token.id, token.owner, ", ".join(token.scopes), token.created_at.date(), _end(token)) for token in found
+        )
+        print_columns("Tokens", ("token", "owner", "scopes", "made", "ends"), rows)
+
+    return show
 
 
 def revoke(
     token: Annotated[str, typer.Argument(help="Id of the token.")],
-    server: ServerFlag = None,
-    token_file: TokenFileFlag = None,
-    root: RootFlag = None,
-    config: ConfigFlag = None,
-    database_url: DatabaseFlag = None,
     as_json: JsonFlag = False,
-) -> None:
+) -> Task:
     """End a token; it is refused within seconds."""
-    with _opened(server, token_file, root, config, database_url) as tokens:
+
+    def end(tokens: _Tokens) -> None:
         ended = tokens.revoke_token(token)
-    if as_json:
-        print_json(ended.model_dump(mode="json"))
-    else:
-        typer.echo(f"token {ended.id} of {ended.owner} is revoked")
+        if as_json:
+            print_json(ended.model_dump(mode="json"))
+        else:
+            typer.echo(f"token {ended.id} of {ended.owner} is revoked")
+
+    return end
 
 
 def _end(token: TokenDocument) -> str:
@@ -153,7 +152,11 @@ def _request(**values: object) -> TokenRequest:
 
 @contextmanager
 def _opened(
-    server: str | None, token_file: Path | None, root: Path | None, config: Path | None, database_url: str | None
+    server: ServerFlag = None,
+    token_file: TokenFileFlag = None,
+    root: RootFlag = None,
+    config: ConfigFlag = None,
+    database_url: DatabaseFlag = None,
 ) -> Iterator[_Tokens]:
     if server is not None:
         if root is not None or config is not None or database_url is not None:
@@ -176,10 +179,19 @@ def _opened(
         database.close()
 
 
+def _add(group: typer.Typer, name: str, declared: Callable[..., Task]) -> None:
+    def run(**flags: Any) -> None:
+        opened = taken_from(flags, _opened)
+        task = declared(**flags)
+        with opened as tokens:
+            task(tokens)
+
+    group.command(name)(with_flags_of(run, declared, _opened))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     group = typer.Typer(no_args_is_help=True, help="Make, list and end tokens.")
-    group.command("create")(create)
-    group.command("list")(list_)
-    group.command("revoke")(revoke)
+    for name, flags in (("create", create), ("list", list_), ("revoke", revoke)):
+        _add(group, name, flags)
     app.add_typer(group, name="tokens")

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
+from hamfit_service import wire
 from hamfit_service.client.awaiting import AwaitingDriver
 from hamfit_service.client.connection import Server, Timeouts
 from hamfit_service.client.effects import Flow, Steps
@@ -14,19 +15,6 @@ from hamfit_service.client.events import JobUpdate
 from hamfit_service.client.http import httpx
 from hamfit_service.client.operations import Operations
 from hamfit_service.processes import AbstractInputs
-from hamfit_service.wire import (
-    ClusterState,
-    JobDocument,
-    LogLine,
-    ModelDocument,
-    ProcessDocument,
-    Readiness,
-    ResultsDocument,
-    TokenDocument,
-    TokenRequest,
-    TokenSecret,
-    TrajectoryDocument,
-)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,21 +52,21 @@ class AsyncClient:
     ) -> None:
         await self.aclose()
 
-    async def processes(self) -> list[ProcessDocument]:
+    async def processes(self) -> list[wire.ProcessDocument]:
         """All processes, with the JSON schema of what each takes."""
         return await self._run(self._ask.processes())
 
-    async def submit(self, inputs: AbstractInputs, *, idempotency_key: str | None = None) -> JobDocument:
+    async def submit(self, inputs: AbstractInputs, *, idempotency_key: str | None = None) -> wire.JobDocument:
         """Ask for a job. As `Client` says."""
         return await self._run(self._ask.submit(inputs, idempotency_key))
 
-    async def job(self, job_id: str) -> JobDocument:
+    async def job(self, job_id: str) -> wire.JobDocument:
         """A job."""
         return await self._run(self._ask.job(job_id))
 
     def jobs(
         self, *, status: Sequence[str] = (), process: str | None = None, owner: str | None = None
-    ) -> AsyncIterator[JobDocument]:
+    ) -> AsyncIterator[wire.JobDocument]:
         """All jobs that match, the newest first; pages are asked for as they are needed."""
         return self._driver.iterate(Steps(self._ask.jobs({"status": list(status), "process": process, "owner": owner})))
 
@@ -86,19 +74,19 @@ class AsyncClient:
         """Updates of a job until it is over; the last one has the kind `end`, and the job. As `Client` says."""
         return self._driver.iterate(Steps(self._ask.watch(job_id)))
 
-    async def wait(self, job_id: str, *, timeout: float | None = None, check: bool = True) -> JobDocument:
+    async def wait(self, job_id: str, *, timeout: float | None = None, check: bool = True) -> wire.JobDocument:
         """The job as it ended. As `Client` says."""
         return await self._run(self._ask.wait(job_id, timeout, check=check))
 
-    def logs(self, job_id: str, *, after: int = 0, follow: bool = False) -> AsyncIterator[LogLine]:
+    def logs(self, job_id: str, *, after: int = 0, follow: bool = False) -> AsyncIterator[wire.LogLine]:
         """Lines of a job's log; with ``follow`` those to come as well, until it is over."""
         return self._driver.iterate(Steps(self._ask.logs(job_id, after, follow=follow)))
 
-    async def dismiss(self, job_id: str) -> JobDocument:
+    async def dismiss(self, job_id: str) -> wire.JobDocument:
         """Stop a job and remove what it made; Conflict when it has succeeded or failed."""
         return await self._run(self._ask.dismiss(job_id))
 
-    async def results(self, job_id: str) -> ResultsDocument:
+    async def results(self, job_id: str) -> wire.ResultsDocument:
         """What a job made, as far as it is."""
         return await self._run(self._ask.results(job_id))
 
@@ -106,7 +94,7 @@ class AsyncClient:
         """Fetch the model or dataset that a job made, or the output ``name``, as ``out``. As `Client` says."""
         return await self._run(self._ask.download(job_id, Path(out), name, overwrite=overwrite))
 
-    async def trajectories(self, job_id: str) -> list[TrajectoryDocument]:
+    async def trajectories(self, job_id: str) -> list[wire.TrajectoryDocument]:
         """The trajectories of a job and how far each is; also while it runs."""
         return await self._run(self._ask.trajectories(job_id))
 
@@ -116,11 +104,11 @@ class AsyncClient:
         """Frames of a trajectory: arrays by name. As `Client` says."""
         return await self._run(self._ask.trajectory(job_id, name, {"start": start, "stop": stop, "step": step}))
 
-    def models(self, name: str | None = None) -> AsyncIterator[ModelDocument]:
+    def models(self, name: str | None = None) -> AsyncIterator[wire.ModelDocument]:
         """Versions of published models, of all or of one, the newest first."""
         return self._driver.iterate(Steps(self._ask.models(name)))
 
-    async def model(self, name: str, version: int | None = None) -> ModelDocument:
+    async def model(self, name: str, version: int | None = None) -> wire.ModelDocument:
         """A version of a published model; by default the newest."""
         return await self._run(self._ask.model(name, version))
 
@@ -130,27 +118,27 @@ class AsyncClient:
         """Fetch a version of a published model; as `download`."""
         return await self._run(self._ask.download_model(name, version, Path(out), overwrite=overwrite))
 
-    async def publish(self, name: str, job_id: str) -> ModelDocument:
+    async def publish(self, name: str, job_id: str) -> wire.ModelDocument:
         """Give the model of a finished fit a name and the next version; again for the same job changes nothing."""
         return await self._run(self._ask.publish(name, job_id))
 
-    async def tokens(self) -> list[TokenDocument]:
+    async def tokens(self) -> list[wire.TokenDocument]:
         """All tokens; needs the scope admin."""
         return await self._run(self._ask.tokens())
 
-    async def create_token(self, request: TokenRequest) -> TokenSecret:
+    async def create_token(self, request: wire.TokenRequest) -> wire.TokenSecret:
         """Make a token, whose secret is told this once; needs the scope admin."""
         return await self._run(self._ask.create_token(request))
 
-    async def revoke_token(self, token_id: str) -> TokenDocument:
+    async def revoke_token(self, token_id: str) -> wire.TokenDocument:
         """End a token; needs the scope admin."""
         return await self._run(self._ask.revoke_token(token_id))
 
-    async def cluster(self) -> ClusterState:
+    async def cluster(self) -> wire.ClusterState:
         """The cluster that jobs run on."""
         return await self._run(self._ask.cluster())
 
-    async def ready(self) -> Readiness:
+    async def ready(self) -> wire.Readiness:
         """Whether jobs can be taken and run."""
         return await self._run(self._ask.ready())
 

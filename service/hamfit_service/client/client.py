@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
+from hamfit_service import wire
 from hamfit_service.client.blocking import BlockingDriver
 from hamfit_service.client.connection import Server, Timeouts
 from hamfit_service.client.effects import Flow, Steps
@@ -14,19 +15,6 @@ from hamfit_service.client.events import JobUpdate
 from hamfit_service.client.http import httpx
 from hamfit_service.client.operations import Operations
 from hamfit_service.processes import AbstractInputs
-from hamfit_service.wire import (
-    ClusterState,
-    JobDocument,
-    LogLine,
-    ModelDocument,
-    ProcessDocument,
-    Readiness,
-    ResultsDocument,
-    TokenDocument,
-    TokenRequest,
-    TokenSecret,
-    TrajectoryDocument,
-)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,11 +64,11 @@ class Client:
     ) -> None:
         self.close()
 
-    def processes(self) -> list[ProcessDocument]:
+    def processes(self) -> list[wire.ProcessDocument]:
         """All processes, with the JSON schema of what each takes."""
         return self._run(self._ask.processes())
 
-    def submit(self, inputs: AbstractInputs, *, idempotency_key: str | None = None) -> JobDocument:
+    def submit(self, inputs: AbstractInputs, *, idempotency_key: str | None = None) -> wire.JobDocument:
         """Ask for a job.
 
         With the same key the same request makes one job, however often it is sent. Without one, a key is made for this
@@ -93,13 +81,13 @@ class Client:
         """
         return self._run(self._ask.submit(inputs, idempotency_key))
 
-    def job(self, job_id: str) -> JobDocument:
+    def job(self, job_id: str) -> wire.JobDocument:
         """A job."""
         return self._run(self._ask.job(job_id))
 
     def jobs(
         self, *, status: Sequence[str] = (), process: str | None = None, owner: str | None = None
-    ) -> Iterator[JobDocument]:
+    ) -> Iterator[wire.JobDocument]:
         """All jobs that match, the newest first; pages are asked for as they are needed."""
         return self._driver.iterate(Steps(self._ask.jobs({"status": list(status), "process": process, "owner": owner})))
 
@@ -110,7 +98,7 @@ class Client:
         """
         return self._driver.iterate(Steps(self._ask.watch(job_id)))
 
-    def wait(self, job_id: str, *, timeout: float | None = None, check: bool = True) -> JobDocument:
+    def wait(self, job_id: str, *, timeout: float | None = None, check: bool = True) -> wire.JobDocument:
         """The job as it ended.
 
         Raises:
@@ -119,15 +107,15 @@ class Client:
         """
         return self._run(self._ask.wait(job_id, timeout, check=check))
 
-    def logs(self, job_id: str, *, after: int = 0, follow: bool = False) -> Iterator[LogLine]:
+    def logs(self, job_id: str, *, after: int = 0, follow: bool = False) -> Iterator[wire.LogLine]:
         """Lines of a job's log; with ``follow`` those to come as well, until it is over."""
         return self._driver.iterate(Steps(self._ask.logs(job_id, after, follow=follow)))
 
-    def dismiss(self, job_id: str) -> JobDocument:
+    def dismiss(self, job_id: str) -> wire.JobDocument:
         """Stop a job and remove what it made; Conflict when it has succeeded or failed."""
         return self._run(self._ask.dismiss(job_id))
 
-    def results(self, job_id: str) -> ResultsDocument:
+    def results(self, job_id: str) -> wire.ResultsDocument:
         """What a job made, as far as it is."""
         return self._run(self._ask.results(job_id))
 
@@ -142,7 +130,7 @@ class Client:
         """
         return self._run(self._ask.download(job_id, Path(out), name, overwrite=overwrite))
 
-    def trajectories(self, job_id: str) -> list[TrajectoryDocument]:
+    def trajectories(self, job_id: str) -> list[wire.TrajectoryDocument]:
         """The trajectories of a job and how far each is; also while it runs."""
         return self._run(self._ask.trajectories(job_id))
 
@@ -155,11 +143,11 @@ class Client:
         """
         return self._run(self._ask.trajectory(job_id, name, {"start": start, "stop": stop, "step": step}))
 
-    def models(self, name: str | None = None) -> Iterator[ModelDocument]:
+    def models(self, name: str | None = None) -> Iterator[wire.ModelDocument]:
         """Versions of published models, of all or of one, the newest first."""
         return self._driver.iterate(Steps(self._ask.models(name)))
 
-    def model(self, name: str, version: int | None = None) -> ModelDocument:
+    def model(self, name: str, version: int | None = None) -> wire.ModelDocument:
         """A version of a published model; by default the newest."""
         return self._run(self._ask.model(name, version))
 
@@ -169,27 +157,27 @@ class Client:
         """Fetch a version of a published model; as `download`."""
         return self._run(self._ask.download_model(name, version, Path(out), overwrite=overwrite))
 
-    def publish(self, name: str, job_id: str) -> ModelDocument:
+    def publish(self, name: str, job_id: str) -> wire.ModelDocument:
         """Give the model of a finished fit a name and the next version; again for the same job changes nothing."""
         return self._run(self._ask.publish(name, job_id))
 
-    def tokens(self) -> list[TokenDocument]:
+    def tokens(self) -> list[wire.TokenDocument]:
         """All tokens; needs the scope admin."""
         return self._run(self._ask.tokens())
 
-    def create_token(self, request: TokenRequest) -> TokenSecret:
+    def create_token(self, request: wire.TokenRequest) -> wire.TokenSecret:
         """Make a token, whose secret is told this once; needs the scope admin."""
         return self._run(self._ask.create_token(request))
 
-    def revoke_token(self, token_id: str) -> TokenDocument:
+    def revoke_token(self, token_id: str) -> wire.TokenDocument:
         """End a token; needs the scope admin."""
         return self._run(self._ask.revoke_token(token_id))
 
-    def cluster(self) -> ClusterState:
+    def cluster(self) -> wire.ClusterState:
         """The cluster that jobs run on."""
         return self._run(self._ask.cluster())
 
-    def ready(self) -> Readiness:
+    def ready(self) -> wire.Readiness:
         """Whether jobs can be taken and run."""
         return self._run(self._ask.ready())
 
