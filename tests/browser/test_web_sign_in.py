@@ -1,14 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
 from web_pages import PHONE, Watch, assert_fits
 
-from serving import Served
+from serving import Served, serving
 
 Opener = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service of its own: once there is a token, it asks everybody for one."""
+    folder = tmp_path_factory.mktemp("locked")
+    (folder / "data").mkdir()
+    with serving(folder / "root", folder / "data") as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

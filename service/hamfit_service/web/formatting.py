@@ -15,9 +15,9 @@ _SI = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"))
 
 def number(value: Any, digits: int = 3) -> str:
     """A number with few digits: 0.0123, 46,300, 1.15·10⁻¹⁴."""
-    if value is None or isinstance(value, bool | str):
-        return UNKNOWN if value is None else str(value)
-    if not math.isfinite(value):
+    if isinstance(value, bool | str):
+        return str(value)
+    if not isinstance(value, int | float) or not math.isfinite(value):
         return UNKNOWN
     if value == 0:
         return "0"

@@ -79,10 +79,10 @@ def _fit(found: Mapping[str, Any], trajectories: Sequence[TrajectoryDocument]) -
         ]
         for part in parts
     ]
-    heads = ("part", "error, train", "error, held out", "columns", "rank", "condition", "ridge")
+    heads: Sequence[str] = ("part", "error, train", "error, held out", "columns", "rank", "condition", "ridge")
     # a published model keeps less than the report of its fit
     kept = [place for place in range(len(heads)) if any(row[place] != UNKNOWN for row in rows)]
-    heads, rows = tuple(heads[place] for place in kept), [[row[place] for place in kept] for row in rows]
+    heads, rows = [heads[place] for place in kept], [[row[place] for place in kept] for row in rows]
     note = "Relative errors; held out: groups of frames that the solution did not see."
     facts = [
         ("blocks", ", ".join(map(str, found.get("blocks") or ())) or None),
@@ -153,9 +153,9 @@ def _evaluate(found: Mapping[str, Any], trajectories: Sequence[TrajectoryDocumen
             "energy_mae_per_particle": "energy per particle, mean absolute error",
         }
         facts = [(name, number(found[key])) for key, name in names.items() if key in found]
-        return Report([*facts, ("pairs outside training", _share(found.get("extrapolated_share")))])
+        return Report(_known([*facts, ("pairs outside training", _share(found.get("extrapolated_share")))]))
     each = [one for one in rollouts.get("each") or () if isinstance(one, Mapping)]
-    facts = [
+    compared: list[tuple[str, str | None]] = [
         ("rollouts", number(rollouts.get("trajectories"))),
         ("frames", number(rollouts.get("frames"))),
         *((name.capitalize(), number(_at(found, "errors", name))) for name in _METRICS),
@@ -171,7 +171,7 @@ def _evaluate(found: Mapping[str, Any], trajectories: Sequence[TrajectoryDocumen
     note = f"The first {_MOST_ROWS} of {counted(len(each), 'rollout')}." if len(each) > _MOST_ROWS else ""
     scatter = _scatter("Zerr of each rollout", "Zerr", [(str(one.get("name", "")), one.get("zerr")) for one in each])
     plots = [*_curves(_each(found.get("errors"))), *scatter]
-    return Report(_known(facts), plots=plots, more=[Table("Rollouts", heads, rows, note)] if rows else [])
+    return Report(_known(compared), plots=plots, more=[Table("Rollouts", heads, rows, note)] if rows else [])
 
 
 def _curves(errors: Mapping[str, Any]) -> Iterator[Plot]:

@@ -239,7 +239,7 @@ class JobPages:
             for name, field in PROCESSES[job.process].inputs.model_fields.items()
             if not field.is_required()
         }
-        rows = []
+        rows: list[tuple[str, list[tuple[str, str | None]]]] = []
         for name, value in self._site.redacted(dict(job.inputs)).items():
             if name in defaults and _plain(value) == _plain(defaults[name]):
                 continue
