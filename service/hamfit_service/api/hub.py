@@ -25,12 +25,14 @@ class TooManyReaders(HamfitError):
     """No further reader can be served now."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Change:
     """What a reader is told of: an event that is kept, or progress alone."""
 
     event: JobEvent | None
     job: Job
+    sent_as: bytes | None = None
+    """The form in which it is sent, made for the first reader and taken by the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,11 @@ class EventHub:
         """How many there are."""
         return len(self._subscriptions)
 
+    def check_room(self) -> None:
+        """Raises TooManyReaders when there are as many as are allowed."""
+        if len(self._subscriptions) >= self._limit:
+            raise TooManyReaders(f"{self._limit} clients watch jobs already, the most allowed; try again later")
+
     def subscribe(self, job_id: str | None = None) -> Subscription:
         """A new reader of one job, or of all; to be given back to `unsubscribe`. Called within an event loop.
 
@@ -115,10 +122,7 @@ class EventHub:
         """
         subscription = Subscription(job_id, asyncio.get_running_loop())
         with self._lock:
-            if len(self._subscriptions) >= self._limit:
-                raise TooManyReaders(
-                    f"{self._limit} clients watch jobs already, the most allowed; try again later, or ask for the job"
-                )
+            self.check_room()
             self._subscriptions.add(id(subscription))
             self._by_job.setdefault(job_id, {})[id(subscription)] = subscription
         if self._closed:

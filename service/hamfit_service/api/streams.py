@@ -9,6 +9,7 @@ when the database is asked.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -42,32 +43,34 @@ class EventStream:
 
     service: Service
     request: Request
-    subscription: Subscription
     last: int
     """Number of the last kept event that the client has."""
-    job: Job | None = None
+    job_id: str | None
     """The job that is watched; None for all jobs."""
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body of the answer; gives the subscription back at its end, however it comes."""
+        """The body of the answer."""
+        # here and not before, for an answer whose client has left is never begun; and before the database is asked, so
+        # that nothing happens in between
+        subscription = self.service.hub.subscribe(self.job_id)
         try:
             yield _RETRY
-            if self.job is not None:
-                async for chunk in self._replay(self.job.id):
+            if self.job_id is not None:
+                async for chunk in self._replay(self.job_id):
                     yield chunk
-                current = await run_in_threadpool(self.service.store.get, self.job.id)
+                current = await run_in_threadpool(self.service.store.get, self.job_id)
                 if current.is_final:
                     async for chunk in self._replay(current.id):
                         yield chunk
                     return
                 yield self._progress(current)
-            async for chunk in self._live():
+            async for chunk in self._live(subscription):
                 yield chunk
         except HamfitError:
             # the database went away: the client comes back and goes on where it was
             return
         finally:
-            self.service.hub.unsubscribe(self.subscription)
+            self.service.hub.unsubscribe(subscription)
 
     async def _replay(self, job_id: str) -> AsyncIterator[bytes]:
         while events := await run_in_threadpool(self.service.store.events, job_id, self.last, _PAGE):
@@ -75,38 +78,41 @@ class EventStream:
                 self.last = event.sequence
                 yield self._event(event)
 
-    async def _live(self) -> AsyncIterator[bytes]:
+    async def _live(self, subscription: Subscription) -> AsyncIterator[bytes]:
+        admitted_at = time.monotonic()
         while True:
-            changes = await self.subscription.changes(HEARTBEAT_SECONDS)
+            changes = await subscription.changes(HEARTBEAT_SECONDS)
             if changes.closed:
                 return
-            if not changes.events and not changes.progress:
+            if time.monotonic() - admitted_at >= HEARTBEAT_SECONDS:
                 if not await run_in_threadpool(self._is_admitted):
                     return
-                yield _HEARTBEAT
-                continue
+                admitted_at = time.monotonic()
             if changes.lost:
-                if self.job is None:
+                if self.job_id is None:
                     # the client comes back, and sees what there is then
                     return
-                async for chunk in self._replay(self.job.id):
+                async for chunk in self._replay(self.job_id):
                     yield chunk
-            if found := self._chunk(changes):
-                yield found
-            if self.job is not None and any(change.job.is_final for change in changes.events):
+            yield self._chunk(changes) or _HEARTBEAT
+            if self.job_id is not None and any(change.job.is_final for change in changes.events):
                 return
 
     def _chunk(self, changes: Changes) -> bytes:
-        """Events and progress in the order in which they belong."""
+        """Events, then progress, each in the order in which it came."""
         parts = []
         for change in sorted(changes.events, key=_sequence):
-            assert change.event is not None
             # what the replay has sent is not sent again
-            if change.event.sequence > self.last:
-                self.last = change.event.sequence
-                parts.append(self._event(change.event))
-        parts.extend(self._progress(change.job) for change in changes.progress)
+            if _sequence(change) > self.last:
+                self.last = _sequence(change)
+                parts.append(self._sent(change))
+        parts.extend(self._sent(change) for change in changes.progress)
         return b"".join(parts)
+
+    def _sent(self, change: Change) -> bytes:
+        if change.sent_as is None:
+            change.sent_as = self._progress(change.job) if change.event is None else self._event(change.event)
+        return change.sent_as
 
     def _event(self, event: JobEvent) -> bytes:
         data = event_data(event, self.service.confinement.redacted)

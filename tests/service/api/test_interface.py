@@ -167,7 +167,7 @@ def test_the_id_of_a_proxy_is_taken_up_and_nonsense_is_not(client: httpx.Client)
     assert len(odd) == 16
 
 
-def test_head_is_get_without_its_body(client: httpx.Client) -> None:
+def test_head_is_get_without_its_body(client: httpx.Client, service: Service) -> None:
     for path in ("/v1/jobs", "/v1/processes", "/healthz", "/openapi.json", "/nowhere"):
         got, head = client.get(path), client.head(path)
         assert (head.status_code, head.content) == (got.status_code, b"")
@@ -175,6 +175,7 @@ def test_head_is_get_without_its_body(client: httpx.Client) -> None:
     # a stream ends at once
     job_id = submit(client).json()["id"]
     assert client.head(f"/v1/jobs/{job_id}/events").headers["content-type"].startswith("text/event-stream")
+    assert service.hub.readers == 0
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost@evil.example"])

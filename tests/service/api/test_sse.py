@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -237,3 +238,29 @@ def test_there_is_a_limit_to_readers() -> None:
         hub.subscribe()
 
     asyncio.run(look())
+
+
+def test_no_further_reader_is_let_in_than_can_be_served(
+    client: httpx.Client, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.hub, "_limit", 1)
+    path = f"/v1/jobs/{new_job(service)}/events"
+    with client.stream("GET", path) as first:
+        # a generator that nobody holds would close the connection
+        lines = first.iter_lines()
+        next(lines)
+        refused = client.get(path)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) > 0
+
+
+def test_who_leaves_is_forgotten(client: httpx.Client, service: Service) -> None:
+    job_id = new_job(service)
+    with client.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        assert service.hub.readers == 1
+    deadline = time.monotonic() + 10
+    while service.hub.readers:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -10,7 +10,6 @@ from starlette.responses import Response, StreamingResponse
 
 from hamfit_service.api.operations import AnyCall, Call, JobId, operation
 from hamfit_service.api.streams import MEDIA_TYPE, EventStream
-from hamfit_service.jobs.job import Job
 
 router = APIRouter(tags=["events"])
 
@@ -53,7 +52,7 @@ async def watch_job(call: AnyCall, job_id: JobId, last_event_id: LastEventId = N
     job = await run_in_threadpool(store.get, job_id)
     if job.is_final and not await run_in_threadpool(store.events, job_id, after, 1):
         return Response(status_code=204)
-    return _stream(call, job, after)
+    return _stream(call, job_id, after)
 
 
 @operation(
@@ -64,9 +63,9 @@ async def watch_all(call: AnyCall) -> Response:
     return _stream(call, None, 0)
 
 
-def _stream(call: Call, job: Job | None, after: int) -> Response:
-    subscription = call.service.hub.subscribe(None if job is None else job.id)
-    stream = EventStream(call.service, call.request, subscription, after, job)
+def _stream(call: Call, job_id: str | None, after: int) -> Response:
+    call.service.hub.check_room()
+    stream = EventStream(call.service, call.request, after, job_id)
     # a proxy that gathers an answer before it passes it on would hold events back
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream.chunks(), headers=headers, media_type=MEDIA_TYPE)
