@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import Result
@@ -66,6 +67,10 @@ def test_axes_are_read() -> None:
     assert read_axes("T, f,1") == (True, False, True)
 
 
+def _parts(command: Any) -> list[Any]:
+    return list(getattr(command, "commands", {}).values())
+
+
 def test_the_reference_page_names_every_flag_of_every_command() -> None:
     import typer.main
 
@@ -73,9 +78,10 @@ def test_the_reference_page_names_every_flag_of_every_command() -> None:
 
     page = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     group = typer.main.get_command(app)
+    commands = [*group.commands.values(), *(one for part in group.commands.values() for one in _parts(part))]
     flags = {
         flag
-        for command in group.commands.values()
+        for command in commands
         for parameter in command.params
         for flag in (*parameter.opts, *parameter.secondary_opts)
         if flag.startswith("--")
