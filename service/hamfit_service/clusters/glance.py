@@ -14,6 +14,9 @@ from hamfit_service.wire import ClusterState
 ANSWER_SECONDS = 2.0
 """A scheduler that is busy with thousands of tasks answers in less."""
 
+CONNECT_SECONDS = 1.0
+"""Below the time for an answer, so that it is known which of both failed."""
+
 KEPT_SECONDS = 1.0
 """The state is asked by pages and probes; one question a second is enough for all of them."""
 
@@ -55,7 +58,7 @@ class Glance:
         try:
             if self._rpc is None:
                 arguments = connection_arguments(connection)
-                self._rpc = rpc(connection["address"], timeout=ANSWER_SECONDS, connection_args=arguments)
+                self._rpc = rpc(connection["address"], timeout=CONNECT_SECONDS, connection_args=arguments)
             answer: Identity = await asyncio.wait_for(self._rpc.identity(), ANSWER_SECONDS)
             return answer
         except (OSError, TimeoutError, ValueError, RuntimeError) as error:

@@ -59,7 +59,13 @@ def _begin(task: Mapping[str, Any], stack: ExitStack) -> Any:
     import dask
     from distributed import LocalCluster, Security
 
-    from hamfit_service.clusters.local import ONE_THREAD_ENVIRONMENT, environment, local_options, worker_settings
+    from hamfit_service.clusters.local import (
+        LIFELINE,
+        ONE_THREAD_ENVIRONMENT,
+        environment,
+        local_options,
+        worker_settings,
+    )
 
     scratch = task["scratch"]
     stack.enter_context(dask.config.set(worker_settings(scratch)))
@@ -67,6 +73,8 @@ def _begin(task: Mapping[str, Any], stack: ExitStack) -> Any:
     options = {**local_options(scratch), "n_workers": task["workers"], "threads_per_worker": task["threads"]}
     options.update(security=Security.temporary(), protocol="tls://")
     if task["kind"] == "local-cuda":
+        # its workers' preloads replace those of the settings; tasks keep their memory within bounds by themselves
+        options.update(preload=[LIFELINE], device_memory_limit=None)
         # not a dependency: it is of use only beside GPUs
         return stack.enter_context(import_module("dask_cuda").LocalCUDACluster(**options))
     return stack.enter_context(LocalCluster(processes=True, **options))

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS = 10.0
 """How long to wait for a running scheduler; arbitrary, but far above a round trip."""
 
+LIFELINE = "hamfit_service.clusters.lifeline"
+"""Module that each worker loads first."""
+
 ONE_THREAD_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -86,7 +89,7 @@ def worker_settings(scratch: str) -> dict[str, Any]:
         # A nanny restarts lost workers; a task that kills one worker after another is itself at fault.
         "distributed.scheduler.allowed-failures": 3,
         "temporary-directory": scratch,
-        "distributed.worker.preload": ["hamfit_service.clusters.lifeline"],
+        "distributed.worker.preload": [LIFELINE],
         # Sampling every worker's stack a hundred times a second costs a tenth of kernels that last milliseconds.
         "distributed.worker.profile.enabled": False,
     }

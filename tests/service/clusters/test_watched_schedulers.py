@@ -8,12 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
+import uvloop
 
 from hamfit.errors import ClusterError, SpecError
 from hamfit_service.clusters import connection as rooms
@@ -24,7 +24,6 @@ from hamfit_service.clusters.watched import SchedulerHost
 from hamfit_service.settings import Settings
 from watching import until
 
-Run = Callable[[Coroutine[Any, Any, None]], None]
 DASK = Path(sys.executable).with_name("dask")
 
 
@@ -68,9 +67,7 @@ def service_certificates(certificates: dict[str, Path]) -> dict[str, Path | None
 NONE: dict[str, Path | None] = {"tls_ca": None, "tls_cert": None, "tls_key": None}
 
 
-def test_a_scheduler_that_is_replaced_is_another_generation(
-    run: Run, certificates: dict[str, Path], tmp_path: Path
-) -> None:
+def test_a_scheduler_that_is_replaced_is_another_generation(certificates: dict[str, Path], tmp_path: Path) -> None:
     port = free_port()
 
     async def work() -> None:
@@ -89,7 +86,7 @@ def test_a_scheduler_that_is_replaced_is_another_generation(
         await host.stop()
         assert host.address is None
 
-    run(work())
+    uvloop.run(work())
 
 
 def test_tasks_run_on_its_workers_with_tls(certificates: dict[str, Path], tmp_path: Path) -> None:
