@@ -109,7 +109,17 @@ class _Connection:
     async def request(
         self, method: str, path: str, content: Any = None, lines: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
-        """Status and body."""
+        """Status and body; a connection that the server has closed meanwhile is opened again, once."""
+        kept = self._streams is not None
+        try:
+            return await self._ask(method, path, content, lines)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self._streams = None
+            if not kept:
+                raise
+            return await self._ask(method, path, content, lines)
+
+    async def _ask(self, method: str, path: str, content: Any, lines: dict[str, str] | None) -> tuple[int, bytes]:
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams

@@ -15,6 +15,9 @@ from hamfit_service.cli.console import JsonFlag, print_json, print_table
 if TYPE_CHECKING:
     from hamfit_service.settings import Settings
 
+_KEEP_ALIVE_SECONDS = 75
+"""A client that looks every minute need not connect each time; an idle connection costs a few kilobytes."""
+
 _GRACE_SECONDS = 5
 """Time for requests under way, once the service is told to end."""
 
@@ -91,6 +94,7 @@ def _serve(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         lifespan="on",
     )
     server = uvicorn.Server(config)
