@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -97,7 +98,14 @@ def _serve(settings: Settings) -> None:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         lifespan="on",
     )
-    server = uvicorn.Server(config)
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            # streams of events would keep the server waiting for the whole grace
+            service.hub.close()
+            super().handle_exit(sig, frame)
+
+    server = Server(config)
     # uvicorn sends itself the signal again once it has ended well; a service that was told to end has not failed
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     server.run(sockets=[listener])

@@ -122,6 +122,9 @@ def run(task: Mapping[str, Any], channel: Channel) -> Mapping[str, Any]:
     except KeyboardInterrupt:
         return {"status": "stopped", "reason": channel.stopped_for or "interrupted"}
     except Exception as error:
+        if channel.stopped_for is not None:
+            # the interrupt was caught by compiled code, which makes another exception of it
+            return {"status": "stopped", "reason": channel.stopped_for}
         failure = failure_of(error)
         if not isinstance(error, HamfitError):
             # standard error is the service's log; the user is told what kind of thing went wrong
