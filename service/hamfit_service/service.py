@@ -17,6 +17,7 @@ from hamfit_service.api.hub import EventHub
 from hamfit_service.api.metrics import Metrics
 from hamfit_service.clusters.host import ClusterHost, choose_host
 from hamfit_service.jobs.database import Database, DatabaseAway
+from hamfit_service.jobs.endings import Endings
 from hamfit_service.jobs.folders import Folders
 from hamfit_service.jobs.job import Job
 from hamfit_service.jobs.migrate import upgrade
@@ -98,9 +99,8 @@ class Service:
             cluster = choose_host(settings)
             hub = EventHub()
             store.listen(hub.publish)
-            supervisor = Supervisor(
-                settings, store, registry, folders, confinement, cluster, tokens.running_limits
-            )
+            endings = Endings(store, registry, folders, confinement, cluster, settings.max_attempts)
+            supervisor = Supervisor(settings, store, folders, confinement, cluster, endings, tokens.running_limits)
             return cls(
                 settings=settings,
                 folders=folders,

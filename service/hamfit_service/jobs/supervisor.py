@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
@@ -22,6 +21,7 @@ import structlog
 
 from hamfit.errors import ClusterError, DiskError, HamfitError
 from hamfit_service.jobs.database import DatabaseAway
+from hamfit_service.jobs.endings import Attempt, Endings
 from hamfit_service.jobs.fairness import next_to_run
 from hamfit_service.jobs.folders import Folders
 from hamfit_service.jobs.job import Failure, Job, JobProgress
@@ -29,7 +29,6 @@ from hamfit_service.jobs.logs import JobLog
 from hamfit_service.jobs.runner_process import RunnerPool, RunnerProcess
 from hamfit_service.jobs.store import JobNotFound, JobStore, WrongState
 from hamfit_service.processes import find_process
-from hamfit_service.registry.models import ModelRegistry
 from hamfit_service.security.confinement import Confinement
 from hamfit_service.settings import Settings
 
@@ -41,8 +40,6 @@ T = TypeVar("T")
 _LOOK_SECONDS = 1.0
 _AWAY_SECONDS = 1.0
 _TOLD_SECONDS = 0.5
-_FIRST_BACKOFF_SECONDS = 2.0
-_LONGEST_BACKOFF_SECONDS = 60.0
 #: How long a job that failed on a full disk may keep what it has written while the disk stays full.
 _STORAGE_PATIENCE_SECONDS = 600.0
 #: Tasks of a dismissed job may still be writing for this long; its left-overs are removed once more after that.
@@ -64,8 +61,6 @@ class _Running:
     generation: int
     """Of the cluster, when it began."""
     watcher: asyncio.Task[None] | None = None
-    told: float = 0.0
-    phase: str = ""
     progress: JobProgress | None = None
 
 
@@ -76,18 +71,18 @@ class Supervisor:
         self,
         settings: Settings,
         store: JobStore,
-        registry: ModelRegistry,
         folders: Folders,
         confinement: Confinement,
         cluster: ClusterHost,
+        endings: Endings,
         running_limits: Callable[[], Mapping[str, int]],
     ) -> None:
         self._settings = settings
         self._store = store
-        self._registry = registry
         self._folders = folders
         self._confinement = confinement
         self._cluster = cluster
+        self._endings = endings
         self._running_limits = running_limits
         self._pool = RunnerPool()
         self._running: dict[str, _Running] = {}
@@ -157,26 +152,17 @@ class Supervisor:
         for job in await asyncio.to_thread(self._store.reclaim):
             if job.id not in known:
                 try:
-                    await self._recover_one(job)
+                    await self._endings.without_runner(job)
                 except (DatabaseAway, DiskError, OSError):
                     raise
                 except Exception:
                     log.exception("a job without a runner could not be taken up", job=job.id)
 
-    async def _recover_one(self, job: Job) -> None:
-        outcome = await asyncio.to_thread(self._folders.job(job.id).outcome)
-        if outcome is not None and outcome.get("status") in ("succeeded", "failed"):
-            await self._record(job, outcome)
-        elif job.target == "dismiss":
-            await self._dismissed(job)
-        else:
-            await self._requeue(job, "handover", "taken up where it was", counts=False)
-
     async def _reconcile(self) -> None:
         for job in await asyncio.to_thread(self._store.to_dismiss):
             running = self._running.get(job.id)
             if running is None:
-                await self._dismissed(job)
+                await self._endings.dismissed(job)
             else:
                 self._stop(running, "dismiss")
         for running in self._running.values():
@@ -210,8 +196,7 @@ class Supervisor:
             except HamfitError as error:
                 if isinstance(error, DatabaseAway | DiskError | ClusterError):
                     raise
-                failure = Failure("user", type(error).__name__, str(error))
-                await self._record(job, {"status": "failed", "failure": failure.to_json()})
+                await self._endings.failed(job, Failure("user", type(error).__name__, str(error)))
                 return
             runner = await self._pool.take()
             JobLog(folder.log).write("info", f"attempt {job.attempts + 1} begins")
@@ -252,7 +237,8 @@ class Supervisor:
                 await teller
         try:
             outcome = await self._persistently(lambda: asyncio.to_thread(self._folders.job(job.id).outcome))
-            await self._persistently(lambda: self._ended(running, outcome, code))
+            attempt = Attempt(outcome, code, running.runner.stopped_for, running.generation)
+            await self._persistently(lambda: self._endings.of_attempt(job.id, attempt))
         except (WrongState, JobNotFound):
             log.exception("a job ended in a state that it should not be in", job=job.id)
         except Exception:
@@ -271,86 +257,6 @@ class Supervisor:
                 with suppress(DatabaseAway, JobNotFound):
                     await asyncio.to_thread(self._store.report, running.job.id, progress)
             await asyncio.sleep(_TOLD_SECONDS)
-
-    async def _ended(self, running: _Running, outcome: Mapping[str, Any] | None, code: int) -> None:
-        """Record how an attempt ended."""
-        job = await asyncio.to_thread(self._store.get, running.job.id)
-        if job.is_final:
-            return
-        status = None if outcome is None else outcome.get("status")
-        if job.target == "dismiss":
-            await self._dismissed(job)
-        elif outcome is not None and status in ("succeeded", "failed"):
-            await self._record(job, outcome, lost_cluster=running.generation != self._cluster.generation)
-        elif running.runner.stopped_for == "handover":
-            await self._requeue(job, "handover", "handed over to the next service", counts=False)
-        elif running.runner.stopped_for == "cluster":
-            await self._requeue(job, "retry", "the cluster was lost; taken up where it was", counts=False)
-        else:
-            name = f"signal {-code}" if code < 0 else f"exit code {code}"
-            failure = Failure("system", "RunnerLost", f"the job's process ended without a result ({name})")
-            await self._try_again(job, failure)
-
-    async def _record(self, job: Job, outcome: Mapping[str, Any], *, lost_cluster: bool = False) -> None:
-        if outcome["status"] == "succeeded":
-            await self._succeeded(job, outcome["report"])
-            return
-        failure = Failure.from_json(outcome["failure"])
-        failure = Failure(failure.kind, failure.type, self._confinement.redacted(failure.message))
-        if failure.kind == "user":
-            await self._failed(job, failure)
-        elif failure.type == ClusterError.__name__ and lost_cluster:
-            await self._requeue(job, "retry", "the cluster was lost; taken up where it was", counts=False)
-        else:
-            await self._try_again(job, failure)
-
-    async def _succeeded(self, job: Job, report: Mapping[str, Any]) -> None:
-        """Publish where asked, and record it in the same transaction."""
-        name = job.inputs.get("publish")
-        folder = self._folders.job(job.id)
-        if name is None:
-            await asyncio.to_thread(self._store.succeed, job.id, report)
-        else:
-            progress = JobProgress("publishing", 99.0, message=f"publishing as {name}")
-            await asyncio.to_thread(self._store.report, job.id, progress)
-            prepared = await asyncio.to_thread(self._registry.prepare, name, folder, job.id)
-            await asyncio.to_thread(
-                self._store.succeed, job.id, report, partial(self._registry.insert, prepared=prepared, owner=job.owner)
-            )
-        JobLog(folder.log).write("info", "succeeded")
-        log.info("job succeeded", job=job.id, process=job.process)
-
-    async def _failed(self, job: Job, failure: Failure) -> None:
-        await asyncio.to_thread(self._store.fail, job.id, failure)
-        JobLog(self._folders.job(job.id).log).write("error", failure.message)
-        log.warning("job failed", job=job.id, process=job.process, kind=failure.kind, type=failure.type)
-
-    async def _try_again(self, job: Job, failure: Failure) -> None:
-        """Wait a little longer after each failure of the system, and give up after some."""
-        if job.attempts + 1 >= self._settings.max_attempts:
-            await self._failed(job, failure)
-            return
-        wait = min(_FIRST_BACKOFF_SECONDS * 2**job.attempts, _LONGEST_BACKOFF_SECONDS)
-        await self._requeue(
-            job,
-            "retry",
-            f"{failure.message}; tried again in {wait:.0f} s",
-            failure=failure,
-            not_before=datetime.now(UTC) + timedelta(seconds=wait),
-            counts=True,
-        )
-
-    async def _requeue(self, job: Job, kind: Any, message: str, **more: Any) -> None:
-        await asyncio.to_thread(lambda: self._store.requeue(job.id, kind=kind, message=message, **more))
-        JobLog(self._folders.job(job.id).log).write("warning", message)
-        log.info("job waits again", job=job.id, reason=message)
-
-    async def _dismissed(self, job: Job) -> None:
-        """Its runner is gone: remove what it made, and say so."""
-        await asyncio.to_thread(self._folders.job(job.id).remove_results)
-        await asyncio.to_thread(self._store.dismissed, job.id)
-        JobLog(self._folders.job(job.id).log).write("info", "dismissed")
-        log.info("job dismissed", job=job.id)
 
     async def _clean(self) -> None:
         """Remove what jobs at their end left: workspaces of failed ones, everything of dismissed ones."""
@@ -381,7 +287,7 @@ class Supervisor:
         for job in await asyncio.to_thread(self._store.runnable):
             if job.failure is not None and job.failure.type == DiskError.__name__:
                 await asyncio.to_thread(self._store.claim, job.id)
-                await self._failed(job, job.failure)
+                await self._endings.failed(job, job.failure)
 
     def _stop(self, running: _Running, reason: str) -> None:
         """Stop a runner without waiting for it."""
