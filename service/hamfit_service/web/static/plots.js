@@ -154,17 +154,23 @@
     return values.length > 1 && values.some((value) => value > 0);
   }
 
-  function draw(box, kind, data) {
+  function draw(box, kind, data, anew) {
     const width = Math.max(box.clientWidth, 200);
     const empty = !data || (data.seconds !== undefined && !measured(data[kind]));
+    const before = drawn.get(box);
+    const caption = box.closest("figure")?.querySelector("figcaption");
     box.classList.toggle("nothing", empty);
-    drawn.get(box)?.destroy();
+    if (!empty && before && !anew) {
+      // the cursor stays where it is
+      before.setData(kinds[kind](data)[1]);
+      return;
+    }
+    before?.destroy();
     drawn.delete(box);
     if (empty) return;
     const [options, columns] = kinds[kind](data);
     const { title, ...rest } = options;
     const plot = new uPlot({ ...base(width), ...rest }, columns, box);
-    const caption = box.closest("figure")?.querySelector("figcaption");
     if (title && caption) caption.textContent = `Speed, ${title}`;
     const canvas = plot.root.querySelector("canvas");
     canvas.setAttribute("role", "img");
@@ -189,8 +195,8 @@
     }
     if (turn !== asked) return; // a later answer counts
     for (const box of boxes) {
+      draw(box, box.dataset.progress, data, known.get(box)?.unit !== data.unit);
       known.set(box, data);
-      draw(box, box.dataset.progress, data);
     }
   }
 
@@ -198,7 +204,7 @@
     for (const box of root.querySelectorAll("[data-plot]")) {
       const spec = JSON.parse(box.dataset.plot);
       known.set(box, spec);
-      draw(box, spec.kind, spec);
+      draw(box, spec.kind, spec, true);
     }
   }
 
@@ -209,7 +215,7 @@
         drawn.delete(box);
         known.delete(box);
       } else {
-        draw(box, box.dataset.progress ?? known.get(box).kind, known.get(box));
+        draw(box, box.dataset.progress ?? known.get(box).kind, known.get(box), true);
       }
     }
   }
