@@ -165,12 +165,14 @@ def _opened(
             yield client
         return
     from hamfit_service.jobs.database import Database
+    from hamfit_service.jobs.folders import Folders
     from hamfit_service.jobs.migrate import upgrade
+    from hamfit_service.jobs.ownership import make_root
     from hamfit_service.security.tokens import TokenStore
     from hamfit_service.settings import Settings
 
     settings = Settings.load(config, {"root": root, "database_url": database_url})
-    settings.root.mkdir(parents=True, exist_ok=True)
+    make_root(Folders(settings.root))
     database = Database(settings.database)
     try:
         upgrade(database)

@@ -62,7 +62,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session for queries; what it changes is thrown away. Raises DatabaseAway."""
-        with _translated(), self._sessions() as session:
+        with translated(), self._sessions() as session:
             if self.is_sqlite:
                 session.connection(execution_options={"hamfit_reading": True})
             yield session
@@ -70,7 +70,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """One transaction: committed at the end of the block, rolled back by an exception. Raises DatabaseAway."""
-        with _translated(), self._sessions.begin() as session:
+        with translated(), self._sessions.begin() as session:
             yield session
 
     def take_turn(self, session: Session, name: str) -> None:
@@ -120,7 +120,8 @@ def _probe_journal(engine: Engine) -> str:
     """`wal` where the file system can hold a write-ahead log, else `delete`; tried, not guessed."""
     path = Path(engine.url.database or "")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # as a rule this is the root, and the first to make it; see `ownership.make_root`
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None) as connection:
             mode = str(connection.execute("PRAGMA journal_mode=WAL").fetchone()[0])
             # a log that was refused quietly shows only when it is used
@@ -156,7 +157,8 @@ def _begin_immediately(connection: Any) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Errors of SQLAlchemy in the block as those of this module: DatabaseAway, DatabaseDamaged, SpecError."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:

@@ -1,9 +1,9 @@
 """One service for a root and for its database: two would run the same jobs twice and publish over each other.
 
 The root is held by flock on ROOT/service.lock: the kernel lets go of it when the service ends, however it ends. In
-Postgres an advisory lock does the same for services that run on different machines with copies of one root. Root and
-database carry the same id, so that neither is ever used with another partner: jobs in the one would have their files
-missing in the other.
+Postgres an advisory lock does the same for services that run on different machines with copies of one root; see
+`turns`. Root and database carry the same id, so that neither is ever used with another partner: jobs in the one would
+have their files missing in the other.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import Connection, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import select
 
 from hamfit.errors import HamfitError
 from hamfit.stores.publish import raise_store_error
@@ -25,17 +24,15 @@ from hamfit_service.jobs.database import Database
 from hamfit_service.jobs.folders import Folders, write_whole
 from hamfit_service.jobs.migrate import upgrade
 from hamfit_service.jobs.tables import JobRow, NoteRow
+from hamfit_service.jobs.turns import RootInUse, end_this_service, held_database
 
 PREDECESSOR_SECONDS = 15.0
 """How long an earlier service may take to end; above its grace for running jobs."""
 
 _LOOK_SECONDS = 0.1
 _NOTE = "root-id"
-_OWNER_LOCK = 0x68616D6F776E
 
-
-class RootInUse(HamfitError):
-    """Another service works in the root or on the database."""
+__all__ = ["PREDECESSOR_SECONDS", "RootInUse", "WrongPartner", "claim_root", "make_root"]
 
 
 class WrongPartner(HamfitError):
@@ -43,8 +40,11 @@ class WrongPartner(HamfitError):
 
 
 @contextmanager
-def claim_root(folders: Folders, database: Database) -> Iterator[None]:
+def claim_root(folders: Folders, database: Database, on_loss: Callable[[], None] = end_this_service) -> Iterator[None]:
     """Hold the root and the database, with tables made and up to date, until the end of the block.
+
+    Tables are changed only once both are held: a newer version must not change them beside an older one that runs.
+    ``on_loss`` is called from a thread when Postgres was started again and another service was quicker to take it.
 
     Raises:
         RootInUse: another service works there and does not end.
@@ -55,17 +55,42 @@ def claim_root(folders: Folders, database: Database) -> Iterator[None]:
     """
     descriptor = _hold_root(folders)
     try:
-        upgrade(database)
-        with _held_database(database):
+        with _held(database, on_loss):
+            upgrade(database)
             _check_partner(folders, database)
             yield
     finally:
         os.close(descriptor)
 
 
-def _hold_root(folders: Folders) -> int:
+@contextmanager
+def _held(database: Database, on_loss: Callable[[], None]) -> Iterator[None]:
+    """SQLite lies in the root, or is held by its id there; Postgres has a lock of its own."""
+    if database.is_sqlite:
+        yield
+        return
+    with held_database(database, PREDECESSOR_SECONDS, on_loss):
+        yield
+
+
+def make_root(folders: Folders) -> None:
+    """Make the root where there is none, for this user alone: it has the hashes of tokens and everybody's data.
+
+    One that is there keeps its rights, which its administrator gave it.
+
+    Raises:
+        DiskError: it cannot be made.
+
+    """
     try:
-        folders.root.mkdir(parents=True, exist_ok=True)
+        folders.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise_store_error(error, folders.root)
+
+
+def _hold_root(folders: Folders) -> int:
+    make_root(folders)
+    try:
         descriptor = os.open(folders.lock, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise_store_error(error, folders.root)
@@ -90,35 +115,6 @@ def _hold_root(folders: Folders) -> int:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
-
-
-@contextmanager
-def _held_database(database: Database) -> Iterator[None]:
-    """Hold Postgres's lock on a connection of its own. SQLite lies in the root, or is held by its id there."""
-    if database.is_sqlite:
-        yield
-        return
-    # a reading session would stay in its transaction and keep the database from tidying up
-    connection = database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    try:
-        _take_turn(connection)
-        yield
-    finally:
-        # a database that went away has let go of the lock by itself
-        with suppress(DBAPIError):
-            connection.invalidate()
-        connection.close()
-
-
-def _take_turn(connection: Connection) -> None:
-    deadline = time.monotonic() + PREDECESSOR_SECONDS
-    while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _OWNER_LOCK}):
-        if time.monotonic() > deadline:
-            raise RootInUse(
-                "another service works on this database, perhaps on another machine; stop it, or give another"
-                " database_url"
-            )
-        time.sleep(_LOOK_SECONDS)
 
 
 def _check_partner(folders: Folders, database: Database) -> None:
