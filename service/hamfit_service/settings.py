@@ -38,7 +38,8 @@ class Settings(BaseSettings):
         default=None, description="postgresql+psycopg://... ; by default SQLite in the root."
     )
     auth: Literal["auto", "required"] = Field(
-        default="auto", description="required asks for a token always; auto off loopback, or once there is a token."
+        default="auto",
+        description="required asks for a token always; auto off loopback, with allowed_hosts, or once there ever was one.",
     )
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="Names by which clients may call this service, besides its address and localhost."

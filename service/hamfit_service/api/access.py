@@ -24,8 +24,14 @@ _CHALLENGE = 'Bearer realm="hamfit"'
 
 
 def token_needed(service: Service) -> bool:
-    """Whether somebody without a token is refused."""
-    return service.settings.auth == "required" or not service.settings.is_loopback or service.tokens.any_live()
+    """Whether somebody without a token is refused: wherever others may come from, and once there ever was a token.
+
+    When the last token runs out, nobody is let in instead of everybody; names in `allowed_hosts` mean that a proxy
+    brings others to an address which by itself only this machine can reach.
+    """
+    settings = service.settings
+    is_open = settings.auth == "auto" and settings.is_loopback and not settings.allowed_hosts
+    return not is_open or service.tokens.any_ever()
 
 
 def identify(request: Request) -> Identity | None:

@@ -112,7 +112,7 @@ class TokenStore:
         self._database = database
         self._tokens: _Memory[_Known] = _Memory()
         self._sessions: _Memory[_Known] = _Memory()
-        self._live: _Memory[bool] = _Memory()
+        self._ever: _Memory[bool] = _Memory()
 
     def create(self, request: TokenRequest) -> TokenSecret:
         """Make a token; the answer is the only place where its secret is ever told."""
@@ -134,7 +134,7 @@ class TokenStore:
             session.add(row)
             session.flush()
             made = _document(row)
-        self._live.clear()
+        self._ever.clear()
         return TokenSecret(**made.model_dump(), token=f"hf_{token_id}_{secret}")
 
     def authenticate(self, text: str) -> Identity | None:
@@ -157,7 +157,6 @@ class TokenStore:
             revoked = _document(row)
         for memory in (self._tokens, self._sessions):
             memory.clear()
-        self._live.clear()
         return revoked
 
     def all(self) -> TokenList:
@@ -166,9 +165,14 @@ class TokenStore:
             query = select(TokenRow).order_by(TokenRow.created_at.desc(), TokenRow.id)
             return TokenList(tokens=[_document(row) for row in session.scalars(query)])
 
+    def any_ever(self) -> bool:
+        """Whether there was ever a token, also one that is revoked or out of date by now; remembered like a token."""
+        return self._ever.get("any", self._had_any) or False
+
     def any_live(self) -> bool:
-        """Whether some token is neither revoked nor out of date; remembered like a token."""
-        return self._live.get("any", self._count_live) or False
+        """Whether some token is neither revoked nor out of date."""
+        with self._database.reading() as session:
+            return _has_live(session)
 
     def running_limits(self) -> Mapping[str, int]:
         """Jobs that an owner may have running, for owners whose tokens say so; of several tokens the largest counts."""
@@ -227,9 +231,9 @@ class TokenStore:
             token = None if row is None else session.get(TokenRow, row.token_id)
             return None if row is None or token is None else _known(token, row.expires_at)
 
-    def _count_live(self) -> bool | None:
+    def _had_any(self) -> bool:
         with self._database.reading() as session:
-            return _has_live(session)
+            return session.scalar(select(TokenRow.id).limit(1)) is not None
 
 
 def _has_live(session: Session) -> bool:

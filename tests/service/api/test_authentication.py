@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 from api_server import served, settings_for
+from sqlalchemy import update
 
 from hamfit_service.api.access import COOKIE
+from hamfit_service.jobs.tables import TokenRow
+from hamfit_service.security.tokens import TokenStore
 from hamfit_service.service import Service
 from hamfit_service.wire import Scope, TokenRequest
 
@@ -203,6 +207,35 @@ def test_on_loopback_a_token_is_needed_once_there_is_one(client: httpx.Client) -
     made = client.post("/v1/tokens", json={"owner": "ada", "scopes": ["admin"]}).json()
     assert client.get("/v1/jobs").status_code == 401
     assert client.get("/v1/jobs", headers=bearer(made["token"])).status_code == 200
+
+
+def _revoke(service: Service, token_id: str) -> None:
+    service.tokens.revoke(token_id)
+
+
+def _let_it_run_out(service: Service, token_id: str) -> None:
+    with service.database.writing() as session:
+        session.execute(update(TokenRow).where(TokenRow.id == token_id).values(expires_at=datetime.now(UTC)))
+
+
+@pytest.mark.parametrize("end", [_revoke, _let_it_run_out])
+def test_when_the_last_token_ends_on_loopback_nobody_is_let_in(
+    client: httpx.Client, service: Service, end: Callable[[Service, str], None]
+) -> None:
+    made = client.post("/v1/tokens", json={"owner": "ada", "scopes": ["admin"], "expires_in_days": 1}).json()
+    end(service, made["id"])
+    # a service begun anew remembers nothing
+    for tokens in (service.tokens, TokenStore(service.database)):
+        service.tokens = tokens
+        assert not tokens.any_live()
+        assert [client.get(path).status_code for path in ("/v1/jobs", "/v1/tokens")] == [401, 401]
+        assert client.get("/", follow_redirects=False).headers["location"] == "/login"
+
+
+def test_a_service_that_is_called_by_another_name_needs_a_token(make_service: Callable[..., Service]) -> None:
+    with served(make_service(allowed_hosts=("fits.example.org",))) as client:
+        answers = [client.get("/v1/jobs", headers=headers) for headers in ({}, {"Host": "fits.example.org"})]
+    assert [answer.status_code for answer in answers] == [401, 401]
 
 
 def test_too_many_requests_are_told_when_to_come_back(make_service: Callable[..., Service]) -> None:

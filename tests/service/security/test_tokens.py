@@ -150,13 +150,14 @@ def test_a_token_revoked_by_another_process_is_refused_within_five_seconds(parts
         ),
         within=5.0,
     )
+    assert parts.tokens.any_ever()
 
 
 def test_a_token_made_by_another_process_is_asked_for_within_five_seconds(parts: Parts) -> None:
-    assert not parts.tokens.any_live()
+    assert not parts.tokens.any_ever() and not parts.tokens.any_live()
     made = TokenStore(parts.database).create(TokenRequest(owner="ann", scopes=["read"]))
     assert parts.tokens.authenticate(made.token) is not None
-    assert becomes(parts.tokens.any_live, within=5.0)
+    assert becomes(parts.tokens.any_ever, within=5.0)
 
 
 def test_a_token_out_of_date_is_refused_to_the_second_also_while_it_is_remembered(parts: Parts) -> None:
@@ -164,7 +165,8 @@ def test_a_token_out_of_date_is_refused_to_the_second_also_while_it_is_remembere
     end(parts, made.id, datetime.now(UTC) + timedelta(seconds=0.3))
     assert parts.tokens.authenticate(made.token) is not None
     assert becomes(lambda: parts.tokens.authenticate(made.token) is None, within=0.8)
-    assert not TokenStore(parts.database).any_live()
+    store = TokenStore(parts.database)
+    assert not store.any_live() and store.any_ever()
 
 
 def test_a_token_without_an_end_has_none(parts: Parts) -> None:
@@ -256,7 +258,7 @@ def test_a_database_that_is_away_refuses_and_does_not_let_in(tmp_path: Path) -> 
     away.database.close()
     (away.folders.root / "hamfit.sqlite").unlink()
     (away.folders.root / "hamfit.sqlite").mkdir()
-    for ask in (lambda: store.authenticate(made.token), store.any_live):
+    for ask in (lambda: store.authenticate(made.token), store.any_live, store.any_ever):
         with pytest.raises(DatabaseAway):
             ask()
 
