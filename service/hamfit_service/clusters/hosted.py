@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import structlog
 
 from hamfit.errors import ClusterError
 from hamfit_service.clusters.glance import Glance, state_of
@@ -38,6 +39,8 @@ STOP_SECONDS = 5.0
 _FIRST_WAIT_SECONDS = 0.2
 _LONGEST_WAIT_SECONDS = 15.0
 _LONG_LIFE_SECONDS = 60.0
+
+log = structlog.get_logger("hamfit.service")
 
 
 class HostedCluster:
@@ -105,6 +108,10 @@ class HostedCluster:
             began = time.monotonic()
             try:
                 await self._one_life()
+            except Exception as error:
+                # no space for a folder, no process to be had: tried again like a cluster that died
+                self.last_error = f"the {self.kind} cluster cannot be begun ({error})"
+                log.warning("cluster cannot be begun; tried again", kind=self.kind, reason=str(error))
             finally:
                 await self._end()
             if time.monotonic() - began > _LONG_LIFE_SECONDS:

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import structlog
+
 from hamfit.errors import ClusterError
 from hamfit_service.clusters.connection import TLS_NAMES
+from hamfit_service.clusters.dashboard import dashboard_link
 from hamfit_service.clusters.glance import Glance, state_of
 from hamfit_service.wire import ClusterState
 
@@ -16,6 +19,8 @@ LOOK_SECONDS = 1.0
 
 SILENT_LOOKS = 10
 """So many looks without an answer and the scheduler counts as away; it may be busy only, so its work goes on."""
+
+log = structlog.get_logger("hamfit.service")
 
 
 class SchedulerHost:
@@ -30,6 +35,7 @@ class SchedulerHost:
         self._glance = Glance()
         self._watching: asyncio.Task[None] | None = None
         self._scheduler: str | None = None
+        self._dashboard: str | None = None
         self._is_here = False
         self._generation = 0
 
@@ -65,14 +71,26 @@ class SchedulerHost:
 
     async def state(self) -> ClusterState:
         """How the cluster fares."""
-        return state_of(self.kind, await self._glance.identity(self._connection))
+        try:
+            identity = await self._glance.identity(self._connection)
+        except Exception as error:
+            log.warning("scheduler cannot be asked", reason=str(error))
+            identity = None
+        return state_of(self.kind, identity, dashboard=self._dashboard if self._is_here else None)
 
     async def _watch(self) -> None:
         silent = 0
         while True:
-            identity = await self._glance.identity(self._connection, fresh=True)
+            try:
+                identity = await self._glance.identity(self._connection, fresh=True)
+            except Exception as error:
+                # certificates that are being replaced, no descriptor to be had: a look that failed, no more
+                log.warning("scheduler cannot be asked; tried again", reason=str(error))
+                identity = None
             if identity is not None:
                 silent = 0
+                if str(identity["id"]) != self._scheduler:
+                    self._dashboard = await dashboard_link(self._connection["address"], identity)
                 self._met(str(identity["id"]))
             else:
                 silent += 1

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -165,6 +168,52 @@ def test_a_cluster_that_cannot_start_is_tried_again_ever_more_seldom(monkeypatch
     asyncio.run(work())
     waits = [later - earlier for earlier, later in itertools.pairwise(began)]
     assert waits[2] > waits[1] > waits[0]
+
+
+def test_a_machine_without_space_or_processes_keeps_the_cluster_away_only_for_so_long(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_folder, real_process = tempfile.mkdtemp, asyncio.create_subprocess_exec
+    failures: list[OSError] = [OSError(errno.EAGAIN, "no process"), OSError(errno.ENOSPC, "no space")]
+
+    def folder(*words: Any, **more: Any) -> str:
+        if len(failures) == 2:
+            raise failures.pop()
+        return str(real_folder(*words, **more))
+
+    async def begun(*words: Any, **more: Any) -> asyncio.subprocess.Process:
+        if failures:
+            raise failures.pop()
+        return await real_process(*words, **more)
+
+    monkeypatch.setattr("tempfile.mkdtemp", folder)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", begun)
+
+    async def work() -> None:
+        cluster = HostedCluster(kind="local", workers=1, threads=1)
+        await cluster.start()
+        await until(lambda: len(failures) == 1)
+        assert "no space" in cluster.last_error
+        await until(lambda: cluster.address)
+        assert (failures, cluster.last_error) == ([], "")
+        await cluster.stop()
+
+    asyncio.run(work())
+    assert list(scratch.iterdir()) == []
+
+
+def test_the_dashboard_is_told_where_bokeh_is_installed() -> None:
+    pytest.importorskip("bokeh")
+
+    async def work() -> None:
+        async with running() as cluster:
+            link = (await cluster.state()).dashboard
+            assert link is not None
+            assert link.startswith("http://127.0.0.1:")
+            page = await asyncio.to_thread(lambda: urlopen(link, timeout=20).read())
+            assert b"bokeh" in page.lower()
+
+    asyncio.run(work())
 
 
 def test_only_who_holds_the_certificate_is_let_in_and_only_on_loopback(scratch: Path) -> None:

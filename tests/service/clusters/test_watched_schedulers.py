@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -18,6 +19,7 @@ import uvloop
 from hamfit.errors import ClusterError, SpecError
 from hamfit_service.clusters import connection as rooms
 from hamfit_service.clusters import watched
+from hamfit_service.clusters.dashboard import dashboard_link
 from hamfit_service.clusters.host import choose_host, connect
 from hamfit_service.clusters.hosted import HostedCluster
 from hamfit_service.clusters.watched import SchedulerHost
@@ -194,6 +196,58 @@ def test_a_scheduler_that_is_only_slow_loses_no_work(monkeypatch: pytest.MonkeyP
     asyncio.run(work())
     here = "tcp://127.0.0.1:1"
     assert seen == [(here, 0), (here, 0), (here, 0), (here, 0), (here, 1)]
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"), [("--dashboard", True), ("--no-dashboard", False)], ids=["with one", "without"]
+)
+def test_the_dashboard_is_linked_where_there_is_one(word: str, shown: bool, tmp_path: Path) -> None:
+    pytest.importorskip("bokeh")
+    port, pages = free_port(), free_port()
+    words = ["scheduler", "--host", "127.0.0.1", "--port", str(port), "--dashboard-address", f"127.0.0.1:{pages}", word]
+
+    async def work() -> None:
+        host = SchedulerHost(f"tcp://127.0.0.1:{port}", NONE)
+        await host.start()
+        with process(*words, cwd=tmp_path):
+            await until(lambda: host.address)
+            assert (await host.state()).dashboard == (f"http://127.0.0.1:{pages}/status" if shown else None)
+        await until(lambda: host.address is None)
+        assert (await host.state()).dashboard is None
+        await host.stop()
+
+    uvloop.run(work())
+
+
+@pytest.mark.parametrize(
+    "identity", [{}, {"services": {}}, {"services": {"dashboard": 1}}, {"services": {"dashboard": None}}]
+)
+def test_a_dashboard_that_cannot_be_reached_is_none(identity: dict[str, Any]) -> None:
+    assert asyncio.run(dashboard_link("tls://127.0.0.1:8786", identity)) is None
+
+
+def test_a_look_that_fails_in_an_unforeseen_way_is_one_look_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        monkeypatch.setattr(watched, "LOOK_SECONDS", 0.0)
+        host = SchedulerHost("tcp://127.0.0.1:1", NONE)
+        answers: list[dict[str, str] | Exception] = [LookupError("a surprise"), {"id": "a"}]
+
+        async def answer(connection: object, *, fresh: bool = False) -> dict[str, str]:
+            if not answers:
+                await asyncio.sleep(60)
+            found = answers.pop(0)
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        monkeypatch.setattr(host._glance, "identity", answer)
+        await host.start()
+        await until(lambda: host.address)
+        answers[:] = [LookupError("another")]
+        assert not (await host.state()).alive
+        await host.stop()
+
+    asyncio.run(work())
 
 
 def test_settings_choose_the_kind(tmp_path: Path, certificates: dict[str, Path]) -> None:
