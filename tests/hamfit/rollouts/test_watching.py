@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import scenes
 from hamfit.errors import StoreError
 from hamfit.rollouts import rollout, running, watching
 from hamfit.stores import array_writer, zarr_array
+from hamfit.systems import simulate
 
 HOW: dict[str, Any] = {"steps": 40, "dt": 0.01, "every": 4, "threads": 1, "checkpoint_seconds": 0.0}
 
@@ -118,3 +120,40 @@ def test_damage_is_told_and_never_read_as_numbers(tmp_path: Path, monkeypatch: p
 
 def test_where_nothing_runs_there_is_no_workspace(tmp_path: Path) -> None:
     assert watching.workspace_of(tmp_path / "run") is None
+
+
+@pytest.mark.parametrize("step", [1, 7, 30, 64, 1_000_000])
+@pytest.mark.parametrize("start", [0, 5, 99])
+def test_rows_far_apart_are_read_a_chunk_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: int, step: int
+) -> None:
+    monkeypatch.setattr(array_writer, "chunk_shape", partial(zarr_array.chunk_shape, target=400))
+    data = simulate("spring", tmp_path / "data.zarr", shape="5", n_trajectories=1, n_frames=100, seed=1)
+    name = data.trajectories[0].name
+    readable = watching.open_published(data.path, name)
+    assert readable is not None
+    stored = readable.series["position"][0]
+    assert stored is not None and len(stored.entry.crc32c) == 10
+    whole = stored.read()
+    largest = [0]
+    read = zarr_array.StoredArray.read
+
+    def measured(self: Any, start: int = 0, stop: int | None = None) -> Any:
+        found = read(self, start, stop)
+        if self.entry.key == stored.entry.key:
+            largest.append(len(found))
+        return found
+
+    monkeypatch.setattr(zarr_array.StoredArray, "read", measured)
+    # the last rows lie in the checkpoint of a rollout under way
+    both = replace(readable, series={"position": (_first(stored, 60), whole[60:])})
+    for seen in (readable, both):
+        np.testing.assert_array_equal(seen.read(start, 100, step)["position"], whole[start:100:step])
+        np.testing.assert_array_equal(seen.read(start, start, step)["position"], whole[:0])
+    assert max(largest) <= stored.entry.chunks[0]
+
+
+def _first(stored: zarr_array.StoredArray, rows: int) -> zarr_array.StoredArray:
+    """An array of the first rows only."""
+    entry = stored.entry
+    return replace(stored, entry=replace(entry, shape=(rows, *entry.shape[1:]), crc32c=entry.crc32c[: rows // 10]))

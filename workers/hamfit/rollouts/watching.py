@@ -107,15 +107,22 @@ class Readable:
 
     def read(self, start: int, stop: int, step: int = 1) -> dict[str, NumericArray]:
         """Every ``step``-th of the frames start..stop, and what is fixed. Raises StoreError for damage."""
-        return {key: self._rows(key, start, stop)[::step] for key in self.series} | dict(self.fixed)
+        return {key: self._rows(key, range(start, stop, step)) for key in self.series} | dict(self.fixed)
 
-    def _rows(self, key: str, start: int, stop: int) -> NumericArray:
+    def _rows(self, key: str, rows: range) -> NumericArray:
+        """These rows; one chunk at a time is read, however far they are apart."""
         stored, rest = self.series[key]
+        found = np.empty((len(rows), *rest.shape[1:]), dtype=rest.dtype)
         full = 0 if stored is None else stored.entry.shape[0]
-        parts = [rest[max(start - full, 0) : max(stop - full, 0)]]
-        if stored is not None and start < full:
-            parts.insert(0, stored.read(start, min(stop, full)))
-        return np.concatenate(parts)
+        at = 0
+        while stored is not None and at < len(rows) and rows[at] < full:
+            size = stored.entry.chunks[0]
+            end = min((rows[at] // size + 1) * size, full)
+            here = rows[at : at + len(range(rows[at], min(end, rows.stop), rows.step))]
+            found[at : at + len(here)] = stored.read(here[0], here[-1] + 1)[:: rows.step]
+            at += len(here)
+        found[at:] = rest[[row - full for row in rows[at:]]]
+        return found
 
 
 def open_published(path: Path, name: str) -> Readable | None:
