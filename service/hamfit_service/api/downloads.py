@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from hamfit_service.jobs.results import Found, ResultNotFound
 
 TAR = "application/x-tar"
 BINARY = "application/octet-stream"
+
+Pieces: TypeAlias = Generator[bytes, None, None]
 
 _TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8"}
 _PIECE = 256 * 1024
@@ -28,19 +32,43 @@ def send(found: Found) -> Response:
     """A file, or a folder as a tar archive."""
     if found.is_folder:
         headers = {"Content-Disposition": _attachment(f"{found.name}.tar")}
-        return StreamingResponse(_archive(found.path, found.name), headers=headers, media_type=TAR)
+        return _Stream(_archive(found.path, found.name), headers=headers, media_type=TAR)
     try:
-        descriptor = _open(found.path)
+        # closed again: an answer that is never begun, as to HEAD, must leave nothing open
+        with os.fdopen(_open(found.path), "rb", buffering=0) as file:
+            facts = os.fstat(file.fileno())
     except OSError as error:
         raise ResultNotFound(f"'{found.name}' was removed this moment; see the list of results") from error
-    size = os.fstat(descriptor).st_size
     media_type = _TYPES.get(found.path.suffix, BINARY)
-    headers = {"Content-Length": str(size)}
+    headers = {"Content-Length": str(facts.st_size)}
     if media_type.startswith("text/html"):
         headers |= {"Content-Security-Policy": _REPORT_POLICY, "X-Frame-Options": "SAMEORIGIN"}
     else:
         headers["Content-Disposition"] = _attachment(found.name)
-    return StreamingResponse(_pieces(descriptor, size), headers=headers, media_type=media_type)
+    return _Stream(_file(found.path, facts), headers=headers, media_type=media_type)
+
+
+class _Stream(StreamingResponse):
+    """Sends pieces, and closes what they are read from as soon as its client has left."""
+
+    def __init__(self, pieces: Pieces, headers: Mapping[str, str], media_type: str) -> None:
+        super().__init__(pieces, headers=headers, media_type=media_type)
+        self._opened = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._opened.close()
+
+
+def _file(path: Path, promised: os.stat_result) -> Pieces:
+    """The content of a file of which the size is told already."""
+    descriptor = _open(path)
+    if not os.path.samestat(os.fstat(descriptor), promised):
+        os.close(descriptor)
+        raise OSError("a file was replaced before it was sent")
+    yield from _pieces(descriptor, promised.st_size)
 
 
 def _open(path: Path) -> int:
@@ -51,7 +79,7 @@ def _open(path: Path) -> int:
     return descriptor
 
 
-def _pieces(descriptor: int, size: int) -> Iterator[bytes]:
+def _pieces(descriptor: int, size: int) -> Pieces:
     """Exactly ``size`` bytes; OSError when there are fewer, so that the connection breaks and half is not whole."""
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         left = size
@@ -63,7 +91,7 @@ def _pieces(descriptor: int, size: int) -> Iterator[bytes]:
             yield piece
 
 
-def _archive(folder: Path, name: str) -> Iterator[bytes]:
+def _archive(folder: Path, name: str) -> Pieces:
     """A tar archive of a folder, in pieces: small files are sent together, large ones in parts. No link is followed."""
     pending = bytearray()
     for parent, folders, names in os.walk(folder):

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hamfit.errors import HamfitError, SpecError, StoreError
+from hamfit.errors import DiskError, HamfitError, SpecError, StoreError
 from hamfit_service.jobs.job import Job
 from hamfit_service.jsonable import jsonable
 from hamfit_service.wire import TrajectoryDocument
@@ -75,9 +75,13 @@ def _looked(look: Callable[[], T | None]) -> T | None:
     for attempt in range(_LOOKS):
         try:
             found = look()
-        except (StoreError, OSError):
+        except StoreError:
             if attempt == _LOOKS - 1:
                 raise
+            continue
+        except OSError as error:
+            if attempt == _LOOKS - 1:
+                raise DiskError(f"trajectories cannot be read ({error.strerror}); see to the disk and repeat") from error
             continue
         if found is not None:
             return found

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
 import tarfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +260,70 @@ def test_a_file_that_shrinks_while_it_is_sent_is_no_whole_answer(
     monkeypatch.setattr(downloads, "_pieces", shrinking)
     with served(service) as client, pytest.raises(httpx.TransportError):
         client.get(f"/v1/jobs/{job_id}/results/files/large")
+
+
+def _open_below(folder: Path) -> list[str]:
+    """Files below a folder that this process has open."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.append(os.readlink(entry))
+    return [path for path in found if path.startswith(f"{folder}/")]
+
+
+@pytest.mark.parametrize("name", ["large", "store"])
+def test_answers_that_nobody_reads_leave_no_file_open(client: httpx.Client, service: Service, name: str) -> None:
+    job_id, results = running_job(service, "fit", {})
+    (results / "store").mkdir()
+    for path in ("large", "store/large"):
+        (results / path).write_bytes(b"x" * 20_000_000)
+    at = f"/v1/jobs/{job_id}/results/files/{name}"
+    for _ in range(50):
+        assert client.head(at).status_code == 200
+    for _ in range(10):
+        # leaves after the first bytes, as a closed laptop does
+        with client.stream("GET", at) as answer:
+            next(answer.iter_raw(1000))
+    assert client.get("/healthz").status_code == 200
+    ends = time.monotonic() + 10
+    while _open_below(results) and time.monotonic() < ends:
+        time.sleep(0.02)
+    assert _open_below(results) == []
+
+
+def test_a_file_that_is_replaced_before_it_is_sent_is_no_whole_answer(
+    client: httpx.Client, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hamfit_service.api import downloads
+
+    job_id, results = running_job(service, "fit", {})
+    (results / "file").write_bytes(b"old")
+    send_file = downloads._file
+
+    def replaced(path: Path, promised: os.stat_result) -> Any:
+        (results / "new").write_bytes(b"newer and longer")
+        os.replace(results / "new", results / "file")
+        yield from send_file(path, promised)
+
+    monkeypatch.setattr(downloads, "_file", replaced)
+    with pytest.raises(httpx.TransportError):
+        client.get(f"/v1/jobs/{job_id}/results/files/file")
+
+
+def test_a_disk_that_fails_is_not_the_fault_of_the_service(
+    client: httpx.Client, service: Service, world: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, results = running_job(service, "simulate", {})
+    _copied(world[1], results / "dataset.zarr")
+
+    def failing(*_: Any) -> Any:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(results))
+
+    for name in ("_documents", "_open"):
+        monkeypatch.setattr(trajectories, name, failing)
+    for path in ("", "/run"):
+        answer = client.get(f"/v1/jobs/{job_id}/results/trajectories{path}")
+        assert answer.status_code == 503, answer.text
+        assert answer.headers["retry-after"]
+        assert "Input/output error" in answer.json()["detail"]
+        assert str(results) not in answer.text
