@@ -85,7 +85,7 @@ def test_flags_in_a_row_are_read_as_they_are_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "where", ["//elsewhere", "https://elsewhere/", "/\\elsewhere", "elsewhere", "", "/a\nb", "/\t/elsewhere"]
+    "where", ["//elsewhere", "https://elsewhere/", "/\\elsewhere", "elsewhere", "", "/a\nb", "/\t/elsewhere", "//["]
 )
 def test_only_paths_of_this_site_are_gone_to_after_signing_in(where: str) -> None:
     assert local_path(where) == "/"

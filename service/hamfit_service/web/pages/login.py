@@ -82,6 +82,9 @@ class LoginPages:
 
 def local_path(where: str) -> str:
     """``where`` if it is a path of this site, else the first page: a link must not lead elsewhere after signing in."""
-    parts = urlsplit(where)
+    try:
+        parts = urlsplit(where)
+    except ValueError:
+        return "/"
     is_local = not parts.scheme and not parts.netloc and where.startswith("/") and not where.startswith("//")
     return where if is_local and "\\" not in where and where.isprintable() else "/"
