@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from hamfit.errors import SpecError
-from hamfit_service.clusters import LocalProcesses, RunningScheduler, ThreadsOnly, choose_cluster, local
+from hamfit.errors import ClusterError, SpecError
+from hamfit_service.clusters import LocalProcesses, RunningScheduler, ThreadsOnly, choose_cluster, connection
 
 
 def _thread_settings() -> tuple[list[int], int, str | None]:
@@ -68,28 +70,72 @@ def test_an_error_inside_stops_the_workers_too(scratch: Path) -> None:
 
 
 def test_a_scheduler_that_does_not_answer_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "CONNECT_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "CONNECT_SECONDS", 0.5)
     adapter = RunningScheduler(address="tcp://127.0.0.1:1")
     with (
-        pytest.raises(SpecError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:1'"),
+        pytest.raises(ClusterError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:1'"),
         adapter.connect(),
     ):
         pytest.fail("connected to nothing")
 
 
-def test_an_address_that_is_none_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "CONNECT_TIMEOUT_SECONDS", 0.5)
-    adapter = RunningScheduler(address="nonsense://x")
-    with pytest.raises(SpecError, match="no Dask scheduler answers at 'nonsense://x'"), adapter.connect():
-        pytest.fail("connected to nothing")
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("nonsense://x", "write tls://HOST:PORT, or tcp://127.0.0.1:PORT"),
+        ("tcp://10.1.2.3:8786", "anybody who reaches it could run programs there; .* DASK_DISTRIBUTED__COMM__TLS"),
+        ("tls://dask.example:8786", "needs certificates; give DASK_DISTRIBUTED__COMM__TLS__CA_FILE"),
+    ],
+)
+def test_an_address_that_cannot_or_must_not_be_used_is_named_with_the_remedy(address: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message), RunningScheduler(address=address).connect():
+        pytest.fail("connected to it")
 
 
-def test_a_scheduler_without_workers_is_refused() -> None:
+def test_a_scheduler_without_workers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import LocalCluster
 
+    monkeypatch.setattr(connection, "WORKERS_SECONDS", 0.5)
     with (
-        LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster,
-        pytest.raises(SpecError, match="has no workers"),
+        LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0") as cluster,
+        pytest.raises(ClusterError, match="has no workers"),
         RunningScheduler(address=cluster.scheduler_address).connect(),
     ):
         pytest.fail("connected to a scheduler without workers")
+
+
+def test_certificates_of_dask_s_own_configuration_are_used(tmp_path: Path) -> None:
+    import dask
+    from distributed import LocalCluster, Security
+
+    script = Path(__file__).parents[2] / "deploy" / "certificates"
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, stdout=subprocess.DEVNULL)
+    of_scheduler = Security(
+        tls_ca_file=str(tmp_path / "ca.pem"),
+        require_encryption=True,
+        **{
+            f"tls_{role}_{part}": str(tmp_path / f"{name}.{end}")
+            for role, name in (("scheduler", "scheduler"), ("worker", "worker"), ("client", "service"))
+            for part, end in (("cert", "pem"), ("key", "key"))
+        },
+    )
+    of_client = {
+        "distributed.comm.tls.ca-file": str(tmp_path / "ca.pem"),
+        "distributed.comm.tls.client.cert": str(tmp_path / "service.pem"),
+        "distributed.comm.tls.client.key": str(tmp_path / "service.key"),
+    }
+    with LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        host="127.0.0.1",
+        protocol="tls://",
+        security=of_scheduler,
+        dashboard_address="127.0.0.1:0",
+    ) as cluster:
+        assert cluster.scheduler_address.startswith("tls://127.0.0.1:")
+        with (
+            dask.config.set(of_client),
+            RunningScheduler(address=cluster.scheduler_address).connect() as client,
+        ):
+            assert client.submit(sum, [3, 5]).result(timeout=30) == 8

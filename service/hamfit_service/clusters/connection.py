@@ -25,9 +25,11 @@ WORKERS_SECONDS = 30.0
 
 TLS_NAMES = ("tls_ca", "tls_cert", "tls_key")
 
+_SETTINGS = "tls_ca, tls_cert and tls_key"
 
-def checked_address(address: str, certificates: Mapping[str, Path | None]) -> str:
-    """The address of a scheduler, where it may be used as it is.
+
+def checked_address(address: str, certificates: Mapping[str, Path | None], remedy: str = _SETTINGS) -> str:
+    """The address of a scheduler, where it may be used as it is; ``remedy`` says how certificates are given.
 
     Raises:
         SpecError: it is none, or other machines could send tasks to it without a certificate, or one is missing.
@@ -43,10 +45,10 @@ def checked_address(address: str, certificates: Mapping[str, Path | None]) -> st
     if scheme == "tcp" and not _is_loopback(host.strip("[]")):
         raise SpecError(
             f"cluster '{address}' is not on this machine, and anybody who reaches it could run programs there; start"
-            " the scheduler with TLS, write tls://HOST:PORT and give tls_ca, tls_cert and tls_key"
+            f" the scheduler with TLS, write tls://HOST:PORT and give {remedy}"
         )
     if scheme == "tls" and not all(certificates.get(name) for name in TLS_NAMES):
-        raise SpecError(f"cluster '{address}' needs certificates; give tls_ca, tls_cert and tls_key")
+        raise SpecError(f"cluster '{address}' needs certificates; give {remedy}")
     for name in TLS_NAMES if scheme == "tls" else ():
         path = certificates[name]
         if path is not None and not path.is_file():

@@ -15,15 +15,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hamfit.errors import SpecError
+from hamfit_service.clusters.connection import checked_address, connect
 
 if TYPE_CHECKING:
     from distributed import Client
-
-CONNECT_TIMEOUT_SECONDS = 10.0
-"""How long to wait for a running scheduler; arbitrary, but far above a round trip."""
 
 LIFELINE = "hamfit_service.clusters.lifeline"
 """Module that each worker loads first."""
@@ -128,24 +127,41 @@ class RunningScheduler:
     """Workers that somebody else started and will stop."""
 
     address: str
-    """Address of the scheduler, such as tcp://127.0.0.1:8786."""
-
-    @contextmanager
-    def _connected(self) -> Iterator[Client]:
-        from distributed import Client
-
-        try:
-            client = Client(self.address, timeout=CONNECT_TIMEOUT_SECONDS)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise SpecError(
-                f"no Dask scheduler answers at '{self.address}'; start one with `dask scheduler` and give its"
-                " address as tcp://HOST:PORT"
-            ) from error
-        with client:
-            if not client.scheduler_info()["workers"]:
-                raise SpecError(f"the scheduler at '{self.address}' has no workers; start some with `dask worker`")
-            yield client
+    """Address of the scheduler: tcp://127.0.0.1:PORT on this machine, tls://HOST:PORT elsewhere."""
 
     def connect(self) -> AbstractContextManager[Client]:
-        """Connect to the scheduler, and leave it running."""
-        return self._connected()
+        """Connect to the scheduler, and leave it running; certificates are those of Dask's own configuration.
+
+        Raises:
+            SpecError: other machines could send tasks to that address without a certificate, or a certificate is
+                missing.
+            ClusterError: on entering the context, the scheduler does not answer or has no workers.
+
+        """
+        certificates = _configured_certificates()
+        address = checked_address(self.address, certificates, _CONFIGURED)
+        if not address.startswith("tls://"):
+            return connect({"address": address})
+        return connect({"address": address} | {name: str(path) for name, path in certificates.items()})
+
+
+_CONFIGURED = (
+    "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and"
+    " DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY in the environment, or the same in Dask's configuration"
+)
+
+
+def _configured_certificates() -> dict[str, Path | None]:
+    """What Dask's configuration files and its variables say of a client's certificates."""
+    # its defaults come with the import of distributed
+    from distributed import Security
+
+    security: Any = Security()
+    found = {
+        "tls_ca": security.tls_ca_file,
+        "tls_cert": security.tls_client_cert,
+        "tls_key": security.tls_client_key,
+    }
+    # a key may lie in the file of its certificate
+    found["tls_key"] = found["tls_key"] or found["tls_cert"]
+    return {name: None if value is None else Path(value) for name, value in found.items()}
