@@ -52,8 +52,16 @@ def read_object(raw: bytes) -> dict[str, Any]:
         raise _unreadable(str(error)) from None
     if not isinstance(value, dict):
         raise _unreadable(f"it is {_kind(value)}")
-    _check(value, (), 1)
+    check_kept(value)
     return value
+
+
+def check_kept(value: Any, location: tuple[str | int, ...] = ()) -> None:
+    """Refuse what cannot be kept and read back, wherever it stands in ``value`` (422, for nesting 400).
+
+    The same for all inputs: also for those of a form, which never were JSON.
+    """
+    _check(value, location, 1)
 
 
 def dotted(location: Iterable[str | int]) -> str:
@@ -99,7 +107,7 @@ def _check(value: Any, location: tuple[str | int, ...], depth: int) -> None:
         return
     elif isinstance(value, int):
         if abs(value) > _LARGEST:
-            raise _bad(location, f"{value} is beyond 64 bits; write a number from {-_LARGEST} to {_LARGEST}")
+            raise _bad(location, f"{_shown(str(value))} is beyond 64 bits; write a number from {-_LARGEST} to {_LARGEST}")
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise _bad(location, "the number is beyond double precision; write one below 1e308")

@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 
 from hamfit.systems import SYSTEMS
 from hamfit_service.api.problems import Refusal
+from hamfit_service.api.strict_json import check_kept
 from hamfit_service.api.validation import checked
 from hamfit_service.jobs.store import QueueFull
 from hamfit_service.processes import PROCESSES, AbstractInputs, Process
@@ -69,6 +70,7 @@ class SubmitPages:
         problems: dict[str, str] = {}
         status, headers = 422, {}
         try:
+            check_kept(values)
             inputs: AbstractInputs = checked(values, process.inputs)
             job, _ = self._site.service.submit(process.name, inputs, request.state.identity, idempotency_key=key)
             return RedirectResponse(f"/jobs/{job.id}", 303)
