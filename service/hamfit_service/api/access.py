@@ -66,17 +66,18 @@ def admit(request: Request, scope: Scope) -> Identity:
         Refusal: 401 without a valid token, 403 when it lacks the scope, 429 after too many requests.
 
     """
-    address = request.client.host if request.client is not None else "unknown"
-    rates: RateLimits = request.app.state.rates
     try:
         identity = identify(request)
         if identity is None:
             raise _unauthorised("this service wants a token; send the header Authorization: Bearer TOKEN", None)
     except Refusal:
         # guesses are counted by address, whatever token each of them claims to be
-        _limit(rates, f"address {address}")
+        limit_address(request)
         raise
-    _limit(rates, f"address {address}" if identity.token_id is None else f"token {identity.token_id}")
+    if identity.token_id is None:
+        limit_address(request)
+    else:
+        _limit(request, f"token {identity.token_id}")
     if not allows(identity, scope):
         has = ", ".join(sorted(identity.scopes))
         raise Refusal(
@@ -85,12 +86,18 @@ def admit(request: Request, scope: Scope) -> Identity:
     return identity
 
 
+def limit_address(request: Request) -> None:
+    """Count a request by the address that it came from; Refusal with status 429 after too many. Asks no database."""
+    _limit(request, f"address {request.client.host if request.client is not None else 'unknown'}")
+
+
 def allows(identity: Identity, scope: Scope) -> bool:
     """Whether somebody has a scope; an administrator has them all."""
     return scope in identity.scopes or "admin" in identity.scopes
 
 
-def _limit(rates: RateLimits, key: str) -> None:
+def _limit(request: Request, key: str) -> None:
+    rates: RateLimits = request.app.state.rates
     wait = rates.allow(key)
     if wait > 0.0:
         seconds = max(1, math.ceil(wait))

@@ -13,10 +13,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from hamfit_service.api.access import COOKIE
-from hamfit_service.api.problems import Refusal
+from hamfit_service.api.access import COOKIE, limit_address
 from hamfit_service.web.forms import read_form
-from hamfit_service.web.site import NotSignedIn, Site
+from hamfit_service.web.site import Site
 
 _LONGEST_TOKEN = 512
 
@@ -39,6 +38,7 @@ class LoginPages:
 
     async def sign_in(self, request: Request) -> Response:
         """Exchange a token for a session."""
+        limit_address(request)
         form = await read_form(request)
         token = str(form.get("token", "")).strip()
         return await run_in_threadpool(self._sign_in, request, token, str(form.get("next", "/")))
@@ -47,12 +47,6 @@ class LoginPages:
         tokens = self._site.service.tokens
         identity = tokens.authenticate(token) if 0 < len(token) <= _LONGEST_TOKEN else None
         if identity is None:
-            # counts the guess, as every other request with a bad token
-            try:
-                self._site.identity(request)
-            except (NotSignedIn, Refusal) as refused:
-                if isinstance(refused, Refusal) and refused.status == 429:
-                    raise
             problem = "This token is unknown, revoked or out of date; ask an administrator for a new one."
             return self._page(request, where, problem, 401)
         answer = RedirectResponse(local_path(where), 303)
@@ -68,6 +62,7 @@ class LoginPages:
 
     def sign_out(self, request: Request) -> Response:
         """End the session."""
+        limit_address(request)
         cookie = request.cookies.get(COOKIE)
         if cookie is not None:
             self._site.service.tokens.close_session(cookie)
