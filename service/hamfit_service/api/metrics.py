@@ -4,6 +4,7 @@ tests) do not mix."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import Lock
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -15,7 +16,9 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Media type of `Metrics.text`."""
 
 _REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_QUEUE_SECONDS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3600.0, 10_000.0, 100_000.0)
 _JOB_SECONDS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3600.0, 10_000.0, 36_000.0, 100_000.0)
+_SAME_START_SECONDS = 1.0
 _STATES = ("accepted", "running", "succeeded", "failed", "dismissed")
 
 
@@ -41,6 +44,25 @@ class Metrics:
         self._ended = Counter(
             "hamfit_jobs_ended_total", "Jobs that came to their end.", ("process", "state"), registry=self.registry
         )
+        self._failures = Counter(
+            "hamfit_jobs_failed_total",
+            "Jobs that failed, by whose the failure is.",
+            ("process", "kind"),
+            registry=self.registry,
+        )
+        self._waits = Histogram(
+            "hamfit_job_queue_seconds",
+            "Time from the submission of a job to its first start.",
+            ("process",),
+            buckets=_QUEUE_SECONDS,
+            registry=self.registry,
+        )
+        self._rate = Gauge(
+            "hamfit_job_rows_per_second",
+            "Speed of the jobs that run, together.",
+            ("process", "unit"),
+            registry=self.registry,
+        )
         self._retries = Counter(
             "hamfit_job_retries_total", "Attempts begun anew.", ("process", "kind"), registry=self.registry
         )
@@ -54,6 +76,9 @@ class Metrics:
         self._alive = Gauge("hamfit_cluster_alive", "Whether the cluster answers.", registry=self.registry)
         self._workers = Gauge("hamfit_cluster_workers", "Workers of the cluster.", registry=self.registry)
         self._tasks = Gauge("hamfit_cluster_tasks", "Tasks that run on the cluster.", registry=self.registry)
+        # by job: its process, the unit of its speed, its speed
+        self._speeds: dict[str, tuple[str, str, float]] = {}
+        self._lock = Lock()
         self._children: dict[tuple[str, str, int], Histogram] = {}
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -66,13 +91,25 @@ class Metrics:
         child.observe(seconds)
 
     def heard(self, event: JobEvent | None, job: Job) -> None:
-        """A listener of the `JobStore`: counts ends and new attempts."""
+        """A listener of the `JobStore`: keeps speeds, and counts first starts, ends and new attempts."""
+        with self._lock:
+            if job.state == "running":
+                self._speeds[job.id] = (job.process, job.progress.unit, job.progress.rows_per_second)
+            else:
+                self._speeds.pop(job.id, None)
         if event is None:
             return
         if event.kind in ("retry", "handover"):
             self._retries.labels(job.process, event.kind).inc()
+        elif event.kind == "state" and job.state == "running":
+            # a job that is taken up again keeps the time of its first start
+            first = job.started_at
+            if first is not None and (event.at - first).total_seconds() < _SAME_START_SECONDS:
+                self._waits.labels(job.process).observe(max((first - job.submitted_at).total_seconds(), 0.0))
         elif event.kind == "state" and job.state in FINAL:
             self._ended.labels(job.process, job.state).inc()
+            if job.state == "failed" and job.failure is not None:
+                self._failures.labels(job.process, job.failure.kind).inc()
             if job.started_at is not None and job.finished_at is not None:
                 seconds = (job.finished_at - job.started_at).total_seconds()
                 self._seconds.labels(job.process, job.state).observe(max(seconds, 0.0))
@@ -85,8 +122,16 @@ class Metrics:
         else:
             for state in _STATES:
                 self._jobs.labels(state).set(counts.get(state, 0))
+        self._tell_speeds()
         self._alive.set(int(cluster.alive))
         self._workers.set(cluster.workers)
         self._tasks.set(cluster.tasks)
         self.readers.set(readers)
         return generate_latest(self.registry)
+
+    def _tell_speeds(self) -> None:
+        with self._lock:
+            # nothing of a process of which no job runs
+            self._rate.clear()
+            for process, unit, speed in self._speeds.values():
+                self._rate.labels(process, unit).inc(speed)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from api_server import served
 
 from hamfit.errors import DiskError
 from hamfit_service.api.envelope import SECURITY_HEADERS
-from hamfit_service.jobs.job import Failure
+from hamfit_service.api.metrics import Metrics
+from hamfit_service.jobs.job import Failure, Job, JobEvent, JobProgress
 from hamfit_service.jobs.logs import JobLog
 from hamfit_service.service import Service
-from hamfit_service.wire import JobDocument, JobList
+from hamfit_service.wire import ClusterState, JobDocument, JobList
 
 EXECUTE = "/v1/processes/simulate/execution"
 ASKED = {"system": "spring", "options": {"n_frames": 3}}
@@ -340,6 +342,57 @@ def test_metrics_count_requests_jobs_and_ends(client: httpx.Client, service: Ser
     assert 'hamfit_jobs_ended_total{process="simulate",state="succeeded"} 1.0' in text
     assert 'method="GET",route="/v1/jobs/{job_id}",status="404"' in text
     assert "0123456789abcdef" not in text
+
+
+def test_metrics_tell_how_long_jobs_wait_how_fast_they_run_and_whose_failures_are(
+    client: httpx.Client, service: Service
+) -> None:
+    ids = [submit(client).json()["id"] for _ in range(4)]
+    for job_id in ids[:3]:
+        service.store.claim(job_id)
+    for job_id, speed in zip(ids[:3], (100.0, 20.0, 3.0), strict=True):
+        service.store.report(job_id, JobProgress("simulating", 1.0, rows_per_second=speed, unit="steps"))
+    lines = client.get("/metrics").text.splitlines()
+    assert 'hamfit_job_rows_per_second{process="simulate",unit="steps"} 123.0' in lines
+    assert 'hamfit_job_queue_seconds_count{process="simulate"} 3.0' in lines
+    assert 'hamfit_job_queue_seconds_bucket{le="100.0",process="simulate"} 3.0' in lines
+    assert not any(line.startswith("hamfit_jobs_failed_total{") for line in lines)
+    service.store.fail(ids[0], Failure("user", "SpecError", "wrong"))
+    service.store.fail(ids[1], Failure("system", "DiskError", "full"))
+    service.store.requeue(ids[2], kind="retry", message="again")
+    lines = client.get("/metrics").text.splitlines()
+    for kind in ("user", "system"):
+        assert f'hamfit_jobs_failed_total{{kind="{kind}",process="simulate"}} 1.0' in lines
+    assert not any(line.startswith("hamfit_job_rows_per_second{") for line in lines)
+
+
+def test_a_job_that_is_taken_up_again_has_not_waited_twice() -> None:
+    metrics = Metrics()
+    start = datetime(2030, 1, 1, tzinfo=UTC)
+    for seconds in (40, 400):
+        job = _running_since(start, start + timedelta(seconds=40))
+        metrics.heard(JobEvent(1, job.id, start + timedelta(seconds=seconds), "state", {}), job)
+    text = metrics.text(None, ClusterState(kind="local", alive=False), 0).decode()
+    assert 'hamfit_job_queue_seconds_count{process="fit"} 1.0' in text
+    assert 'hamfit_job_queue_seconds_sum{process="fit"} 40.0' in text
+
+
+def _running_since(submitted: datetime, started: datetime) -> Job:
+    nothing: dict[str, Any] = {"not_before": None, "failure": None, "result": None, "finished_at": None}
+    return Job(
+        id="0123456789abcdef",
+        process="fit",
+        owner="local",
+        inputs={},
+        state="running",
+        target="run",
+        progress=JobProgress("fitting", 0.0),
+        attempts=0,
+        submitted_at=submitted,
+        started_at=started,
+        updated_at=started,
+        **nothing,
+    )
 
 
 def test_every_status_of_every_operation_is_documented_as_a_problem(client: httpx.Client) -> None:
