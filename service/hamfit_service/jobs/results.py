@@ -16,6 +16,7 @@ from hamfit_service.jobs.store import JobStore
 from hamfit_service.jobs.trajectories import documents, frames
 from hamfit_service.processes import PROCESSES
 from hamfit_service.registry.models import ModelRegistry
+from hamfit_service.security.confinement import ReferenceRefused, open_beneath
 from hamfit_service.wire import Link, ResultFile, ResultsDocument, TrajectoryList
 
 Kind: TypeAlias = Literal["model", "dataset", "report", "file"]
@@ -66,7 +67,12 @@ class Results:
     def find(self, job: Job, path: str) -> Found:
         """A file or store by its path within the results; raises ResultNotFound."""
         missing = f"job {job.id} has no result '{path}'; see its list of results for what there is"
-        return find_beneath(self._folders.job(job.id).results, path, missing)
+        try:
+            found = open_beneath(self._folders.job(job.id).results, path)
+            is_folder = stat.S_ISDIR(found.lstat().st_mode)
+        except (ReferenceRefused, OSError) as error:
+            raise ResultNotFound(missing) from error
+        return Found(found, found.name, is_folder)
 
     def trajectories(self, job: Job, initial: Path | None = None) -> TrajectoryList:
         """Every trajectory that a job made or is making, with the frames that can be read now.
@@ -133,23 +139,3 @@ def _size(path: Path) -> int:
         for name in names
         if stat.S_ISREG((entry := Path(folder) / name).lstat().st_mode)
     )
-
-
-def find_beneath(root: Path, path: str, missing: str) -> Found:
-    """What lies at ``path`` below ``root``, no link followed and nothing hidden; ResultNotFound with ``missing``."""
-    parts = path.split("/")
-    if any(not part or part.startswith(".") or "\x00" in part or "\\" in part for part in parts):
-        raise ResultNotFound(missing)
-    place = root
-    mode = 0
-    try:
-        for number, part in enumerate(parts):
-            place = place / part
-            mode = place.lstat().st_mode
-            if number < len(parts) - 1 and not stat.S_ISDIR(mode):
-                raise ResultNotFound(missing)
-    except (OSError, ValueError) as error:
-        raise ResultNotFound(missing) from error
-    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-        raise ResultNotFound(missing)
-    return Found(place, parts[-1], stat.S_ISDIR(mode))

@@ -136,18 +136,19 @@ class Confinement:
 def open_beneath(root: Path, relative: str) -> Path:
     """The path of a file or folder below ``root``, for a download: no link on the way, nothing hidden.
 
-    Raises ReferenceRefused when there is no such thing.
+    Raises ReferenceRefused when there is no such thing, DiskError when it cannot be found out now.
     """
     nothing = f"there is no '{relative}' here; see the list for what there is"
     parts = relative.split("/")
-    if "\x00" in relative or any(not part or part.startswith(".") for part in parts):
+    if "\x00" in relative or "\\" in relative or any(not part or part.startswith(".") for part in parts):
         raise ReferenceRefused(nothing)
     path = root
     for number, part in enumerate(parts):
         path = path / part
         try:
-            mode = path.lstat().st_mode
-        except (OSError, ValueError) as error:
+            with _refusing(nothing):
+                mode = path.lstat().st_mode
+        except ValueError as error:  # half of a surrogate pair is in no name of a file
             raise ReferenceRefused(nothing) from error
         if not (stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and number == len(parts) - 1)):
             raise ReferenceRefused(nothing)

@@ -387,9 +387,21 @@ def test_a_download_is_beneath_its_folder_or_refused(tmp_path: Path) -> None:
     for name in (
         *("", "/", ".", "..", "../secret", "model/../../secret", "/etc/passwd", "link", "folder", "folder/secret"),
         *(".hidden", "pipe", "file.html/", "file.html/x", "model//c.0", "\x00", "a" * 300, "nothing", "%2e%2e/secret"),
+        *("model\\c.0", "\ud800"),
     ):
         with pytest.raises(ReferenceRefused, match="see the list"):
             open_beneath(root, name)
+
+
+def test_a_disk_that_fails_under_a_download_is_not_taken_for_a_missing_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: Path) -> None:
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "lstat", failing)
+    with pytest.raises(DiskError, match="does not answer"):
+        open_beneath(tmp_path, "file.html")
 
 
 def test_a_failing_disk_is_not_taken_for_a_missing_file(world: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
