@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     )
     auth: Literal["auto", "required"] = Field(
         default="auto",
-        description="required asks for a token always; auto off loopback, with allowed_hosts, or once there ever was one.",
+        description="required asks for a token always; auto off loopback, with allowed_hosts, or once there was one.",
     )
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="Names by which clients may call this service, besides its address and localhost."

@@ -107,7 +107,9 @@ def _check(value: Any, location: tuple[str | int, ...], depth: int) -> None:
         return
     elif isinstance(value, int):
         if abs(value) > _LARGEST:
-            raise _bad(location, f"{_shown(str(value))} is beyond 64 bits; write a number from {-_LARGEST} to {_LARGEST}")
+            raise _bad(
+                location, f"{_shown(str(value))} is beyond 64 bits; write a number from {-_LARGEST} to {_LARGEST}"
+            )
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise _bad(location, "the number is beyond double precision; write one below 1e308")

@@ -81,7 +81,9 @@ def _looked(look: Callable[[], T | None]) -> T | None:
             continue
         except OSError as error:
             if attempt == _LOOKS - 1:
-                raise DiskError(f"trajectories cannot be read ({error.strerror}); see to the disk and repeat") from error
+                raise DiskError(
+                    f"trajectories cannot be read ({error.strerror}); see to the disk and repeat"
+                ) from error
             continue
         if found is not None:
             return found

@@ -133,7 +133,8 @@ def test_rows_far_apart_are_read_a_chunk_at_a_time(
     readable = watching.open_published(data.path, name)
     assert readable is not None
     stored = readable.series["position"][0]
-    assert stored is not None and len(stored.entry.crc32c) == 10
+    assert stored is not None
+    assert len(stored.entry.crc32c) == 10
     whole = stored.read()
     largest = [0]
     read = zarr_array.StoredArray.read

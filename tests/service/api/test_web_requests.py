@@ -35,9 +35,7 @@ def test_a_form_takes_no_value_that_the_interface_refuses(
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_next_that_is_no_address_leads_to_the_first_page(
-    make_service: Callable[..., Service], method: str
-) -> None:
+def test_a_next_that_is_no_address_leads_to_the_first_page(make_service: Callable[..., Service], method: str) -> None:
     with served(make_service(auth="required")) as client:
         if method == "GET":
             answer, status = client.get("/login", params={"next": "//["}), 200
