@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from hamfit.errors import DiskError, HamfitError, SpecError
-from hamfit.stores.publish import raise_store_error
 from hamfit_service.api.hub import EventHub
 from hamfit_service.api.metrics import Metrics
 from hamfit_service.clusters.host import ClusterHost, choose_host
@@ -20,8 +19,7 @@ from hamfit_service.jobs.database import Database, DatabaseAway
 from hamfit_service.jobs.endings import Endings
 from hamfit_service.jobs.folders import Folders
 from hamfit_service.jobs.job import Job
-from hamfit_service.jobs.migrate import upgrade
-from hamfit_service.jobs.ownership import claim_root
+from hamfit_service.jobs.ownership import claim_root, make_root
 from hamfit_service.jobs.results import Results
 from hamfit_service.jobs.store import JobStore, Submission
 from hamfit_service.jobs.supervisor import Supervisor
@@ -65,6 +63,7 @@ class Service:
     results: Results
     _held: ExitStack = field(default_factory=ExitStack)
     _readiness: tuple[float, Readiness] | None = None
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
     def create(cls, settings: Settings) -> Service:
@@ -77,15 +76,11 @@ class Service:
 
         """
         folders = Folders(settings.root.absolute())
-        try:
-            folders.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise_store_error(error, folders.root)
+        make_root(folders)
         held = ExitStack()
         try:
             database = Database(settings.database)
             held.callback(database.close)
-            upgrade(database)
             held.enter_context(claim_root(folders, database))
             store = JobStore(database, queued_jobs_per_owner=settings.queued_jobs_per_owner)
             tokens = TokenStore(database)
@@ -130,9 +125,11 @@ class Service:
         """Hand running jobs over, stop the cluster, and let go of the database and the root."""
         try:
             await self.supervisor.stop()
-            await self.cluster.stop()
         finally:
-            await asyncio.to_thread(self.close)
+            try:
+                await self.cluster.stop()
+            finally:
+                await asyncio.to_thread(self.close)
         log.info("service stopped")
 
     def close(self) -> None:
@@ -200,9 +197,12 @@ class Service:
 
     async def readiness(self) -> Readiness:
         """Whether jobs can be taken and run; looked at once a second, however often it is asked."""
-        now = time.monotonic()
-        if self._readiness is not None and now - self._readiness[0] < _READY_SECONDS:
+        async with self._looking:
+            if self._readiness is None or time.monotonic() - self._readiness[0] >= _READY_SECONDS:
+                self._readiness = (time.monotonic(), await self._look())
             return self._readiness[1]
+
+    async def _look(self) -> Readiness:
         checks = {"database": "ok", "storage": "ok", "cluster": "ok"}
         try:
             await asyncio.to_thread(self.database.check)
@@ -214,9 +214,7 @@ class Service:
             checks["storage"] = self.confinement.redacted(str(error))
         if not (await self.cluster.state()).alive:
             checks["cluster"] = "the cluster is starting, or does not answer; jobs wait for it"
-        found = Readiness(ready=all(value == "ok" for value in checks.values()), checks=checks)
-        self._readiness = (now, found)
-        return found
+        return Readiness(ready=all(value == "ok" for value in checks.values()), checks=checks)
 
 
 class ReferenceNotUsable(SpecError):

@@ -62,7 +62,7 @@ class Load:
                     self.bad.append(f"POST {status}")
                     continue
                 self.accepted.setdefault(key, set()).add(json.loads(body)["id"])
-            if draw.random() < 0.5 and key in self.accepted:
+            if draw.random() < 0.8 and key in self.accepted:
                 job = next(iter(self.accepted[key]))
                 status, _ = await connection.request("DELETE", f"/v1/jobs/{job}")
                 if status == 200:

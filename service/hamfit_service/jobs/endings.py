@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from hamfit.errors import ClusterError
+from hamfit.errors import ClusterError, DiskError, HamfitError
+from hamfit_service.jobs.database import DatabaseAway
 from hamfit_service.jobs.folders import Folders
 from hamfit_service.jobs.job import Failure, Job, JobProgress
 from hamfit_service.jobs.logs import JobLog
@@ -51,6 +52,11 @@ class Attempt:
     """Of the cluster, when the attempt began."""
 
 
+def _is_end(outcome: Mapping[str, Any], job: Job) -> bool:
+    """Whether an outcome is of this attempt, and one that ends it; that of an earlier one has been recorded."""
+    return outcome.get("status") in ("succeeded", "failed") and outcome.get("attempt") == job.attempts + 1
+
+
 class Endings:
     """Records how attempts end."""
 
@@ -77,7 +83,7 @@ class Endings:
             return
         if job.target == "dismiss":
             await self.dismissed(job)
-        elif attempt.outcome is not None and attempt.outcome.get("status") in ("succeeded", "failed"):
+        elif attempt.outcome is not None and _is_end(attempt.outcome, job):
             await self._record(job, attempt.outcome, attempt.generation)
         elif attempt.stopped_for == "handover":
             await self._requeue(job, "handover", "handed over to the next service", counts=False)
@@ -92,10 +98,10 @@ class Endings:
     async def without_runner(self, job: Job) -> None:
         """Record the outcome of a job that an earlier service left running, or let it run again."""
         outcome = await asyncio.to_thread(self._folders.job(job.id).outcome)
-        if outcome is not None and outcome.get("status") in ("succeeded", "failed"):
-            await self._record(job, outcome, None)
-        elif job.target == "dismiss":
+        if job.target == "dismiss":
             await self.dismissed(job)
+        elif outcome is not None and _is_end(outcome, job):
+            await self._record(job, outcome, None)
         else:
             await self._requeue(job, "handover", "taken up where it was", counts=False)
 
@@ -106,9 +112,9 @@ class Endings:
         log.warning("job failed", job=job.id, process=job.process, kind=failure.kind, type=failure.type)
 
     async def dismissed(self, job: Job) -> None:
-        """running -> dismissed: its runner is gone; remove what it made, and say so."""
-        await asyncio.to_thread(self._folders.job(job.id).remove_results)
+        """running -> dismissed: its runner is gone; say so, and then remove what it made."""
         await asyncio.to_thread(self._store.dismissed, job.id)
+        await asyncio.to_thread(self._folders.job(job.id).remove_results)
         JobLog(self._folders.job(job.id).log).write("info", "dismissed")
         log.info("job dismissed", job=job.id)
 
@@ -141,7 +147,14 @@ class Endings:
         else:
             progress = JobProgress("publishing", 99.0, message=f"publishing as {name}")
             await asyncio.to_thread(self._store.report, job.id, progress)
-            prepared = await asyncio.to_thread(self._registry.prepare, name, folder, job.id)
+            try:
+                prepared = await asyncio.to_thread(self._registry.prepare, name, folder, job.id)
+            except (DatabaseAway, DiskError):
+                raise
+            except HamfitError as error:
+                message = self._confinement.redacted(f"the model was fitted but cannot be published: {error}")
+                await self.failed(job, Failure("system", type(error).__name__, message))
+                return
             await asyncio.to_thread(
                 self._store.succeed, job.id, report, partial(self._registry.insert, prepared=prepared, owner=job.owner)
             )

@@ -2,8 +2,7 @@
 
 ROOT/hamfit.sqlite                   database, unless it is elsewhere
      service.lock                    held by the service that works here
-     jobs/ID/inputs.json             what the runner was given
-             outcome.json            how it ended, written whole; what is in it counts, whoever reads it
+     jobs/ID/outcome.json            how it ended, written whole; what is in it counts, whoever reads it
              log.jsonl               what the job told, one JSON object a line
              results/                model, trajectories.zarr, dataset.zarr, report.html, report.json
      models/NAME/ID/                 a published model, named by the job that made it
@@ -13,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,6 @@ from hamfit.stores.publish import raise_store_error
 
 LOG = "log.jsonl"
 OUTCOME = "outcome.json"
-INPUTS = "inputs.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ class Folders:
     def check(self, min_free_bytes: int) -> None:
         """Raises DiskError when the root cannot be written or has little space left."""
         try:
-            probe = self.root / f".probe-{os.getpid()}"
+            probe = self.root / f".probe-{secrets.token_hex(4)}"
             write_whole(probe, b"hamfit")
             probe.unlink(missing_ok=True)
             free = self.free_bytes()
@@ -140,7 +139,8 @@ class Folders:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that is either whole or not there, also after the loss of power; raises DiskError."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # a name of its own: two threads may write the same file
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with partial.open("wb") as file:
             file.write(content)

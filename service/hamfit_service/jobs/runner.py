@@ -16,12 +16,13 @@ import resource
 import sys
 import threading
 import time
-import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
+
+import structlog
 
 from hamfit.errors import ClusterError, DiskError, HamfitError
 from hamfit.progress import Event
@@ -29,6 +30,7 @@ from hamfit_service.jobs.folders import JobFolder, write_whole
 from hamfit_service.jobs.job import Failure, JobProgress
 from hamfit_service.jobs.logs import JobLog
 from hamfit_service.jsonable import jsonable
+from hamfit_service.logging import set_up_logging
 from hamfit_service.processes import Outputs, Process, Workplace, find_process, job_percent
 
 _TELL_SECONDS = 0.25
@@ -76,9 +78,9 @@ class Channel:
 class Listener:
     """Turns the events of a run into progress of the job."""
 
-    def __init__(self, channel: Channel, process: Process, log: JobLog) -> None:
+    def __init__(self, channel: Channel, process: Process, log: JobLog, percent: float) -> None:
         self._channel, self._process, self._log = channel, process, log
-        self._percent, self._phase, self._told = 0.0, "", 0.0
+        self._percent, self._phase, self._told = percent, "", 0.0
 
     def __call__(self, event: Event, /) -> None:
         """Tell of a new phase at once, of anything else a few times a second."""
@@ -116,7 +118,7 @@ def run(task: Mapping[str, Any], channel: Channel) -> Mapping[str, Any]:
     process = find_process(task["process"])
     try:
         with _alone(folder), _warnings_logged(log):
-            report = _run(task, process, folder, Listener(channel, process, log))
+            report = _run(task, process, folder, Listener(channel, process, log, float(task["percent"])))
             write_whole(folder.results / "report.json", json.dumps(report).encode())
         return {"status": "succeeded", "report": report}
     except KeyboardInterrupt:
@@ -128,7 +130,7 @@ def run(task: Mapping[str, Any], channel: Channel) -> Mapping[str, Any]:
         failure = failure_of(error)
         if not isinstance(error, HamfitError):
             # standard error is the service's log; the user is told what kind of thing went wrong
-            traceback.print_exc()
+            structlog.get_logger("hamfit.runner").exception("job crashed", process=process.name)
         return {"status": "failed", "failure": failure.to_json()}
 
 
@@ -231,16 +233,11 @@ def main() -> None:
         return
     channel.watch()
     _limit_memory(int(task["memory_bytes"]))
-    outcome: Mapping[str, Any]
-    try:
-        outcome = run(task, channel)
-        # an order to stop that came after the end changes nothing
-        JobFolder(Path(task["folder"])).keep_outcome({**outcome, "attempt": task["attempt"]})
-    except KeyboardInterrupt:
-        outcome = {"status": "stopped", "reason": channel.stopped_for or "interrupted"}
-    except DiskError as error:
-        outcome = {"status": "failed", "failure": failure_of(error).to_json()}
-    channel.tell({"outcome": outcome})
+    set_up_logging(task["log_format"])
+    structlog.contextvars.bind_contextvars(job=task["job"])
+    # told to stop in this very moment, or a disk that takes nothing: no outcome, and the job is taken up again
+    with suppress(KeyboardInterrupt, DiskError):
+        JobFolder(Path(task["folder"])).keep_outcome({**run(task, channel), "attempt": task["attempt"]})
     # a client that is slow to close must not keep a finished job from being finished
     sys.stderr.flush()
     os._exit(0)

@@ -14,8 +14,8 @@ from typing import Any
 from hamfit_service.clusters.local import ONE_THREAD_ENVIRONMENT
 from hamfit_service.jobs.job import JobProgress
 
-#: A line of progress is a few hundred bytes; the outcome that ends a run may carry a long report.
-_LONGEST_LINE = 64 * 2**20
+#: A line of progress is a few hundred bytes.
+_LONGEST_LINE = 2**20
 
 
 class RunnerProcess:
@@ -85,7 +85,10 @@ class RunnerProcess:
     async def _send(self, message: Mapping[str, Any]) -> None:
         """Write one line; a process that is gone has nothing to hear, which `run` finds out."""
         assert self._process.stdin is not None
-        with contextlib.suppress(ConnectionError):
+        if self.has_ended:
+            return
+        # uvloop says RuntimeError of a pipe whose reader is gone
+        with contextlib.suppress(ConnectionError, RuntimeError):
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             await self._process.stdin.drain()
 

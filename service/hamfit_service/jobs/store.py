@@ -258,17 +258,23 @@ class JobStore:
             return [_job(row) for row in session.scalars(query)]
 
     def runnable(self) -> Sequence[Job]:
-        """Jobs that may run now, in the order they were submitted."""
+        """Jobs that may run now, in the order they were submitted: the first ones of every owner, who take turns."""
         with self._database.reading() as session:
-            query = (
-                select(JobRow)
+            place = func.row_number().over(partition_by=JobRow.owner, order_by=(JobRow.submitted_at, JobRow.id))
+            first = (
+                select(JobRow.id, place.label("place"))
                 .where(
                     JobRow.state == "accepted",
                     JobRow.target == "run",
                     or_(JobRow.not_before.is_(None), JobRow.not_before <= _now()),
                 )
+                .subquery()
+            )
+            query = (
+                select(JobRow)
+                .join(first, JobRow.id == first.c.id)
+                .where(first.c.place <= _RUNNABLE_OF_AN_OWNER)
                 .order_by(JobRow.submitted_at, JobRow.id)
-                .limit(500)
             )
             return [_job(row) for row in session.scalars(query)]
 
@@ -286,7 +292,8 @@ class JobStore:
                 raise WrongState(f"job {job_id} is {row.state} and wanted to {row.target}; it cannot be begun")
             row.started_at = row.started_at or _now()
             row.not_before = None
-            event = _move(session, row, "running", JobProgress("provisioning", 0.0, message="getting ready"))
+            percent = float(row.progress.get("percent", 0.0))
+            event = _move(session, row, "running", JobProgress("provisioning", percent, message="getting ready"))
             job = _job(row)
         self._tell(event, job)
         return job
@@ -315,15 +322,21 @@ class JobStore:
         not_before: datetime | None = None,
         counts: bool = True,
     ) -> Job:
-        """running -> accepted, to be taken up where it was; ``counts`` says whether this was a failed attempt."""
+        """running -> accepted, to be taken up where it was; ``counts`` says whether this was a failed attempt.
+
+        A job that is wanted gone becomes dismissed instead, as it does in `succeed` and `fail`.
+        """
         with self._database.writing() as session:
             row = _row(session, job_id, lock=True)
-            row.attempts += int(counts)
-            row.failure = None if failure is None else failure.to_json()
-            row.not_before = not_before
-            _record(session, job_id, kind, {"message": message, "attempts": row.attempts}, _now())
-            percent = float(row.progress.get("percent", 0.0))
-            event = _move(session, row, "accepted", JobProgress("queued", percent, message=message))
+            if row.target == "dismiss":
+                event = _move(session, row, "dismissed", _DISMISSED)
+            else:
+                row.attempts += int(counts)
+                row.failure = None if failure is None else failure.to_json()
+                row.not_before = not_before
+                _record(session, job_id, kind, {"message": message, "attempts": row.attempts}, _now())
+                percent = float(row.progress.get("percent", 0.0))
+                event = _move(session, row, "accepted", JobProgress("queued", percent, message=message))
             job = _job(row)
         self._tell(event, job)
         return job
@@ -337,10 +350,13 @@ class JobStore:
         """running -> succeeded; ``also`` writes more in the same transaction, such as a published model."""
         with self._database.writing() as session:
             row = _row(session, job_id, lock=True)
-            row.result = dict(result)
-            row.failure = None
-            also(session, _now())
-            event = _move(session, row, "succeeded", JobProgress("finished", 100.0, message="done"))
+            if row.target == "dismiss":
+                event = _move(session, row, "dismissed", _DISMISSED)
+            else:
+                row.result = dict(result)
+                row.failure = None
+                also(session, _now())
+                event = _move(session, row, "succeeded", JobProgress("finished", 100.0, message="done"))
             job = _job(row)
         self._tell(event, job)
         return job
@@ -349,9 +365,12 @@ class JobStore:
         """running -> failed."""
         with self._database.writing() as session:
             row = _row(session, job_id, lock=True)
-            row.failure = failure.to_json()
-            percent = float(row.progress.get("percent", 0.0))
-            event = _move(session, row, "failed", JobProgress("failed", percent, message=failure.message))
+            if row.target == "dismiss":
+                event = _move(session, row, "dismissed", _DISMISSED)
+            else:
+                row.failure = failure.to_json()
+                percent = float(row.progress.get("percent", 0.0))
+                event = _move(session, row, "failed", JobProgress("failed", percent, message=failure.message))
             job = _job(row)
         self._tell(event, job)
         return job
@@ -360,7 +379,7 @@ class JobStore:
         """running -> dismissed, once its work has really stopped."""
         with self._database.writing() as session:
             row = _row(session, job_id, lock=True)
-            event = _move(session, row, "dismissed", JobProgress("dismissed", 0.0, message="dismissed"))
+            event = _move(session, row, "dismissed", _DISMISSED)
             job = _job(row)
         self._tell(event, job)
         return job
@@ -379,6 +398,11 @@ class JobStore:
     def _tell(self, event: JobEvent | None, job: Job) -> None:
         for listener in self._listeners:
             listener(event, job)
+
+
+_DISMISSED = JobProgress("dismissed", 0.0, message="dismissed")
+#: More than any owner can have begun in one look at the jobs.
+_RUNNABLE_OF_AN_OWNER = 16
 
 
 def _now() -> datetime:

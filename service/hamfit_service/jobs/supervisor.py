@@ -87,6 +87,7 @@ class Supervisor:
         self._pool = RunnerPool()
         self._running: dict[str, _Running] = {}
         self._stopping: set[asyncio.Task[None]] = set()
+        self._cleaning: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
@@ -118,6 +119,8 @@ class Supervisor:
         if watchers:
             # a database that is away must not keep the service from ending: the next one finds the jobs running
             await asyncio.wait(watchers, timeout=grace)
+        if self._cleaning is not None:
+            await self._cleaning
         await self._pool.close()
 
     @property
@@ -168,7 +171,9 @@ class Supervisor:
         for running in self._running.values():
             if running.generation != self._cluster.generation:
                 self._stop(running, "cluster")
-        await self._clean()
+        if self._cleaning is None or self._cleaning.done():
+            # beside the rest: a large store takes a while to remove
+            self._cleaning = asyncio.create_task(self._clean_beside())
         await self._check_storage()
         if self.storage_problem is None and self._cluster.address is not None:
             await self._begin_jobs()
@@ -223,6 +228,8 @@ class Supervisor:
             "threads": threads,
             "memory_bytes": int(psutil.virtual_memory().total * _MEMORY_SHARE),
             "attempt": job.attempts + 1,
+            "percent": job.progress.percent,
+            "log_format": self._settings.log_format,
         }
 
     async def _watch(self, running: _Running, task: Mapping[str, Any]) -> None:
@@ -231,11 +238,7 @@ class Supervisor:
         teller = asyncio.create_task(self._tell(running))
         try:
             code = await running.runner.run(task, lambda progress: setattr(running, "progress", progress))
-        finally:
             teller.cancel()
-            with suppress(asyncio.CancelledError):
-                await teller
-        try:
             outcome = await self._persistently(lambda: asyncio.to_thread(self._folders.job(job.id).outcome))
             attempt = Attempt(outcome, code, running.runner.stopped_for, running.generation)
             await self._persistently(lambda: self._endings.of_attempt(job.id, attempt))
@@ -244,6 +247,8 @@ class Supervisor:
         except Exception:
             log.exception("the end of a job could not be recorded", job=job.id)
         finally:
+            teller.cancel()
+            running.runner.kill()
             del self._running[job.id]
             self.wake()
 
@@ -254,22 +259,41 @@ class Supervisor:
             progress = running.progress
             if progress is not None and progress is not last:
                 last = progress
-                with suppress(DatabaseAway, JobNotFound):
+                try:
                     await asyncio.to_thread(self._store.report, running.job.id, progress)
+                except (DatabaseAway, JobNotFound):
+                    pass
+                except Exception:
+                    # what is told is worth less than what is done
+                    log.exception("progress could not be kept", job=running.job.id)
             await asyncio.sleep(_TOLD_SECONDS)
 
-    async def _clean(self) -> None:
+    async def _clean_beside(self) -> None:
+        try:
+            await asyncio.to_thread(self._clean)
+        except DatabaseAway:
+            return
+        except Exception:
+            log.exception("cleaning failed")
+
+    def _clean(self) -> None:
         """Remove what jobs at their end left: workspaces of failed ones, everything of dismissed ones."""
-        for job_id in await asyncio.to_thread(self._store.uncleaned):
-            job = await asyncio.to_thread(self._store.get, job_id)
-            folder = self._folders.job(job_id)
-            if job.state == "dismissed":
-                await asyncio.to_thread(folder.remove_results)
-                if job.finished_at is not None and datetime.now(UTC) - job.finished_at < _SETTLING:
-                    continue
-            else:
-                await asyncio.to_thread(folder.remove_leftovers)
-            await asyncio.to_thread(self._store.cleaned, job_id)
+        for job_id in self._store.uncleaned():
+            try:
+                self._clean_one(job_id)
+            except (DatabaseAway, DiskError, OSError) as error:
+                log.warning("left-overs stay for now", job=job_id, reason=str(error))
+
+    def _clean_one(self, job_id: str) -> None:
+        job = self._store.get(job_id)
+        folder = self._folders.job(job_id)
+        if job.state == "dismissed":
+            folder.remove_results()
+            if job.finished_at is not None and datetime.now(UTC) - job.finished_at < _SETTLING:
+                return
+        else:
+            folder.remove_leftovers()
+        self._store.cleaned(job_id)
 
     async def _check_storage(self) -> None:
         """Hold jobs back while the disk is full or read-only; in the end, let those go that may have filled it."""
@@ -286,8 +310,9 @@ class Supervisor:
             return
         for job in await asyncio.to_thread(self._store.runnable):
             if job.failure is not None and job.failure.type == DiskError.__name__:
-                await asyncio.to_thread(self._store.claim, job.id)
-                await self._endings.failed(job, job.failure)
+                with suppress(WrongState):
+                    await asyncio.to_thread(self._store.claim, job.id)
+                    await self._endings.failed(job, job.failure)
 
     def _stop(self, running: _Running, reason: str) -> None:
         """Stop a runner without waiting for it."""

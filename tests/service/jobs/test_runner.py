@@ -35,6 +35,8 @@ def task(folder: Path, inputs: dict[str, Any], memory_bytes: int = 8 * 2**30) ->
         "threads": 1,
         "memory_bytes": memory_bytes,
         "attempt": 1,
+        "percent": 0.0,
+        "log_format": "json",
     }
 
 
