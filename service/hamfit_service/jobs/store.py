@@ -328,16 +328,19 @@ class JobStore:
         """
         with self._database.writing() as session:
             row = _row(session, job_id, lock=True)
+            again = None
             if row.target == "dismiss":
                 event = _move(session, row, "dismissed", _DISMISSED)
             else:
                 row.attempts += int(counts)
                 row.failure = None if failure is None else failure.to_json()
                 row.not_before = not_before
-                _record(session, job_id, kind, {"message": message, "attempts": row.attempts}, _now())
+                again = _record(session, job_id, kind, {"message": message, "attempts": row.attempts}, _now())
                 percent = float(row.progress.get("percent", 0.0))
                 event = _move(session, row, "accepted", JobProgress("queued", percent, message=message))
             job = _job(row)
+        if again is not None:
+            self._tell(again, job)
         self._tell(event, job)
         return job
 

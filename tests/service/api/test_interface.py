@@ -129,11 +129,27 @@ def test_dismissing_twice_is_harmless_and_a_finished_job_is_kept(client: httpx.C
     assert [client.delete(path).json()["status"] for _ in range(2)] == ["dismissed", "dismissed"]
     done = submit(client).json()["id"]
     service.store.claim(done)
-    assert client.delete(f"/v1/jobs/{done}").json()["dismissing"] is True
     service.store.succeed(done, {})
     refused = client.delete(f"/v1/jobs/{done}")
     assert refused.status_code == 409
     assert "succeeded" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("end", ["succeed", "fail", "requeue"])
+def test_a_job_that_is_wanted_gone_is_dismissed_however_its_attempt_ends(
+    client: httpx.Client, service: Service, end: str
+) -> None:
+    job = submit(client).json()["id"]
+    service.store.claim(job)
+    assert client.delete(f"/v1/jobs/{job}").json()["dismissing"] is True
+    if end == "succeed":
+        service.store.succeed(job, {}, lambda session, now: pytest.fail("published"))
+    elif end == "fail":
+        service.store.fail(job, Failure("system", "DiskError", "full"))
+    else:
+        service.store.requeue(job, kind="retry", message="again")
+    found = client.get(f"/v1/jobs/{job}").json()
+    assert (found["status"], found["failure"], found["attempts"]) == ("dismissed", None, 0)
 
 
 def test_a_log_is_read_page_by_page(client: httpx.Client, service: Service) -> None:
