@@ -9,6 +9,7 @@ HamfitError
 ├── FitError       a fit that cannot be carried out
 ├── RolloutError   a rollout that cannot be carried out
 ├── ClusterError   workers or their scheduler were lost: what was done is kept, and repeating it goes on there
+├── TaskError      a task on a worker failed for a reason that is not the data's: a fault of the machine or of hamfit
 ├── ModelError     a model asked for something it does not know
 └── SpecError      options that contradict each other or name unknown things
 
@@ -65,6 +66,10 @@ class RolloutError(HamfitError):
 
 class ClusterError(HamfitError):
     """Workers or their scheduler were lost; the same call succeeds on a cluster that lives."""
+
+
+class TaskError(HamfitError):
+    """A task on a worker failed for a reason that is not the data's: a fault of the machine or of hamfit."""
 
 
 class ModelError(HamfitError):

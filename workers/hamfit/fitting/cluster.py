@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hamfit.errors import ClusterError, FitError, HamfitError
+from hamfit.errors import ClusterError
 from hamfit.fitting.basis import Basis
 from hamfit.fitting.executors import AbstractExecutor
 from hamfit.fitting.merging import MergeTree
@@ -19,6 +19,7 @@ from hamfit.fitting.shards import Shard
 from hamfit.fitting.stage import Stage, StateKeeper, StoredBasis, read_basis, reduce_and_keep
 from hamfit.fitting.streaming import reductions_of
 from hamfit.fitting.warmup import warm_up
+from hamfit.lost_tasks import task_error
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -83,7 +84,7 @@ class _DaskRun:
         for item in self._futures:
             future, value = item if self.here else (item, item)
             if future.status != "finished":
-                raise _translated(future.exception() if future.status == "error" else None, future.status)
+                raise task_error(future.exception() if future.status == "error" else None, future.status, "fit")
             if future.key not in self._leaves:
                 self._climb(self.tree.add(self._nodes.pop(future.key), value))
                 continue
@@ -163,16 +164,3 @@ def keep_freed_memory() -> None:
 @lru_cache(maxsize=2)
 def _cached_basis(stored: StoredBasis) -> Basis:
     return read_basis(Path(stored.path))
-
-
-def _translated(error: BaseException | None, status: str) -> BaseException:
-    if isinstance(error, HamfitError):
-        return error
-    if error is None:
-        return ClusterError(f"a task was {status}: the cluster lost it; repeat the fit, which takes up where it was")
-    if type(error).__name__ == "KilledWorker":
-        return ClusterError(
-            f"a task's workers died one after another ({error}): see to their memory, and repeat the fit, which takes"
-            " up where it was"
-        )
-    return FitError(f"a worker failed ({type(error).__name__}: {error}); see the worker's log for the traceback")

@@ -87,6 +87,7 @@ def fit(
         FitError, FeatureError, GraphError: the numbers cannot be fitted.
         StoreError: ``out`` cannot be written, holds something else than a model, or another fit is writing it.
         ClusterError: the cluster was lost; repeating the call takes up where it was.
+        TaskError: a worker failed for a reason that is not the data's.
 
     """
     options = (options or FitOptions()).with_changes(**changes)

@@ -82,7 +82,8 @@ def rollout(
         DataError, ModelError, GraphError: model and states do not fit each other.
         StoreError: ``out`` is taken or cannot be written, or what lies there is of another plan.
         ClusterError: the cluster was lost; repeating the call goes on where it was.
-        RolloutError: another driver took over, or a task failed.
+        RolloutError: another driver took over.
+        TaskError: a worker failed for a reason that is not the data's.
 
     """
     options = _options(options, changes)

@@ -13,10 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hamfit.errors import ClusterError, HamfitError, RolloutError
+from hamfit.errors import ClusterError, RolloutError
 from hamfit.fitting.cluster import keep_freed_memory
 from hamfit.inference import CompiledModel
 from hamfit.inference.warmup import warm_up_inference
+from hamfit.lost_tasks import task_error
 from hamfit.model import Model
 from hamfit.rollouts.plan import RolloutPlan
 from hamfit.rollouts.running import run_rollout
@@ -226,15 +227,6 @@ def _compiled_once(path: str, token: str) -> CompiledModel:
 
 
 def _translated(error: BaseException | None, status: str) -> BaseException:
-    if isinstance(error, HamfitError):
-        return error
     if isinstance(error, Abandoned):
         return RolloutError("another rollout to the same place has begun: wait for it, or choose another path")
-    if error is None:
-        return ClusterError(f"a task was {status}: the cluster lost it; repeat the rollout, which goes on where it was")
-    if type(error).__name__ == "KilledWorker":
-        return ClusterError(
-            f"a task's workers died one after another ({error}): see to their memory, and repeat the rollout, which"
-            " goes on where it was"
-        )
-    return RolloutError(f"a worker failed ({type(error).__name__}: {error}); see its log for the traceback")
+    return task_error(error, status, "rollout")
