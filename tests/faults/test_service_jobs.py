@@ -88,7 +88,11 @@ def test_shards_that_were_done_when_the_service_was_killed_are_not_done_again(se
 
     def states() -> dict[str, int]:
         try:
-            return {path.name: path.stat().st_ino for path in home.iterdir() if path.name.startswith("stream-") and not path.name.endswith("basis")}
+            return {
+                path.name: path.stat().st_ino
+                for path in home.iterdir()
+                if path.name.startswith("stream-") and not path.name.endswith("basis")
+            }
         except FileNotFoundError:
             return {}
 
