@@ -20,7 +20,7 @@ def task_error(error: BaseException | None, status: str, work: str) -> BaseExcep
     if isinstance(error, HamfitError):
         return error
     if error is None:
-        return ClusterError(f"a task was {status}: the cluster lost it; repeat the {work} to go on there")
+        return ClusterError(f"a task was {status}: the cluster lost it; repeat the {work}, which goes on there")
     name = type(error).__name__
     if name == "KilledWorker":
         return ClusterError(
