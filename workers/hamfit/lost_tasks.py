@@ -20,11 +20,11 @@ def task_error(error: BaseException | None, status: str, work: str) -> BaseExcep
     if isinstance(error, HamfitError):
         return error
     if error is None:
-        return ClusterError(f"a task was {status}: the cluster lost it; repeat the {work}, which goes on there")
+        return ClusterError(f"a task was {status}: the cluster lost it; repeat the {work}, which takes up where it was")
     name = type(error).__name__
     if name == "KilledWorker":
         return ClusterError(
-            f"a task's workers died one after another ({error}): see to their memory, and repeat the {work}, which takes"
-            " up where it was"
+            f"a task's workers died one after another ({error}): see to their memory, and repeat the {work}, which"
+            " takes up where it was"
         )
     return TaskError(f"a worker failed ({name}: {error}); see the worker's log for the traceback")
