@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +21,13 @@ class AbstractInputs(CheckedOptions):
     process: ClassVar[str]
     """Name of the process."""
 
+    @abstractmethod
     def references(self) -> Sequence[tuple[str, str, str]]:
         """All that these inputs point to, as (field, kind, reference); the kind is `dataset`, `model` or `file`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def replaced(self, changes: Mapping[str, str]) -> AbstractInputs:
         """These inputs with references exchanged: each key of ``changes`` by its value."""
-        raise NotImplementedError
 
 
 class Resolver(Protocol):
