@@ -22,7 +22,8 @@ from hamfit.errors import ClusterError, DiskError, HamfitError, StoreError
 from hamfit_service.api.hub import TooManyReaders
 from hamfit_service.jobs.database import DatabaseAway
 from hamfit_service.jobs.results import ResultNotFound
-from hamfit_service.jobs.store import JobNotFound, KeyReused, QueueFull, WrongState
+from hamfit_service.jobs.rows import JobNotFound, WrongState
+from hamfit_service.jobs.store import KeyReused, QueueFull
 from hamfit_service.registry.models import ModelNotFound
 from hamfit_service.security.tokens import TokenNotFound
 from hamfit_service.service import Busy, Forbidden

@@ -1,42 +1,25 @@
-"""Jobs in the database: every method is one transaction, and every state is reached by the table of transitions.
+"""Jobs as clients ask for them: accepted, listed, followed and dismissed.
 
-All methods may be called from any thread and raise `DatabaseAway` while the database does not answer. What a method
-returned is on disk. Only one service works on a database (see `jobs.ownership`), so a job is claimed by one reconciler;
-the state is checked in each transaction all the same.
+As in `jobs.steps`, every method is one transaction and may raise `DatabaseAway`; what it returned is on disk.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from typing import Any
 
-from sqlalchemy import func, or_, select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from hamfit.errors import HamfitError
 from hamfit_service.jobs.database import Database
-from hamfit_service.jobs.job import (
-    FINAL,
-    QUEUED,
-    TRANSITIONS,
-    Failure,
-    Job,
-    JobEvent,
-    JobProgress,
-    State,
-    Target,
-    new_job_id,
-)
+from hamfit_service.jobs.job import QUEUED, Job, JobEvent, JobProgress, State, new_job_id
+from hamfit_service.jobs.rows import WrongState, as_event, as_job, find_row, move, record, utc_now
+from hamfit_service.jobs.steps import JobSteps
 from hamfit_service.jobs.tables import EventRow, JobRow
-
-
-class JobNotFound(HamfitError):
-    """There is no job of that name."""
 
 
 class QueueFull(HamfitError):
@@ -45,10 +28,6 @@ class QueueFull(HamfitError):
 
 class KeyReused(HamfitError):
     """An idempotency key came again with another request."""
-
-
-class WrongState(HamfitError):
-    """A job is in a state that the call does not allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +59,12 @@ class JobPage:
     """Where the next page begins; None at the end."""
 
 
-Listener = Callable[[JobEvent | None, Job], None]
-"""Hears of every change after it is on disk: the event, or None where only progress changed. Must not block."""
-
-
-class JobStore:
-    """The jobs of a service."""
+class JobStore(JobSteps):
+    """The jobs of a service: what clients may ask, beside the steps that the service makes."""
 
     def __init__(self, database: Database, *, queued_jobs_per_owner: int = 200) -> None:
-        self._database = database
+        super().__init__(database)
         self._limit = queued_jobs_per_owner
-        self._listeners: list[Listener] = []
-
-    def listen(self, listener: Listener) -> None:
-        """Tell ``listener`` of every change, in the thread that made it."""
-        self._listeners.append(listener)
-
-    # What clients ask for.
 
     def submit(self, submission: Submission, *, limit: int | None = None) -> tuple[Job, bool]:
         """Accept a job; with an idempotency key seen before, the job it made, and True.
@@ -113,7 +81,7 @@ class JobStore:
         found = self.replay(submission)
         if found is not None:
             return found, True
-        now = _now()
+        now = utc_now()
         try:
             with self._database.writing() as session:
                 self._database.take_turn(session, submission.owner)
@@ -144,8 +112,8 @@ class JobStore:
                 )
                 session.add(row)
                 session.flush()
-                event = _record(session, row.id, "state", {"state": "accepted", "phase": "queued"}, now)
-                job = _job(row)
+                event = record(session, row.id, "state", {"state": "accepted", "phase": "queued"}, now)
+                job = as_job(row)
         except IntegrityError:
             # the same key came twice at once, and the other was first
             found = self.replay(submission)
@@ -171,12 +139,12 @@ class JobStore:
                     f"Idempotency-Key '{submission.idempotency_key}' was used for another request (job {row.id});"
                     " send a new key with a new request"
                 )
-            return _job(row)
+            return as_job(row)
 
     def get(self, job_id: str) -> Job:
         """The job; raises JobNotFound."""
         with self._database.reading() as session:
-            return _job(_row(session, job_id))
+            return as_job(find_row(session, job_id))
 
     def page(
         self,
@@ -200,23 +168,23 @@ class JobStore:
             if process is not None:
                 query = query.where(JobRow.process == process)
             if after is not None:
-                last = _row(session, after)
+                last = find_row(session, after)
                 query = query.where(tuple_(JobRow.submitted_at, JobRow.id) < tuple_(last.submitted_at, last.id))
-            jobs = [_job(row) for row in session.scalars(query)]
+            jobs = [as_job(row) for row in session.scalars(query)]
         more = len(jobs) > limit
         return JobPage(jobs[:limit], jobs[limit - 1].id if more else None)
 
     def events(self, job_id: str, after: int = 0, limit: int = 1000) -> Sequence[JobEvent]:
         """What happened to a job after the event of that sequence number; raises JobNotFound."""
         with self._database.reading() as session:
-            _row(session, job_id)
+            find_row(session, job_id)
             query = (
                 select(EventRow)
                 .where(EventRow.job_id == job_id, EventRow.sequence > after)
                 .order_by(EventRow.sequence)
                 .limit(limit)
             )
-            return [_event(row) for row in session.scalars(query)]
+            return [as_event(row) for row in session.scalars(query)]
 
     def ask_dismissal(self, job_id: str) -> Job:
         """Want the job gone: one that waits is dismissed at once, one that runs as soon as it has stopped.
@@ -227,17 +195,17 @@ class JobStore:
 
         """
         with self._database.writing() as session:
-            row = _row(session, job_id, lock=True)
+            row = find_row(session, job_id, lock=True)
             if row.state in ("succeeded", "failed"):
                 raise WrongState(f"job {job_id} has {row.state}, and what it made is kept; there is nothing to dismiss")
             row.target = "dismiss"
-            row.updated_at = _now()
+            row.updated_at = utc_now()
             event = None
             if row.state == "accepted":
-                event = _move(
+                event = move(
                     session, row, "dismissed", JobProgress("dismissed", 0.0, message="dismissed while it waited")
                 )
-            job = _job(row)
+            job = as_job(row)
         self._tell(event, job)
         return job
 
@@ -246,221 +214,3 @@ class JobStore:
         with self._database.reading() as session:
             query = select(JobRow.state, func.count()).group_by(JobRow.state)
             return {str(row[0]): int(row[1]) for row in session.execute(query)}
-
-    # What the reconciler does.
-
-    def reclaim(self) -> Sequence[Job]:
-        """Jobs that are running in the database. Of those without a runner the caller takes the outcome, or runs them
-        again: an earlier service left them, or they could not be begun.
-        """
-        with self._database.reading() as session:
-            query = select(JobRow).where(JobRow.state == "running").order_by(JobRow.submitted_at, JobRow.id)
-            return [_job(row) for row in session.scalars(query)]
-
-    def runnable(self) -> Sequence[Job]:
-        """Jobs that may run now, in the order they were submitted: the first ones of every owner, who take turns."""
-        with self._database.reading() as session:
-            place = func.row_number().over(partition_by=JobRow.owner, order_by=(JobRow.submitted_at, JobRow.id))
-            first = (
-                select(JobRow.id, place.label("place"))
-                .where(
-                    JobRow.state == "accepted",
-                    JobRow.target == "run",
-                    or_(JobRow.not_before.is_(None), JobRow.not_before <= _now()),
-                )
-                .subquery()
-            )
-            query = (
-                select(JobRow)
-                .join(first, JobRow.id == first.c.id)
-                .where(first.c.place <= _RUNNABLE_OF_AN_OWNER)
-                .order_by(JobRow.submitted_at, JobRow.id)
-            )
-            return [_job(row) for row in session.scalars(query)]
-
-    def to_dismiss(self) -> Sequence[Job]:
-        """Running jobs that should stop."""
-        with self._database.reading() as session:
-            query = select(JobRow).where(JobRow.state == "running", JobRow.target == "dismiss")
-            return [_job(row) for row in session.scalars(query)]
-
-    def claim(self, job_id: str) -> Job:
-        """accepted -> running. Raises WrongState when it is not waiting to run any more."""
-        with self._database.writing() as session:
-            row = _row(session, job_id, lock=True)
-            if row.state != "accepted" or row.target != "run":
-                raise WrongState(f"job {job_id} is {row.state} and wanted to {row.target}; it cannot be begun")
-            row.started_at = row.started_at or _now()
-            row.not_before = None
-            percent = float(row.progress.get("percent", 0.0))
-            event = _move(session, row, "running", JobProgress("provisioning", percent, message="getting ready"))
-            job = _job(row)
-        self._tell(event, job)
-        return job
-
-    def report(self, job_id: str, progress: JobProgress) -> None:
-        """Keep the progress of a running job; a new phase is an event. Of a job that does not run it is dropped."""
-        with self._database.writing() as session:
-            row = _row(session, job_id, lock=True)
-            if row.state != "running":
-                return
-            now = _now()
-            new = progress.phase != row.progress["phase"]
-            row.progress = progress.to_json()
-            row.updated_at = now
-            event = _record(session, job_id, "phase", progress.to_json(), now) if new else None
-            job = _job(row)
-        self._tell(event, job)
-
-    def requeue(
-        self,
-        job_id: str,
-        *,
-        kind: Literal["retry", "handover"],
-        message: str,
-        failure: Failure | None = None,
-        not_before: datetime | None = None,
-        counts: bool = True,
-    ) -> Job:
-        """running -> accepted, to be taken up where it was; ``counts`` says whether this was a failed attempt.
-
-        A job that is wanted gone becomes dismissed instead, as it does in `succeed` and `fail`.
-        """
-        with self._database.writing() as session:
-            row = _row(session, job_id, lock=True)
-            again = None
-            if row.target == "dismiss":
-                event = _move(session, row, "dismissed", _DISMISSED)
-            else:
-                row.attempts += int(counts)
-                row.failure = None if failure is None else failure.to_json()
-                row.not_before = not_before
-                again = _record(session, job_id, kind, {"message": message, "attempts": row.attempts}, _now())
-                percent = float(row.progress.get("percent", 0.0))
-                event = _move(session, row, "accepted", JobProgress("queued", percent, message=message))
-            job = _job(row)
-        if again is not None:
-            self._tell(again, job)
-        self._tell(event, job)
-        return job
-
-    def succeed(
-        self,
-        job_id: str,
-        result: Mapping[str, Any],
-        also: Callable[[Session, datetime], object] = lambda session, now: None,
-    ) -> Job:
-        """running -> succeeded; ``also`` writes more in the same transaction, such as a published model."""
-        with self._database.writing() as session:
-            row = _row(session, job_id, lock=True)
-            if row.target == "dismiss":
-                event = _move(session, row, "dismissed", _DISMISSED)
-            else:
-                row.result = dict(result)
-                row.failure = None
-                also(session, _now())
-                event = _move(session, row, "succeeded", JobProgress("finished", 100.0, message="done"))
-            job = _job(row)
-        self._tell(event, job)
-        return job
-
-    def fail(self, job_id: str, failure: Failure) -> Job:
-        """running -> failed."""
-        with self._database.writing() as session:
-            row = _row(session, job_id, lock=True)
-            if row.target == "dismiss":
-                event = _move(session, row, "dismissed", _DISMISSED)
-            else:
-                row.failure = failure.to_json()
-                percent = float(row.progress.get("percent", 0.0))
-                event = _move(session, row, "failed", JobProgress("failed", percent, message=failure.message))
-            job = _job(row)
-        self._tell(event, job)
-        return job
-
-    def dismissed(self, job_id: str) -> Job:
-        """running -> dismissed, once its work has really stopped."""
-        with self._database.writing() as session:
-            row = _row(session, job_id, lock=True)
-            event = _move(session, row, "dismissed", _DISMISSED)
-            job = _job(row)
-        self._tell(event, job)
-        return job
-
-    def uncleaned(self) -> Sequence[str]:
-        """Final jobs whose left-overs are still to be removed."""
-        with self._database.reading() as session:
-            query = select(JobRow.id).where(JobRow.state.in_(sorted(FINAL)), JobRow.cleaned.is_(False)).limit(500)
-            return list(session.scalars(query))
-
-    def cleaned(self, job_id: str) -> None:
-        """Note that the left-overs of a final job are gone."""
-        with self._database.writing() as session:
-            _row(session, job_id, lock=True).cleaned = True
-
-    def _tell(self, event: JobEvent | None, job: Job) -> None:
-        for listener in self._listeners:
-            listener(event, job)
-
-
-_DISMISSED = JobProgress("dismissed", 0.0, message="dismissed")
-#: More than any owner can have begun in one look at the jobs.
-_RUNNABLE_OF_AN_OWNER = 16
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _row(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
-    """The job; ``lock`` keeps others from changing it between our look at its state and our change."""
-    row = session.get(JobRow, job_id, with_for_update=lock or None)
-    if row is None:
-        raise JobNotFound(f"there is no job {job_id}; see the list of jobs for their names")
-    return row
-
-
-def _move(session: Session, row: JobRow, state: State, progress: JobProgress) -> JobEvent:
-    """Change the state and keep the event; raises WrongState where the table of transitions has no such step."""
-    if state not in TRANSITIONS[cast(State, row.state)]:
-        raise WrongState(f"job {row.id} is {row.state} and cannot become {state}")
-    now = _now()
-    row.state = state
-    row.progress = progress.to_json()
-    row.updated_at = now
-    if state in FINAL:
-        row.finished_at = now
-    data = {"state": state, "phase": progress.phase, "message": progress.message}
-    return _record(session, row.id, "state", data, now)
-
-
-def _record(session: Session, job_id: str, kind: str, data: Mapping[str, Any], now: datetime) -> JobEvent:
-    row = EventRow(job_id=job_id, at=now, kind=kind, data=dict(data))
-    session.add(row)
-    session.flush()
-    return _event(row)
-
-
-def _event(row: EventRow) -> JobEvent:
-    kind = cast(Literal["state", "phase", "retry", "handover"], row.kind)
-    return JobEvent(row.sequence, row.job_id, row.at, kind, row.data)
-
-
-def _job(row: JobRow) -> Job:
-    return Job(
-        id=row.id,
-        process=row.process,
-        owner=row.owner,
-        inputs=row.inputs,
-        state=cast(State, row.state),
-        target=cast(Target, row.target),
-        progress=JobProgress.from_json(row.progress),
-        attempts=row.attempts,
-        not_before=row.not_before,
-        failure=None if row.failure is None else Failure.from_json(row.failure),
-        result=row.result,
-        submitted_at=row.submitted_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        updated_at=row.updated_at,
-    )

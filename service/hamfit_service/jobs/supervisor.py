@@ -26,8 +26,9 @@ from hamfit_service.jobs.fairness import next_to_run
 from hamfit_service.jobs.folders import Folders
 from hamfit_service.jobs.job import Failure, Job, JobProgress
 from hamfit_service.jobs.logs import JobLog
+from hamfit_service.jobs.rows import JobNotFound, WrongState
 from hamfit_service.jobs.runner_process import RunnerPool, RunnerProcess
-from hamfit_service.jobs.store import JobNotFound, JobStore, WrongState
+from hamfit_service.jobs.store import JobStore
 from hamfit_service.processes import find_process
 from hamfit_service.security.confinement import Confinement
 from hamfit_service.settings import Settings

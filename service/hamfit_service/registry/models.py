@@ -24,7 +24,7 @@ from hamfit.errors import DiskError, HamfitError, SpecError, StoreError
 from hamfit_service.jobs.database import Database
 from hamfit_service.jobs.folders import Folders, JobFolder
 from hamfit_service.jobs.job import Job
-from hamfit_service.jobs.store import WrongState
+from hamfit_service.jobs.rows import WrongState
 from hamfit_service.jobs.tables import ModelRow
 from hamfit_service.processes import PROCESSES
 from hamfit_service.processes.references import JOB_ID_PATTERN, MODEL_NAME_PATTERN

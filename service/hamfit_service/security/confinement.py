@@ -19,7 +19,8 @@ from unicodedata import category
 
 from hamfit.errors import DiskError, SpecError
 from hamfit_service.jobs.folders import Folders
-from hamfit_service.jobs.store import JobNotFound, JobStore
+from hamfit_service.jobs.rows import JobNotFound
+from hamfit_service.jobs.store import JobStore
 from hamfit_service.processes import PROCESSES
 from hamfit_service.processes.references import (
     MODEL_NAME_PATTERN,

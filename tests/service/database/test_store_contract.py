@@ -14,7 +14,8 @@ import pytest
 from hamfit.errors import HamfitError, SpecError
 from hamfit_service.jobs.database import Database
 from hamfit_service.jobs.job import TRANSITIONS, Failure, Job, JobEvent, JobProgress, State
-from hamfit_service.jobs.store import JobNotFound, JobStore, KeyReused, QueueFull, Submission, WrongState
+from hamfit_service.jobs.rows import JobNotFound, WrongState
+from hamfit_service.jobs.store import JobStore, KeyReused, QueueFull, Submission
 
 FAILURE = Failure("system", "ClusterError", "the workers were lost")
 

@@ -20,7 +20,7 @@ from parts import Parts
 from hamfit.errors import SpecError, StoreError
 from hamfit.model import Model
 from hamfit_service.jobs.folders import Folders
-from hamfit_service.jobs.store import WrongState
+from hamfit_service.jobs.rows import WrongState
 from hamfit_service.registry.models import ModelDamaged, ModelNotFound, ModelRegistry
 
 Change = Callable[[Path], object]

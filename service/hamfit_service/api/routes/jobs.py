@@ -12,7 +12,7 @@ from hamfit_service.api.links import JOB_LINKS
 from hamfit_service.api.operations import AnyCall, JobId, answer, operation
 from hamfit_service.api.problems import Refusal
 from hamfit_service.jobs.logs import read_log
-from hamfit_service.jobs.store import JobNotFound
+from hamfit_service.jobs.rows import JobNotFound
 from hamfit_service.processes.references import JOB_ID_PATTERN
 from hamfit_service.wire import JobDocument, JobList, LogPage, ProblemField
 from hamfit_service.wire.documents import State
