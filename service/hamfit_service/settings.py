@@ -62,7 +62,10 @@ class Settings(BaseSettings):
     running_jobs_per_owner: int = Field(default=2, ge=1, description="Jobs of one owner that run at one time.")
     queued_jobs_per_owner: int = Field(default=200, ge=1, description="Jobs of one owner that may wait or run.")
     max_attempts: int = Field(
-        default=5, ge=1, description="Attempts at a job whose failures are the system's and not its user's."
+        default=5,
+        ge=1,
+        description="Attempts in a row at a job that gets no further, where the failures are the system's and not its"
+        " user's.",
     )
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest request.")
     requests_per_second: float = Field(

@@ -162,11 +162,15 @@ class Endings:
         log.info("job succeeded", job=job.id, process=job.process)
 
     async def _try_again(self, job: Job, failure: Failure) -> None:
-        """Wait a little longer after each failure of the system, and give up after some."""
-        if job.attempts + 1 >= self._max_attempts:
+        """Wait a little longer after each failure of the system, and give up after some that got no further.
+
+        So a long job outlives any number of lost machines, and one that ends its own process does not run for ever.
+        """
+        stalls = job.stalls_at_failure
+        if stalls >= self._max_attempts:
             await self.failed(job, failure)
             return
-        wait = min(_FIRST_BACKOFF_SECONDS * 2**job.attempts, _LONGEST_BACKOFF_SECONDS)
+        wait = min(_FIRST_BACKOFF_SECONDS * 2 ** (stalls - 1), _LONGEST_BACKOFF_SECONDS)
         await self._requeue(
             job,
             "retry",

@@ -87,6 +87,9 @@ class JobProgress:
         return cls(**{name: value[name] for name in cls.__slots__ if name in value})
 
 
+#: A job that gains at least this much between two failures is getting on.
+_PROGRESS_PERCENT = 1.0
+
 QUEUED = JobProgress(phase="queued", percent=0.0, message="waiting for its turn")
 """Progress of a job that waits."""
 
@@ -111,6 +114,10 @@ class Job:
     """How far it is."""
     attempts: int
     """Failures of the system so far."""
+    stalls: int
+    """Of these, the last ones between which the job got no further."""
+    stalled_at: float
+    """Percent at the first of these."""
     not_before: datetime | None
     """When it may be tried again."""
     failure: Failure | None
@@ -125,6 +132,11 @@ class Job:
     """When it came to its final state."""
     updated_at: datetime
     """When anything of it last changed."""
+
+    @property
+    def stalls_at_failure(self) -> int:
+        """What `stalls` is if the system fails now: a job that got on in between begins to count anew."""
+        return 1 if self.progress.percent >= self.stalled_at + _PROGRESS_PERCENT else self.stalls + 1
 
     @property
     def is_final(self) -> bool:

@@ -73,6 +73,8 @@ def as_job(row: JobRow) -> Job:
         target=cast(Target, row.target),
         progress=JobProgress.from_json(row.progress),
         attempts=row.attempts,
+        stalls=row.stalls,
+        stalled_at=row.stalled_at,
         not_before=row.not_before,
         failure=None if row.failure is None else Failure.from_json(row.failure),
         result=row.result,

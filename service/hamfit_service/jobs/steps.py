@@ -121,7 +121,11 @@ class JobSteps:
             if row.target == "dismiss":
                 event = move(session, row, "dismissed", _DISMISSED)
             else:
-                row.attempts += int(counts)
+                if counts:
+                    stalls = as_job(row).stalls_at_failure
+                    if stalls == 1:
+                        row.stalled_at = float(row.progress["percent"])
+                    row.attempts, row.stalls = row.attempts + 1, stalls
                 row.failure = None if failure is None else failure.to_json()
                 row.not_before = not_before
                 again = record(session, job_id, kind, {"message": message, "attempts": row.attempts}, utc_now())

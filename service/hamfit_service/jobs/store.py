@@ -106,6 +106,8 @@ class JobStore(JobSteps):
                     target="run",
                     progress=QUEUED.to_json(),
                     attempts=0,
+                    stalls=0,
+                    stalled_at=0.0,
                     submitted_at=now,
                     updated_at=now,
                     cleaned=False,

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     DateTime,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -106,6 +107,8 @@ class JobRow(Base):
     target: Mapped[str] = mapped_column(String(10))
     progress: Mapped[dict[str, Any]] = mapped_column(JSON)
     attempts: Mapped[int] = mapped_column(Integer)
+    stalls: Mapped[int] = mapped_column(Integer, server_default="0")
+    stalled_at: Mapped[float] = mapped_column(Float, server_default="0")
     not_before: Mapped[datetime | None] = mapped_column(UtcDateTime)
     failure: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     result: Mapped[dict[str, Any] | None] = mapped_column(JSON)

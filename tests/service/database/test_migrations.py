@@ -5,12 +5,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
 
 from hamfit_service.jobs.database import Database
-from hamfit_service.jobs.migrate import DatabaseTooNew, upgrade
+from hamfit_service.jobs.migrate import DatabaseTooNew, _configuration, upgrade
 from hamfit_service.jobs.store import JobStore, Submission
 from hamfit_service.jobs.tables import Base
 
@@ -34,6 +35,16 @@ def test_upgrading_again_changes_nothing(database: Database) -> None:
     job, _ = JobStore(database).submit(Submission("fit", {"data": ["a.zarr"]}, "local"))
     upgrade(database)
     assert JobStore(database).get(job.id) == job
+
+
+def test_jobs_of_every_older_form_are_kept(empty: Database) -> None:
+    upgrade(empty)
+    job, _ = JobStore(empty).submit(Submission("fit", {"data": ["a.zarr"]}, "local"))
+    with empty.writing() as session:
+        command.downgrade(_configuration(session.connection()), "0001")
+    assert "stalls" not in {column["name"] for column in inspect(empty.engine).get_columns("jobs")}
+    upgrade(empty)
+    assert JobStore(empty).get(job.id) == job
 
 
 def test_services_that_upgrade_at_once_take_turns(empty: Database) -> None:

@@ -89,6 +89,23 @@ def test_what_was_kept_comes_back_as_it_was(store: JobStore) -> None:
     assert found.submitted_at.tzinfo is not None
 
 
+def test_only_failures_in_a_row_without_progress_add_up(store: JobStore) -> None:
+    job = submitted(store)
+
+    def fail_at(percent: float, *, counts: bool = True) -> tuple[int, int]:
+        store.claim(job.id)
+        store.report(job.id, JobProgress("assembling", percent))
+        found = store.requeue(job.id, kind="retry", message="again", counts=counts)
+        return found.attempts, found.stalls
+
+    assert [fail_at(0.0), fail_at(0.4)] == [(1, 1), (2, 2)]
+    # a lost cluster says nothing about the job
+    assert fail_at(0.4, counts=False) == (2, 2)
+    assert [fail_at(12.0), fail_at(12.9), fail_at(12.9)] == [(3, 1), (4, 2), (5, 3)]
+    # small steps count together once they amount to something
+    assert fail_at(13.1) == (6, 1)
+
+
 def test_a_job_that_is_not_there_is_named(store: JobStore) -> None:
     for call in (store.get, store.claim, store.ask_dismissal, store.events, lambda job: store.page(after=job)):
         with pytest.raises(JobNotFound, match="there is no job 0123"):

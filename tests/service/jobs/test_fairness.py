@@ -25,6 +25,8 @@ def job(number: int, owner: str) -> Job:
         target="run",
         progress=QUEUED,
         attempts=0,
+        stalls=0,
+        stalled_at=0.0,
         not_before=None,
         failure=None,
         result=None,
