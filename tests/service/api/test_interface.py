@@ -404,6 +404,8 @@ def _running_since(submitted: datetime, started: datetime) -> Job:
         target="run",
         progress=JobProgress("fitting", 0.0),
         attempts=0,
+        stalls=0,
+        stalled_at=0.0,
         submitted_at=submitted,
         started_at=started,
         updated_at=started,

@@ -142,6 +142,8 @@ def _job(second: int, name: str = "0123456789abcdef") -> Job:
         target="run",
         progress=JobProgress("rollout", second / 20, rows=second, rows_per_second=1.0, unit="steps"),
         attempts=0,
+        stalls=0,
+        stalled_at=0.0,
         not_before=None,
         failure=None,
         result=None,
