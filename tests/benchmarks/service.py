@@ -19,6 +19,8 @@ from tests.benchmarks.study import Study
 from tests.serving import Served, serving
 
 from hamfit.systems import simulate
+from hamfit_service.client import Client
+from hamfit_service.processes.fit import FitInputs
 
 TITLE = "Service"
 TEXT = """
@@ -28,11 +30,12 @@ requests twice at the same time with one idempotency key) and dismiss four of fi
 takes more than 60 s. The fit's time is from its beginning to its end as the service records them, the mean of two
 fits without clients against one with clients. Afterwards every accepted job must be there once and come to its end.
 
-The fit has one worker of one thread, so that a core of the machine is left to the service and the clients. Where the
-fit takes all cores, what clients and service use is taken from it.
+In one row the fit has one worker of one thread, so that a core of the machine is left to the service and the clients;
+in the other it takes all cores, and what clients and service use is taken from it.
 
 **Overhead.** The same fit from the command line (a fresh process, `hamfit fit --threads N`) and as a job, from the
-request until the job is seen to have succeeded; medians of turns taken one after the other.
+request of `hamfit_service.client` until it hears that the job has succeeded; medians of turns taken one after the
+other. A short fit and a longer one tell what the service costs once from what it costs all along.
 """
 
 FIT = {"cutoff": 2.5, "features": 512, "sampler": "elm", "input_map": "1/r", "taper": "none", "solver": "tsqr"}
@@ -45,17 +48,22 @@ def cases(study: Study) -> Iterator[Case]:
     data = study.folder / "data"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
-    for name, shape, frames in (("long.zarr", "10x10x10", 160), ("short.zarr", "10x10x10", 40)):
-        simulate("lj", data / name, shape=shape, n_trajectories=1, n_frames=frames, every=5, melt_steps=100, seed=3)
-    yield _beside_a_fit(study.folder, data)
-    yield _overhead(study.folder, data)
+    for frames in (40, 120, 160):
+        name = f"{frames}.zarr"
+        simulate(
+            "lj", data / name, shape="10x10x10", n_trajectories=1, n_frames=frames, every=5, melt_steps=100, seed=3
+        )
+    for threads in (1, 2):
+        yield _beside_a_fit(study.folder, data, threads)
+    for frames in (40, 120):
+        yield _overhead(study.folder, data, frames)
 
 
-def _beside_a_fit(folder: Path, data: Path) -> Case:
+def _beside_a_fit(folder: Path, data: Path, threads: int) -> Case:
     settings = {"HAMFIT_RUNNING_JOBS": "1", "HAMFIT_QUEUED_JOBS_PER_OWNER": "100000"}
-    with _fresh(folder, data, "--workers", "1", "--threads", "1", environment=settings) as served:
-        inputs = {"data": ["long.zarr"], **FIT}
-        served.finished(served.submit("fit", {"data": ["short.zarr"], **FIT}), 600.0)
+    with _fresh(folder, data, "--workers", "1", "--threads", str(threads), environment=settings) as served:
+        inputs = {"data": ["160.zarr"], **FIT}
+        served.finished(served.submit("fit", {"data": ["40.zarr"], **FIT}), 600.0)
         alone = float(np.mean([_seconds(served.finished(served.submit("fit", inputs), 900.0)) for _ in range(2)]))
         job = served.submit("fit", inputs)
         load = asyncio.run(_clients_until_the_end(served, job))
@@ -64,7 +72,7 @@ def _beside_a_fit(folder: Path, data: Path) -> Case:
     gets = np.array(load.gets)
     return Case(
         "200 clients beside a running fit",
-        "fit on one of the machine's cores",
+        "fit on one of the machine's cores" if threads == 1 else f"fit on {threads} cores",
         (
             Value("seconds with clients", round(beside, 2)),
             Value("seconds without", round(alone, 2)),
@@ -114,21 +122,24 @@ def _count_jobs(served: Served, load: Load) -> tuple[int, int, int]:
     return len(accepted - set(there)), doubled + len(set(there) - accepted), wrong
 
 
-def _overhead(folder: Path, data: Path) -> Case:
+def _overhead(folder: Path, data: Path, frames: int) -> Case:
     threads = 2
-    with _fresh(folder, data, "--workers", "1", "--threads", str(threads)) as served:
-        inputs = {"data": ["short.zarr"], **FIT}
-        served.finished(served.submit("fit", inputs), 600.0)
+    inputs = FitInputs.model_validate({"data": [f"{frames}.zarr"], **FIT})
+    with (
+        _fresh(folder, data, "--workers", "1", "--threads", str(threads)) as served,
+        Client(f"http://127.0.0.1:{served.port}") as client,
+    ):
+        client.wait(client.submit(FitInputs.model_validate({"data": ["40.zarr"], **FIT})).id)
         by_service, by_command = [], []
         for _ in range(3):
             began = time.perf_counter()
-            served.finished(served.submit("fit", inputs), 600.0)
+            client.wait(client.submit(inputs).id)
             by_service.append(time.perf_counter() - began)
-            by_command.append(_command_line(folder, data, threads))
+            by_command.append(_command_line(folder, data / f"{frames}.zarr", threads))
     service, command = float(np.median(by_service)), float(np.median(by_command))
     return Case(
         "Overhead",
-        f"fit of 40 frames of 4000 atoms, {threads} threads",
+        f"fit of {frames} frames of 4000 atoms, {threads} threads",
         (
             Value("seconds as a job", round(service, 2)),
             Value("seconds of the command line", round(command, 2)),
@@ -139,7 +150,7 @@ def _overhead(folder: Path, data: Path) -> Case:
 
 def _command_line(folder: Path, data: Path, threads: int) -> float:
     flags = [text for name, value in FIT.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-    command = [str(Path(sys.executable).with_name("hamfit")), "fit", str(data / "short.zarr"), *flags]
+    command = [str(Path(sys.executable).with_name("hamfit")), "fit", str(data), *flags]
     began = time.perf_counter()
     subprocess.run(
         [*command, "--threads", str(threads), "--out", str(folder / "by-command.model"), "--json"],
