@@ -10,6 +10,7 @@ HamfitError
 ├── RolloutError   a rollout that cannot be carried out
 ├── ClusterError   workers or their scheduler were lost: what was done is kept, and repeating it goes on there
 ├── TaskError      a task on a worker failed for a reason that is not the data's: a fault of the machine or of hamfit
+├── DeviceError    a GPU that is asked for and cannot be used
 ├── ModelError     a model asked for something it does not know
 └── SpecError      options that contradict each other or name unknown things
 
@@ -70,6 +71,10 @@ class ClusterError(HamfitError):
 
 class TaskError(HamfitError):
     """A task on a worker failed for a reason that is not the data's: a fault of the machine or of hamfit."""
+
+
+class DeviceError(HamfitError):
+    """A GPU is asked for and cannot be used."""
 
 
 class ModelError(HamfitError):

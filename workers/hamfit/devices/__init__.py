@@ -1,0 +1,13 @@
+"""Where arrays live and kernels run beside the processor.
+
+device       the contract: a NumPy-like module, launches by name, memory
+cuda         an NVIDIA GPU through CuPy
+emulated     the same CUDA source on the processor, for tests without a GPU
+sources      the source and its signatures
+choosing     which device a process uses
+"""
+
+from hamfit.devices.choosing import DeviceChoice, choose_device
+from hamfit.devices.device import AbstractDevice, DeviceArray, DeviceMemoryFull
+
+__all__ = ["AbstractDevice", "DeviceArray", "DeviceChoice", "DeviceMemoryFull", "choose_device"]

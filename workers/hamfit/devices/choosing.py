@@ -1,0 +1,56 @@
+"""Which device a process computes on."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Literal, TypeAlias
+
+from hamfit.devices.device import AbstractDevice
+from hamfit.errors import DeviceError
+
+DeviceChoice: TypeAlias = Literal["auto", "cpu", "cuda", "emulated"]
+CHOICES: tuple[DeviceChoice, ...] = ("auto", "cpu", "cuda", "emulated")
+
+VARIABLE = "HAMFIT_DEVICE"
+"""Environment variable that decides where ``auto`` is asked for: each worker of a cluster may have its own."""
+
+
+def choose_device(choice: DeviceChoice = "auto") -> AbstractDevice | None:
+    """The device of this process; None for the processor itself.
+
+    ``auto`` is what HAMFIT_DEVICE says, else a GPU where CuPy finds one. ``cuda`` is the GPU that CuPy takes first (see
+    CUDA_VISIBLE_DEVICES). ``emulated`` runs the CUDA source on the processor, to check it where there is no GPU.
+
+    Raises DeviceError when a GPU is asked for and cannot be used, and for other words in HAMFIT_DEVICE.
+    """
+    if choice == "auto":
+        asked = os.environ.get(VARIABLE, "auto")
+        if asked not in CHOICES:
+            raise DeviceError(f"{VARIABLE} is '{asked}': give one of {', '.join(CHOICES)}")
+        choice = asked
+    if choice == "cpu":
+        return None
+    if choice == "emulated":
+        return _emulated()
+    try:
+        return _cuda()
+    except DeviceError:
+        if choice == "cuda":
+            raise
+        return None
+
+
+@cache
+def _cuda() -> AbstractDevice:
+    # no CUDA at import time: workers that never compute on a GPU do not pay for it
+    from hamfit.devices.cuda import CupyDevice
+
+    return CupyDevice()
+
+
+@cache
+def _emulated() -> AbstractDevice:
+    from hamfit.devices.emulated import EmulatedDevice
+
+    return EmulatedDevice()

@@ -1,0 +1,241 @@
+"""Kernels that turn edges into rows of the least-squares problem, on a device.
+
+The primitives of ``kernels.cpu`` with the same contract, over arrays of the device. Panels are larger here (a GPU wants
+a hundred thousand centres, not a few hundred), rows are written rather than added to, and sums run in the order of the
+edges, as on the processor: the two differ by the rounding of fused multiply-adds and of tanh, and each gives the same
+bits for the same input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hamfit.devices import AbstractDevice, DeviceArray
+from hamfit.kernels.cpu import SPLINE_DEGREE
+
+_ORDER = SPLINE_DEGREE + 1
+#: Edges that a block of ``spline_rows`` holds at a time, and its threads.
+_LANES = 32
+#: Threads of a block that goes over features.
+_FEATURE_THREADS = 128
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeviceEdges:
+    """``hamfit.graphs.Edges`` on a device: the edges of C centres, centre after centre."""
+
+    offsets: DeviceArray
+    """(C + 1,) int64."""
+    neighbour: DeviceArray
+    """(E,) int64."""
+    vector: DeviceArray
+    """(E, 3) float64."""
+    distance: DeviceArray
+    """(E,) float64."""
+    channel: DeviceArray
+    """(E,) int64."""
+
+    @property
+    def n_centres(self) -> int:
+        """Number of centres C."""
+        return int(self.offsets.size) - 1
+
+    @property
+    def n_edges(self) -> int:
+        """Number of edges E."""
+        return int(self.distance.size)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeviceTable:
+    """What ``spline_rows`` and ``spline_curve`` want of a ``RadialTable``, one number for each channel."""
+
+    maps: DeviceArray
+    """(C,) int64."""
+    low: DeviceArray
+    """(C,) float64."""
+    scale: DeviceArray
+    """(C,) float64."""
+    pieces: DeviceArray
+    """(C,) int64."""
+    first_column: DeviceArray
+    """(C,) int64, from 0 on."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeviceRadial:
+    """What ``radial_rows`` wants of ``RadialFeatures``."""
+
+    maps: DeviceArray
+    """(C,) int64."""
+    low: DeviceArray
+    """(C,) float64."""
+    high: DeviceArray
+    """(C,) float64."""
+    cutoffs: DeviceArray
+    """(C,) float64."""
+    smooth: DeviceArray
+    """(C,) int64: 1 where features are tapered smoothly at a finite cutoff."""
+    weights: DeviceArray
+    """(C, hidden) float64."""
+    biases: DeviceArray
+    """(C, hidden) float64."""
+    per_channel: int
+    """Features of a channel, direct links included."""
+
+
+def spline_rows(
+    device: AbstractDevice,
+    edges: DeviceEdges,
+    table: DeviceTable,
+    slope_basis: DeviceArray,
+    dim: int,
+    column: int,
+    width: int,
+    out: DeviceArray,
+) -> DeviceArray:
+    """Write the gradients of all B-splines of every edge into ``out``, columns ``column`` to ``column + width``.
+
+    out (C * dim, at least column + width), C order; slope_basis (degree, degree + 1) as in ``kernels.cpu``. Returns the
+    indices (int64) of the edges outside the table, which are left out.
+    """
+    outside = device.xp.zeros(edges.n_edges, dtype=np.int32)
+    head = _LANES * (_ORDER + 3 + 1)
+    staged = 8 * (head + dim * width) <= device.shared_bytes
+    device.launch(
+        "spline_rows",
+        edges.n_centres,
+        _LANES,
+        edges.offsets,
+        edges.vector,
+        edges.distance,
+        edges.channel,
+        table.maps,
+        table.low,
+        table.scale,
+        table.pieces,
+        table.first_column,
+        slope_basis,
+        dim,
+        out.shape[1],
+        column,
+        width,
+        int(staged),
+        out,
+        outside,
+        edges.n_centres,
+        shared_bytes=8 * (head + (dim * width if staged else 0)),
+    )
+    return device.xp.flatnonzero(outside)
+
+
+def spline_curve(
+    device: AbstractDevice,
+    distance: DeviceArray,
+    channel: DeviceArray,
+    table: DeviceTable,
+    coefficients: DeviceArray,
+    basis: DeviceArray,
+) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
+    """f(r) and f'(r)/r (E,) of one spline function for each channel, and the indices of the edges outside.
+
+    coefficients (all columns,), basis (degree + 1, degree + 1) as in ``kernels.cpu.spline_curve``.
+    """
+    value, slope = device.xp.empty_like(distance), device.xp.empty_like(distance)
+    outside = device.xp.zeros(distance.size, dtype=np.int32)
+    device.launch_each(
+        "spline_curve",
+        int(distance.size),
+        distance,
+        channel,
+        table.maps,
+        table.low,
+        table.scale,
+        table.pieces,
+        table.first_column,
+        coefficients,
+        basis,
+        value,
+        slope,
+        outside,
+    )
+    return value, slope, device.xp.flatnonzero(outside)
+
+
+def radial_rows(
+    device: AbstractDevice, edges: DeviceEdges, radial: DeviceRadial, dim: int, column: int, out: DeviceArray
+) -> None:
+    """Write the derivatives of all features for every centre into ``out``, from ``column`` on.
+
+    out (C * dim, at least column + channels * per_channel), C order. The features are evaluated in the kernel: no array
+    of slopes is made.
+    """
+    channels, hidden = radial.weights.shape
+    device.launch(
+        "radial_rows",
+        edges.n_centres,
+        _FEATURE_THREADS,
+        edges.offsets,
+        edges.vector,
+        edges.distance,
+        edges.channel,
+        radial.maps,
+        radial.low,
+        radial.high,
+        radial.cutoffs,
+        radial.smooth,
+        radial.weights,
+        radial.biases,
+        channels,
+        hidden,
+        radial.per_channel,
+        dim,
+        out.shape[1],
+        column,
+        out,
+        edges.n_centres,
+    )
+
+
+def radial_sums(
+    device: AbstractDevice, distance: DeviceArray, channel: DeviceArray, radial: DeviceRadial
+) -> DeviceArray:
+    """Sum of every feature over edges, (channels * per_channel,): pooled features without their pooling factor."""
+    channels, hidden = radial.weights.shape
+    n_edges = int(distance.size)
+    # a share for each block, whose sums are added in the order of the blocks
+    blocks = min(1024, max(1, n_edges // 256))
+    sums = device.xp.zeros((blocks, channels * radial.per_channel))
+    if n_edges:
+        device.launch(
+            "radial_sums",
+            blocks,
+            _FEATURE_THREADS,
+            distance,
+            channel,
+            radial.maps,
+            radial.low,
+            radial.high,
+            radial.cutoffs,
+            radial.smooth,
+            radial.weights,
+            radial.biases,
+            channels,
+            hidden,
+            radial.per_channel,
+            -(-n_edges // blocks),
+            sums,
+            n_edges,
+        )
+    return sums.sum(axis=0)
+
+
+def widen_extent(device: AbstractDevice, distance: DeviceArray, channel: DeviceArray, extent: np.ndarray) -> None:
+    """Widen ``extent`` (channels, 2), on the host, to the shortest and longest distance of each channel."""
+    for c in range(extent.shape[0]):
+        own = distance if extent.shape[0] == 1 else distance[channel == c]
+        if own.size:
+            extent[c, 0] = min(extent[c, 0], float(own.min()))
+            extent[c, 1] = max(extent[c, 1], float(own.max()))
