@@ -1,9 +1,11 @@
-"""One small fitted model for all tests that only need some model."""
+"""One small fitted model for all tests that only need some model, and every device that this machine has."""
 
 from __future__ import annotations
 
 import pytest
 
+from hamfit.devices import AbstractDevice, DeviceChoice, choose_device
+from hamfit.errors import DeviceError
 from hamfit.fitting import FitResult, fit
 from hamfit.options import FitOptions
 from worlds import liquids, write
@@ -15,3 +17,19 @@ def binary_fit(tmp_path_factory: pytest.TempPathFactory) -> FitResult:
     path = tmp_path_factory.mktemp("binary") / "data.zarr"
     data = write(path, [liquids(1, 24, n_species=2)])
     return fit(data, options=FitOptions(cutoff=1.75, features=32, threads=1, checkpoint=False))
+
+
+def _devices() -> list[DeviceChoice]:
+    try:
+        choose_device("cuda")
+    except DeviceError:
+        return ["emulated"]
+    return ["emulated", "cuda"]
+
+
+@pytest.fixture(scope="session", params=_devices())
+def device(request: pytest.FixtureRequest) -> AbstractDevice:
+    """The CUDA source on the processor and, where there is one, on the GPU."""
+    chosen = choose_device(request.param)
+    assert chosen is not None
+    return chosen
