@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from pydantic import Field, field_validator
 
 from hamfit.checked_options import CheckedOptions, threads_per_process
+from hamfit.devices.choosing import DeviceChoice
 
 Block: TypeAlias = Literal["kinetic", "pair", "manybody", "field"]
 Sampler: TypeAlias = Literal["auto", "elm", "swim", "swim-gradient"]
@@ -125,6 +126,12 @@ class FitOptions(FitSpec):
         default_factory=threads_per_process,
         ge=1,
         description="Threads of this process, or of each worker; by default cores / workers.",
+    )
+    device: DeviceChoice = Field(
+        default="auto",
+        description="What computes the rows: cpu, cuda (an NVIDIA GPU through CuPy) or emulated (the GPU's kernels on"
+        " the processor, to check them); auto takes a GPU where there is one and systems are large, on each worker by"
+        " itself.",
     )
     resume: bool = Field(default=True, description="Take up an interrupted fit where its checkpoints end.")
     checkpoint: bool = Field(

@@ -17,7 +17,8 @@ from hamfit.features.pair import PairBlock
 from hamfit.fitting.basis import Basis, PartBasis, whitened_basis
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import FrameTable, Shard
-from hamfit.fitting.streaming import reduce_shard, targets_of
+from hamfit.fitting.part_stream import targets_of
+from hamfit.fitting.streaming import reduce_shard
 from hamfit.graphs import CutoffGraph
 from hamfit.reductions import Tsqr, whiten
 from hamfit.types import FloatArray

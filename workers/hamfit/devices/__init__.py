@@ -7,7 +7,7 @@ sources      the source and its signatures
 choosing     which device a process uses
 """
 
-from hamfit.devices.choosing import DeviceChoice, choose_device
+from hamfit.devices.choosing import DeviceChoice, choose_device, device_for
 from hamfit.devices.device import AbstractDevice, DeviceArray, DeviceMemoryFull
 
-__all__ = ["AbstractDevice", "DeviceArray", "DeviceChoice", "DeviceMemoryFull", "choose_device"]
+__all__ = ["AbstractDevice", "DeviceArray", "DeviceChoice", "DeviceMemoryFull", "choose_device", "device_for"]

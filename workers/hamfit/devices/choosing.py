@@ -12,8 +12,19 @@ from hamfit.errors import DeviceError
 DeviceChoice: TypeAlias = Literal["auto", "cpu", "cuda", "emulated"]
 CHOICES: tuple[DeviceChoice, ...] = ("auto", "cpu", "cuda", "emulated")
 
+#: From so many particles on ``auto`` takes a GPU: below, launching kernels takes longer than the processor's work. An
+#: estimate (a launch takes some 5 us, a particle's rows some 3 us of one core), not yet measured.
+WORTHWHILE_PARTICLES = 2000
+
 VARIABLE = "HAMFIT_DEVICE"
 """Environment variable that decides where ``auto`` is asked for: each worker of a cluster may have its own."""
+
+
+def device_for(particles: int, choice: DeviceChoice = "auto") -> AbstractDevice | None:
+    """The device for systems of this size: a GPU that nobody asked for by name is left alone by small ones."""
+    device = choose_device(choice)
+    asked = choice != "auto" or os.environ.get(VARIABLE, "auto") != "auto"
+    return device if asked or particles >= WORTHWHILE_PARTICLES else None
 
 
 def choose_device(choice: DeviceChoice = "auto") -> AbstractDevice | None:

@@ -1,8 +1,8 @@
 """What every device offers: arrays of a NumPy-like module, kernels launched by name, and how much memory is left.
 
 Code written against this contract runs on an NVIDIA GPU (``CupyDevice``) and on this machine's processor
-(``EmulatedDevice``), where tests execute the same CUDA source. Kernels are looked up in ``kernels/cuda``; every launch is
-checked against the signature that stands there, so that a wrong type fails in Python and not on the GPU.
+(``EmulatedDevice``), where tests execute the same CUDA source. Kernels are looked up in ``kernels/cuda``; every launch
+is checked against the signature that stands there, so that a wrong type fails in Python and not on the GPU.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DeviceArray: TypeAlias = Any
 BLOCK = 128
 
 
-class DeviceMemoryFull(Exception):  # noqa: N818 - not an error to users: panels are halved
+class DeviceMemoryFull(Exception):
     """The device has no room for an allocation; the caller takes smaller panels."""
 
 

@@ -1,9 +1,9 @@
 """The CUDA source compiled for this machine's processor: the same kernels, executed where there is no GPU.
 
-g++ compiles ``kernels/cuda`` with the header ``emulated.h``, which gives CUDA's words a meaning: blocks run one after the
-other, and the threads of a block too, in an order that is shuffled and changes at every barrier, so that a kernel that
-lacks a barrier gives wrong numbers here. Array code runs on NumPy. What this does not cover: CuPy and the driver, real
-races between blocks, cuBLAS and cuSOLVER, CUDA graphs, and speed.
+g++ compiles ``kernels/cuda`` with the header ``emulated.h``, which gives CUDA's words a meaning: blocks run one after
+the other, and the threads of a block too, in an order that is shuffled and changes at every barrier, so that a kernel
+that lacks a barrier gives wrong numbers here. Array code runs on NumPy. What this does not cover: CuPy and the driver,
+real races between blocks, cuBLAS and cuSOLVER, CUDA graphs, and speed.
 """
 
 from __future__ import annotations
@@ -128,9 +128,7 @@ def _compiled() -> Path:
 def _launcher(signature: Signature) -> str:
     """C++ that calls a kernel for every thread of every block."""
     names = {"float64": "double", "float32": "float", "int64": "long long", "int32": "int"}
-    parameters = "".join(
-        f", {names[p.dtype.name]} {'*' if p.is_pointer else ''}{p.name}" for p in signature.parameters
-    )
+    parameters = "".join(f", {names[p.dtype.name]} {'*' if p.is_pointer else ''}{p.name}" for p in signature.parameters)
     call = f"{signature.name}({', '.join(p.name for p in signature.parameters)})"
     run = "emulated::run_with_barriers" if signature.has_barriers else "emulated::run"
     return (

@@ -20,7 +20,8 @@ from hamfit.graphs import Edges
 from hamfit.kernels.cpu import MAP_INVERSE, MAP_R, MAP_SQUARE, SPLINE_DEGREE, spline_rows
 from hamfit.types import FloatArray, IntArray
 
-_MAP_CODE: dict[InputMap, int] = {"r": MAP_R, "1/r": MAP_INVERSE, "r2": MAP_SQUARE}
+#: Codes of the input maps in kernels.
+MAP_CODE: dict[InputMap, int] = {"r": MAP_R, "1/r": MAP_INVERSE, "r2": MAP_SQUARE}
 _FIRST_PIECES, _MOST_PIECES = 64, 1024
 #: Relative error of the force of the preliminary solution at which a table is fine enough.
 _TOLERANCE = 1e-11
@@ -144,7 +145,7 @@ def build_table(
         errors.append(error)
     sizes = [local.shape[0] for local in lifts]
     return RadialTable(
-        maps=np.array([_MAP_CODE[m] for m in features.input_maps], dtype=np.int64),
+        maps=np.array([MAP_CODE[m] for m in features.input_maps], dtype=np.int64),
         low=np.array(low),
         scale=np.array(scale),
         pieces=np.array(pieces, dtype=np.int64),

@@ -17,9 +17,9 @@ from hamfit.features.pair import PairBlock
 from hamfit.features.radial import Taper
 from hamfit.fitting.basis import PartBasis
 from hamfit.fitting.choosing import RadialChoice, RadialSettings, choose_radial
+from hamfit.fitting.part_stream import targets_of
 from hamfit.fitting.problem import Problem, channel_cutoffs
 from hamfit.fitting.reach import TRIAL_FEATURES, choose_reach
-from hamfit.fitting.streaming import targets_of
 from hamfit.fitting.survey import Survey, SurveySample, sample_edges
 from hamfit.graphs import AbstractGraph, CutoffGraph
 from hamfit.options import FitOptions

@@ -10,6 +10,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hamfit.devices import DeviceChoice
 from hamfit.errors import ClusterError
 from hamfit.fitting.basis import Basis
 from hamfit.fitting.executors import AbstractExecutor
@@ -104,6 +105,7 @@ class _DaskRun:
                     shard,
                     self._basis,
                     self.stage.keeper(shard),
+                    self.stage.device,
                     key=key,
                     pure=False,
                 )
@@ -121,11 +123,13 @@ class _DaskRun:
             return
 
 
-def leaf_task(shard: Shard, stored: StoredBasis, keeper: StateKeeper | None) -> PartialState:
-    """Runs on a worker: reduce one shard."""
+def leaf_task(
+    shard: Shard, stored: StoredBasis, keeper: StateKeeper | None, device: DeviceChoice = "auto"
+) -> PartialState:
+    """Runs on a worker: reduce one shard, on a GPU where the worker has one and nothing else is asked for."""
     basis = _cached_basis(stored)
     _ready(manybody=any(block.kind == "manybody" for part in basis.parts for block in part.blocks))
-    return reduce_and_keep(shard, basis, keeper)
+    return reduce_and_keep(shard, basis, keeper, device)
 
 
 def merge_task(stored: StoredBasis, left: PartialState, right: PartialState) -> PartialState:

@@ -187,7 +187,7 @@ def _report(
     groups: Sequence[PartialState],
 ) -> dict[str, Any]:
     parts: dict[str, dict[str, Any]] = {part.basis.part: dict(part.report) for part in solved}
-    notes = caveats(parts, solver)
+    notes = caveats(parts, solver) + sorted({note for group in groups for note in group.notes})
     for note in notes:
         warnings.warn(note, FitWarning, stacklevel=4)
     return {
@@ -202,6 +202,7 @@ def _report(
         "parts": parts,
         "choices": {name: value for b in prepared.built for name, value in b.choices.items()},
         "shards": len(prepared.shards),
+        "devices": sorted({name for group in groups for name in group.devices}),
         "compute_seconds": sum(group.seconds for group in groups),
         "peak_bytes_per_worker": max(group.peak_bytes for group in groups),
     }

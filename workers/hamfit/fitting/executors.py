@@ -44,7 +44,7 @@ class ThreadExecutor(AbstractExecutor):
                     while waiting and len(running) < self.threads + 1:
                         shard = waiting.popleft()
                         keeper = stage.keeper(shard)
-                        running[pool.submit(reduce_and_keep, shard, stage.basis, keeper)] = shard
+                        running[pool.submit(reduce_and_keep, shard, stage.basis, keeper, stage.device)] = shard
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in sorted(done, key=lambda f: running[f].index):
                         shard, state = running.pop(future), future.result()

@@ -28,6 +28,10 @@ class PartialState:
     """Time spent computing."""
     peak_bytes: int = 0
     """Largest resident memory of a process that took part."""
+    devices: tuple[str, ...] = ()
+    """Names of the devices that took part beside processors, sorted."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of how it was computed, such as panels that had to be smaller, sorted."""
 
     @property
     def n_rows(self) -> int:
@@ -43,6 +47,8 @@ class PartialState:
             "outside": dict(self.outside),
             "seconds": self.seconds,
             "peak_bytes": self.peak_bytes,
+            "devices": list(self.devices),
+            "notes": list(self.notes),
         }
         parts = [t.packed for t in self.triangles.values()] + [e.reshape(-1) for e in self.extents.values()]
         return attrs, {"state": np.concatenate(parts)}
@@ -65,6 +71,8 @@ class PartialState:
             {name: int(count) for name, count in attrs["outside"].items()},
             float(attrs["seconds"]),
             int(attrs["peak_bytes"]),
+            tuple(attrs["devices"]),
+            tuple(attrs["notes"]),
         )
 
 
@@ -89,4 +97,6 @@ def merge_partial(
         outside={name: count + second.outside[name] for name, count in first.outside.items()},
         seconds=first.seconds + second.seconds,
         peak_bytes=max(first.peak_bytes, second.peak_bytes),
+        devices=tuple(sorted({*first.devices, *second.devices})),
+        notes=tuple(sorted({*first.notes, *second.notes})),
     )

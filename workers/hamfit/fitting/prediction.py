@@ -14,9 +14,9 @@ import numpy as np
 
 from hamfit.features.radial import N_LINKS
 from hamfit.features.tables import most_local_columns
+from hamfit.fitting.host_stream import PANEL_ROWS
 from hamfit.fitting.problem import Problem
 from hamfit.fitting.shards import FrameTable, Shard
-from hamfit.fitting.streaming import PANEL_ROWS
 from hamfit.fitting.survey import FEWEST_FRAMES, SURVEY_CENTRES
 from hamfit.options import FitOptions
 

@@ -10,10 +10,10 @@ from hamfit.fitting.basis import Basis, PartBasis, whitened_basis
 from hamfit.fitting.building import Built, build_parts
 from hamfit.fitting.clock import Clock
 from hamfit.fitting.executors import AbstractExecutor
+from hamfit.fitting.part_stream import MOST_RARE_COLUMNS
 from hamfit.fitting.problem import Problem
 from hamfit.fitting.shards import FrameTable, Shard, plan_sample, plan_shards
 from hamfit.fitting.stage import Stage, single_blas_thread, stored_basis
-from hamfit.fitting.streaming import MOST_RARE_COLUMNS
 from hamfit.fitting.survey import Survey, survey
 from hamfit.options import FitOptions
 from hamfit.reductions import Triangle, Whitening, whiten
@@ -60,7 +60,7 @@ def prepare(
         basis = _basis(problem, options, executor, home, clock, table, built)
     widest = max(part.n_columns for part in basis.parts)
     shards = plan_shards(table, options.groups, most_particles(problem.dim, widest))
-    stage = Stage(basis, "stream", home, keep_states=options.checkpoint)
+    stage = Stage(basis, "stream", home, options.device, keep_states=options.checkpoint)
     stage.store()
     return Prepared(found, built, stage, shards, table.n_particles * problem.dim * len(basis.parts))
 
@@ -84,7 +84,8 @@ def _basis(
     centres = -(-rows // problem.dim)
     shards = plan_sample(table, centres, SAMPLE_TASKS, options.seed)
     sampled = tuple(replace(part, n_constants=0) for part in raw)
-    stage = Stage(Basis(sampled, problem.labels, problem.bond_labels, "tsqr"), "sample", home, keep_states=False)
+    basis = Basis(sampled, problem.labels, problem.bond_labels, "tsqr")
+    stage = Stage(basis, "sample", home, options.device, keep_states=False)
     stage.store()
     with clock.phase("sampling", len(shards)) as done:
         state = executor.run(stage, shards, done)[0]

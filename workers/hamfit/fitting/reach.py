@@ -13,7 +13,7 @@ import numpy as np
 
 from hamfit.errors import GraphError
 from hamfit.features.block import AbstractBlock
-from hamfit.fitting.streaming import targets_of
+from hamfit.fitting.part_stream import targets_of
 from hamfit.fitting.survey import Survey
 from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph

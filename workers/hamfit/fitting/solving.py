@@ -10,8 +10,8 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from hamfit.fitting.basis import Basis, PartBasis
+from hamfit.fitting.part_stream import keeps_rare_rows, rare
 from hamfit.fitting.partial import PartialState
-from hamfit.fitting.streaming import keeps_rare_rows, rare
 from hamfit.frames import Frame
 from hamfit.model import Model
 from hamfit.reductions import Form, Penalty, Solution, Triangle, Tsqr, factor_of_gram, solve_groups

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamfit.bundles import MANIFEST, read_bundle, write_bundle
+from hamfit.devices import DeviceChoice, device_for
 from hamfit.errors import FitError, StoreError
 from hamfit.fitting.basis import Basis
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import Shard
-from hamfit.fitting.streaming import reduce_shard
+from hamfit.fitting.streaming import mean_particles, reduce_shard
 
 _BASIS_SCHEMA = 1
 _STATE_SCHEMA = 1
@@ -52,6 +53,8 @@ class Stage:
     """Name of the pass, unique within the fit."""
     home: Path | None
     """Directory for the basis and the states; None keeps everything in memory."""
+    device: DeviceChoice = "auto"
+    """What computes the rows, as each process finds it."""
     keep_states: bool = True
     """Whether finished states are stored for a restart; not worth it for a pass of a second."""
 
@@ -122,12 +125,14 @@ def stored_basis(home: Path | None, name: str) -> Basis | None:
         return None
 
 
-def reduce_and_keep(shard: Shard, basis: Basis, keeper: StateKeeper | None) -> PartialState:
-    """The state of a shard: read where an earlier run left it, else computed and stored."""
+def reduce_and_keep(
+    shard: Shard, basis: Basis, keeper: StateKeeper | None, device: DeviceChoice = "auto"
+) -> PartialState:
+    """The state of a shard: read where an earlier run left it, else computed on the device chosen and stored."""
     found = None if keeper is None else keeper.load()
     if found is not None:
         return found
-    state = reduce_shard(shard, basis)
+    state = reduce_shard(shard, basis, device_for(mean_particles(shard), device))
     if keeper is not None:
         keeper.save(state)
     return state

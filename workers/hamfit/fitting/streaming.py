@@ -1,38 +1,29 @@
 """Streaming a shard: frames in, panels of rows through the reduction, one partial state out.
 
-The one place where numbers flow. A panel of a few hundred rows is filled block by block, lifted to whitened columns
-by one matrix product, and absorbed; nothing larger than a panel, a frame and the state of the reduction is ever in
-memory.
+A panel of rows is filled block by block, lifted to whitened columns by one matrix product, and absorbed; nothing larger
+than a panel, a frame and the state of the reduction is ever in memory. Panels are computed on the processor
+(``host_stream``) or on a device (``device_stream``); the states that come of them are alike, and may be merged.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
-import numpy as np
 import psutil
 
 from hamfit.data import Dataset
-from hamfit.errors import DataError, StoreError, located
-from hamfit.features.pooled import AbstractRadialBlock, EdgeSource
+from hamfit.devices import AbstractDevice
+from hamfit.errors import StoreError, located
 from hamfit.fitting.basis import Basis, PartBasis
+from hamfit.fitting.host_stream import HostPartStream
+from hamfit.fitting.part_stream import AbstractPartStream, keeps_rare_rows, rare
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import Shard
 from hamfit.frames import Frame
-from hamfit.graphs import Edges
-from hamfit.kernels.cpu import widen_extent
-from hamfit.reductions import AbstractReduction, Accumulator, Gram, Triangle, Tsqr
-from hamfit.types import FloatArray, IntArray
-
-#: Rows of a panel: with a few hundred columns it stays in the second-level cache.
-PANEL_ROWS = 768
-#: A whitened row longer than this many times the usual sqrt(k) is rare: the sample held nothing like it, and squaring
-#: it into the Gram matrix would drown the digits of all others. Rare rows go to an R factor of their own.
-RARE_LENGTH = 6.0
-#: Up to this many whitened columns rare rows are kept apart; beyond, an R factor costs more than it saves.
-MOST_RARE_COLUMNS = 400
+from hamfit.reductions import AbstractReduction, Gram, Tsqr
 
 
 def reduction_of(basis: Basis, part: PartBasis) -> AbstractReduction:
@@ -50,16 +41,6 @@ def reductions_of(basis: Basis) -> dict[str, AbstractReduction]:
         if part.n_constants:
             out["energy"] = reduction_of(basis, part)
     return out
-
-
-def keeps_rare_rows(part: PartBasis) -> bool:
-    """Whether rows unlike the sample are reduced apart."""
-    return part.whitening is not None and part.n_columns <= MOST_RARE_COLUMNS
-
-
-def rare(part: PartBasis) -> str:
-    """Name of the state of a part's rare rows."""
-    return f"{part.part}-rare"
 
 
 @lru_cache(maxsize=8)
@@ -80,10 +61,19 @@ def frames_of(shard: Shard) -> Iterator[tuple[tuple[str, str, int], Frame]]:
                 yield (piece.dataset, trajectory.name, index), frame
 
 
-def reduce_shard(shard: Shard, basis: Basis) -> PartialState:
-    """Compute all rows of a shard and reduce them to one state."""
+def mean_particles(shard: Shard) -> int:
+    """Particles of a frame of the shard, on average."""
+    sizes = [
+        (_open(piece.dataset, piece.digest).trajectories[piece.trajectory].n_particles, piece.stop - piece.start)
+        for piece in shard.pieces
+    ]
+    return sum(n * frames for n, frames in sizes) // max(1, shard.n_frames)
+
+
+def reduce_shard(shard: Shard, basis: Basis, device: AbstractDevice | None = None) -> PartialState:
+    """Compute all rows of a shard and reduce them to one state, on the processor or on a device."""
     began = time.perf_counter()
-    streams = [PartStream(basis, part) for part in basis.parts]
+    streams = [_stream(part, reduction_of(basis, part), device) for part in basis.parts]
     for position, (where, frame) in enumerate(frames_of(shard)):
         with located(*where):
             known = frame.relabel(basis.labels, basis.bond_labels)
@@ -97,7 +87,18 @@ def reduce_shard(shard: Shard, basis: Basis) -> PartialState:
         outside={name: count for state in states for name, count in state.outside.items()},
         seconds=time.perf_counter() - began,
         peak_bytes=peak_bytes(),
+        devices=() if device is None else (device.name,),
+        notes=tuple(sorted({note for stream in streams for note in stream.notes})),
     )
+
+
+def _stream(part: PartBasis, reduction: AbstractReduction, device: AbstractDevice | None) -> AbstractPartStream[Any]:
+    if device is None:
+        return HostPartStream(part, reduction)
+    # most processes have no device, and need not know how it is used
+    from hamfit.fitting.device_stream import DevicePartStream
+
+    return DevicePartStream(part, reduction, device)
 
 
 def peak_bytes() -> int:
@@ -111,161 +112,3 @@ def peak_bytes() -> int:
         return int(line.split()[1]) * 1024
     except (OSError, StopIteration):
         return int(psutil.Process().memory_info().rss)
-
-
-class PartStream:
-    """Rows of one part, panel by panel, into one accumulator."""
-
-    def __init__(self, basis: Basis, part: PartBasis) -> None:
-        self.part = part
-        self.reduction = reduction_of(basis, part)
-        self.accumulator: Accumulator = self.reduction.accumulator()
-        self.energies: Accumulator | None = reduction_of(basis, part).accumulator() if part.n_constants else None
-        self.rare: Accumulator | None = Tsqr(part.n_columns).accumulator() if keeps_rare_rows(part) else None
-        self.lift = part.lift()
-        width = sum(part.local_widths) if self.lift is not None else part.n_columns + 1
-        self.local = np.zeros((PANEL_ROWS, width))
-        self.columns = np.concatenate([[0], np.cumsum(part.local_widths)])
-        self.targets = np.zeros(PANEL_ROWS)
-        self.filled = 0
-        self.corrections: list[tuple[int, FloatArray]] = []
-        self.square: dict[str, float] = {part.part: 0.0, **({"energy": 0.0} if part.n_constants else {})}
-        self.outside = 0
-        self.extents = {
-            block.kind: np.tile([np.inf, -np.inf], (block.radial.n_channels, 1))
-            for block in part.blocks
-            if isinstance(block, AbstractRadialBlock)
-        }
-
-    def absorb(self, frame: Frame, shard: Shard, position: int) -> None:
-        """Take the rows of one frame, or of the shard's particles of it."""
-        targets = targets_of(frame, self.part.part)
-        sources = [
-            block.prepare(frame) if isinstance(block, AbstractRadialBlock) else None for block in self.part.blocks
-        ]
-        order = self._order(frame, sources)[shard.first : shard.last]
-        if shard.sampled:
-            rng = np.random.default_rng([shard.seed, shard.index, position])
-            order = np.sort(rng.permutation(order)[: shard.sampled])
-        elif self.energies is not None and shard.first == 0:
-            self._absorb_energy(frame)
-        step = max(1, PANEL_ROWS // frame.dim)
-        taken = 0
-        while taken < order.size:
-            room = (PANEL_ROWS - self.filled) // frame.dim
-            if room == 0:
-                self._flush()
-                continue
-            centres = order[taken : taken + min(step, room)]
-            self._fill(frame, sources, centres, targets)
-            taken += centres.size
-
-    def _order(self, frame: Frame, sources: Sequence[EdgeSource | None]) -> IntArray:
-        for source in sources:
-            if source is not None:
-                return source.order
-        return self.part.blocks[0].order(frame)
-
-    def _fill(self, frame: Frame, sources: Sequence[EdgeSource | None], centres: IntArray, targets: FloatArray) -> None:
-        rows = slice(self.filled, self.filled + centres.size * frame.dim)
-        out = self.local[rows]
-        for index, (block, source) in enumerate(zip(self.part.blocks, sources, strict=True)):
-            first, last = int(self.columns[index]), int(self.columns[index + 1])
-            table = self.part.table(index)
-            if source is None or not isinstance(block, AbstractRadialBlock):
-                out[:, first:last] = block.rows(frame, centres)
-                continue
-            edges = source.edges(centres)
-            extent = self.extents[block.kind]
-            if table is None:
-                out[:, first:last] = block.rows_of_edges(edges, frame.dim)
-                widen_extent(edges.distance, edges.channel, extent)
-            else:
-                out[:, first:last] = 0.0
-                outside = table.fill(edges, frame.dim, first, out, extent)
-                if outside.size:
-                    self._correct(index, block, edges, outside, frame.dim)
-        self.targets[rows] = targets[centres].reshape(-1) / self.part.target_scale
-        self.filled = rows.stop
-
-    def _correct(self, index: int, block: AbstractRadialBlock, edges: Edges, outside: IntArray, dim: int) -> None:
-        """Note what the few edges outside the table add to their rows, evaluated feature by feature."""
-        projection = self.part.projection(index)
-        assert projection is not None
-        owners = np.searchsorted(edges.offsets, outside, side="right") - 1
-        slopes = block.slopes(edges.channel[outside], edges.distance[outside])
-        for e, owner, slope in zip(outside, owners, slopes, strict=True):
-            whitened = slope @ projection[block.radial.columns(int(edges.channel[e]))]
-            for axis in range(dim):
-                row = self.filled + int(owner) * dim + axis
-                self.corrections.append((row, whitened * edges.vector[e, axis]))
-        self.outside += int(outside.size)
-
-    def _absorb_energy(self, frame: Frame) -> None:
-        if frame.potential_energy is None or self.energies is None:
-            return
-        n = frame.n_particles
-        row = np.zeros(self.part.n_columns + 1)
-        raw = np.concatenate([block.features(frame) for block in self.part.blocks])
-        whitening = self.part.whitening
-        columns = raw if whitening is None else raw @ whitening.projection
-        row[: columns.size] = columns
-        row[columns.size : -1] = np.bincount(frame.species, minlength=self.part.n_constants)
-        row[-1] = frame.potential_energy / self.part.target_scale
-        if whitening is not None:
-            row[-1] -= columns @ whitening.preliminary
-        scale = self.part.target_scale / (self.part.energy_scale * n)
-        self.energies.absorb((row * scale)[None])
-        self.square["energy"] += (frame.potential_energy / (self.part.energy_scale * n)) ** 2
-
-    def _flush(self) -> None:
-        if self.filled == 0:
-            return
-        targets = self.targets[: self.filled]
-        if self.lift is None:
-            panel = self.local[: self.filled]
-            panel[:, -1] = targets
-        else:
-            panel = self.local[: self.filled] @ self.lift
-            whitening = self.part.whitening
-            assert whitening is not None
-            for row, addition in self.corrections:
-                panel[row, : addition.size] += addition
-                panel[row, -1] += addition @ whitening.preliminary
-            np.subtract(targets, panel[:, -1], out=panel[:, -1])
-        self.square[self.part.part] += float(targets @ targets)
-        self.accumulator.absorb(self._without_rare(panel))
-        self.corrections = []
-        self.filled = 0
-
-    def _without_rare(self, panel: FloatArray) -> FloatArray:
-        """The rows like those of the sample; the others go where nothing is squared."""
-        if self.rare is None:
-            return panel
-        columns = panel[:, :-1]
-        long = np.einsum("ij,ij->i", columns, columns) > RARE_LENGTH**2 * columns.shape[1]
-        if not long.any():
-            return panel
-        self.rare.absorb(panel[long])
-        return np.asarray(panel[~long])
-
-    def finish(self) -> PartialState:
-        """Everything absorbed."""
-        self._flush()
-        triangles: dict[str, Triangle] = {self.part.part: self.reduction.check(self.accumulator.state())}
-        if self.rare is not None:
-            triangles[rare(self.part)] = self.rare.state()
-        if self.energies is not None:
-            triangles["energy"] = self.energies.state()
-        return PartialState(triangles, self.square, self.extents, {self.part.part: self.outside})
-
-
-def targets_of(frame: Frame, part: str) -> FloatArray:
-    """dH/dq = -pdot or dH/dp = qdot of every particle, (N, d); DataError where the frame lacks them."""
-    if part == "force":
-        if frame.pdot is None:
-            raise DataError("a frame has no forces: give them, or let ingest estimate them from a time series")
-        return -frame.pdot
-    if frame.qdot is None or frame.p is None:
-        raise DataError("a frame has no velocities, which the kinetic block needs: give them, or leave it out")
-    return frame.qdot

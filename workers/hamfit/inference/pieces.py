@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamfit.features.radial import InputMap, map_inverse, map_slope_over_r, map_value
-from hamfit.kernels.cpu import MAP_INVERSE, MAP_R, MAP_SQUARE, SPLINE_DEGREE
+from hamfit.features.tables import MAP_CODE
+from hamfit.kernels.cpu import SPLINE_DEGREE
 from hamfit.kernels.pair_tables import Tables, law
 from hamfit.types import FloatArray
 
 Slope = Callable[[FloatArray], FloatArray]
 
-_MAP_CODE: dict[InputMap, int] = {"r": MAP_R, "1/r": MAP_INVERSE, "r2": MAP_SQUARE}
 _FIRST_PIECES, _MOST_PIECES = 32, 1024
 #: Relative error of the slope, rms, at which pieces are fine enough: near the rounding of the functions themselves.
 _TOLERANCE = 2e-13
@@ -119,7 +119,7 @@ def _segment(function: Function, low: float, high: float) -> _Segment:
     n = len(slopes)
     coefficients = np.zeros((n, SPLINE_DEGREE + 1))
     coefficients[:, 1:] = slopes * ((last - first) / n) / np.arange(1.0, SPLINE_DEGREE + 1.0)
-    return _Segment(high, _MAP_CODE[function.input_map], first, n / (last - first), coefficients)
+    return _Segment(high, MAP_CODE[function.input_map], first, n / (last - first), coefficients)
 
 
 def _slope_pieces(function: Function, first: float, last: float) -> FloatArray:

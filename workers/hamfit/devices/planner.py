@@ -1,0 +1,61 @@
+"""How many particles a panel on a device takes: as many as its free memory holds, fewer once that was too many.
+
+Panels are powers of two, so that a little more or less free memory does not change how rows are grouped, and with it
+the last bits of their sums.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from hamfit.devices.device import AbstractDevice
+from hamfit.errors import FitError
+
+_LOG = logging.getLogger(__name__)
+
+#: Centres of the largest panel: a hundred thousand rows in three dimensions keep every GPU busy.
+MOST_CENTRES = 2**15
+#: Centres of the smallest panel: what has no room for these has no room for a fit.
+FEWEST_CENTRES = 2**6
+#: Share of the free memory that a panel is planned for; the rest is for what nobody counts.
+_SHARE = 0.5
+
+
+class PanelPlan:
+    """The size of panels on one device, for as long as one stream of rows lasts."""
+
+    def __init__(self, device: AbstractDevice, *, fewest: int = FEWEST_CENTRES, most: int = MOST_CENTRES) -> None:
+        self._device = device
+        self._fewest, self._limit = fewest, most
+        self._was_halved = False
+        self.centres = fewest
+        """Centres of the next panel."""
+
+    def measure(self, centre_bytes: float) -> None:
+        """Plan panels of centres that take ``centre_bytes`` each, by the memory that is free now."""
+        fitting = int(_SHARE * self._device.free_bytes() / max(centre_bytes, 1.0))
+        whole = 2 ** (max(fitting, 1).bit_length() - 1)
+        self.centres = max(self._fewest, min(whole, self._limit))
+
+    def halve(self) -> None:
+        """The panel did not fit: this and all later ones are half as large.
+
+        Raises FitError when a panel could hardly be smaller.
+        """
+        if self.centres <= self._fewest:
+            raise FitError(
+                f"{self._device.name} has no room for the rows of {self.centres} particles: free its memory, "
+                "give fewer features or a shorter cutoff, or use the device cpu"
+            )
+        self.centres = self._limit = max(self._fewest, self.centres // 2)
+        self._was_halved = True
+        # what CuPy keeps for reuse may be in pieces that are too small
+        self._device.release()
+        _LOG.warning("%s ran out of memory: panels now hold %d particles", self._device.name, self.centres)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of it: one sentence once a panel did not fit, else nothing."""
+        if not self._was_halved:
+            return ()
+        return (f"{self._device.name} ran out of memory: smaller panels were taken, which is slower, not worse",)

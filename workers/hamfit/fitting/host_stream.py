@@ -1,0 +1,117 @@
+"""Rows on the processor: panels small enough for the cache, filled across frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hamfit.features.block import AbstractBlock
+from hamfit.features.pooled import AbstractRadialBlock, EdgeSource
+from hamfit.fitting.basis import PartBasis
+from hamfit.fitting.part_stream import RARE_LENGTH, AbstractPartStream
+from hamfit.frames import Frame
+from hamfit.graphs import Edges
+from hamfit.kernels.cpu import widen_extent
+from hamfit.reductions import AbstractReduction, Triangle
+from hamfit.types import FloatArray, IntArray
+
+#: Rows of a panel: with a few hundred columns it stays in the second-level cache.
+PANEL_ROWS = 768
+
+
+class HostPartStream(AbstractPartStream[EdgeSource]):
+    """Rows of one part, panel by panel, into one accumulator."""
+
+    def __init__(self, part: PartBasis, reduction: AbstractReduction) -> None:
+        super().__init__(part, reduction)
+        self._accumulator = reduction.accumulator()
+        self._lift = part.lift()
+        width = sum(part.local_widths) if self._lift is not None else part.n_columns + 1
+        self._local = np.zeros((PANEL_ROWS, width))
+        self._targets = np.zeros(PANEL_ROWS)
+        self._filled = 0
+        self._corrections: list[tuple[int, FloatArray]] = []
+
+    def _prepare(self, block: AbstractBlock, frame: Frame) -> EdgeSource | None:
+        return block.prepare(frame) if isinstance(block, AbstractRadialBlock) else None
+
+    def _take(self, frame: Frame, sources: Sequence[EdgeSource | None], order: IntArray, targets: FloatArray) -> None:
+        step = max(1, PANEL_ROWS // frame.dim)
+        taken = 0
+        while taken < order.size:
+            room = (PANEL_ROWS - self._filled) // frame.dim
+            if room == 0:
+                self._flush()
+                continue
+            centres = order[taken : taken + min(step, room)]
+            self._fill(frame, sources, centres, targets)
+            taken += centres.size
+
+    def _fill(self, frame: Frame, sources: Sequence[EdgeSource | None], centres: IntArray, targets: FloatArray) -> None:
+        rows = slice(self._filled, self._filled + centres.size * frame.dim)
+        out = self._local[rows]
+        for index, (block, source) in enumerate(zip(self.part.blocks, sources, strict=True)):
+            first, last = int(self._columns[index]), int(self._columns[index + 1])
+            table = self.part.table(index)
+            if source is None or not isinstance(block, AbstractRadialBlock):
+                out[:, first:last] = block.rows(frame, centres)
+                continue
+            edges = source.edges(centres)
+            extent = self._extents[block.kind]
+            if table is None:
+                out[:, first:last] = block.rows_of_edges(edges, frame.dim)
+                widen_extent(edges.distance, edges.channel, extent)
+            else:
+                out[:, first:last] = 0.0
+                outside = table.fill(edges, frame.dim, first, out, extent)
+                if outside.size:
+                    self._correct(index, block, edges, outside, frame.dim)
+        self._targets[rows] = targets[centres].reshape(-1) / self.part.target_scale
+        self._filled = rows.stop
+
+    def _correct(self, index: int, block: AbstractRadialBlock, edges: Edges, outside: IntArray, dim: int) -> None:
+        """Note what the few edges outside the table add to their rows."""
+        owners = np.searchsorted(edges.offsets, outside, side="right") - 1
+        additions = self._whitened_outside(
+            index, block, edges.channel[outside], edges.distance[outside], edges.vector[outside]
+        )
+        self._outside += int(outside.size)
+        for owner, addition in zip(owners, additions, strict=True):
+            for axis in range(dim):
+                self._corrections.append((self._filled + int(owner) * dim + axis, addition[axis]))
+
+    def _flush(self) -> None:
+        if self._filled == 0:
+            return
+        targets = self._targets[: self._filled]
+        if self._lift is None:
+            panel = self._local[: self._filled]
+            panel[:, -1] = targets
+        else:
+            panel = self._local[: self._filled] @ self._lift
+            whitening = self.part.whitening
+            assert whitening is not None
+            for row, addition in self._corrections:
+                panel[row, : addition.size] += addition
+                panel[row, -1] += addition @ whitening.preliminary
+            np.subtract(targets, panel[:, -1], out=panel[:, -1])
+        self._square[self.part.part] += float(targets @ targets)
+        self._accumulator.absorb(self._without_rare(panel))
+        self._corrections = []
+        self._filled = 0
+
+    def _without_rare(self, panel: FloatArray) -> FloatArray:
+        """The rows like those of the sample; the others go where nothing is squared."""
+        if self._rare is None:
+            return panel
+        columns = panel[:, :-1]
+        long = np.einsum("ij,ij->i", columns, columns) > RARE_LENGTH**2 * columns.shape[1]
+        if not long.any():
+            return panel
+        self._rare.absorb(panel[long])
+        return np.asarray(panel[~long])
+
+    def _main_state(self) -> Triangle:
+        self._flush()
+        return self._accumulator.state()
