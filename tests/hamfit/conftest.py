@@ -33,3 +33,9 @@ def device(request: pytest.FixtureRequest) -> AbstractDevice:
     chosen = choose_device(request.param)
     assert chosen is not None
     return chosen
+
+
+@pytest.fixture(scope="session", params=["cpu", *_devices()])
+def place(request: pytest.FixtureRequest) -> AbstractDevice | None:
+    """Where to compute: the processor (None), and every device."""
+    return choose_device(request.param)

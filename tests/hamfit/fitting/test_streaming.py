@@ -11,13 +11,14 @@ import pytest
 
 import radial_oracle as oracle
 from hamfit.data import Dataset
+from hamfit.devices import AbstractDevice
 from hamfit.errors import DataError
 from hamfit.features.kinetic import KineticBlock
 from hamfit.features.pair import PairBlock
 from hamfit.fitting.basis import Basis, PartBasis, whitened_basis
+from hamfit.fitting.part_stream import targets_of
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import FrameTable, Shard
-from hamfit.fitting.part_stream import targets_of
 from hamfit.fitting.streaming import reduce_shard
 from hamfit.graphs import CutoffGraph
 from hamfit.reductions import Tsqr, whiten
@@ -60,14 +61,14 @@ def assert_equal_up_to(got: FloatArray, expected: FloatArray, tolerance: float) 
     assert np.abs((got - expected) / scale).max() < tolerance
 
 
-def test_raw_columns_are_the_rows_of_the_blocks(data: Dataset) -> None:
+def test_raw_columns_are_the_rows_of_the_blocks(data: Dataset, place: AbstractDevice | None) -> None:
     part = raw_part()
     rows = rows_of(part)
-    state = reduce_shard(shard_of(data), Basis((part,), LABELS, (), "normal"))
+    state = reduce_shard(shard_of(data), Basis((part,), LABELS, (), "normal"), place)
     assert_equal_up_to(gram_of(state), rows.T @ rows, 1e-12)
     assert state.n_rows == rows.shape[0]
     assert state.squares["force"] == pytest.approx(float(rows[:, -1] @ rows[:, -1]), rel=1e-12)
-    factor = reduce_shard(shard_of(data), Basis((part,), LABELS, (), "tsqr")).triangles["force"].unpack()
+    factor = reduce_shard(shard_of(data), Basis((part,), LABELS, (), "tsqr"), place).triangles["force"].unpack()
     assert_equal_up_to(factor.T @ factor, rows.T @ rows, 1e-12)
 
 
@@ -91,7 +92,9 @@ def seen_extent() -> FloatArray:
 
 
 @pytest.mark.parametrize("share", [1.0, 0.6], ids=["table covers all", "many edges outside the table"])
-def test_whitened_columns_through_tables_equal_whitened_rows(data: Dataset, share: float) -> None:
+def test_whitened_columns_through_tables_equal_whitened_rows(
+    data: Dataset, place: AbstractDevice | None, share: float
+) -> None:
     extent = seen_extent()
     narrow = extent.copy()
     narrow[:, 0] += (1.0 - share) * (extent[:, 1] - extent[:, 0])
@@ -102,32 +105,35 @@ def test_whitened_columns_through_tables_equal_whitened_rows(data: Dataset, shar
     white = rows[:, :-1] @ whitening.projection
     # targets become the residuals of the preliminary solution
     expected = np.column_stack([white, rows[:, -1] - white @ whitening.preliminary])
-    state = reduce_shard(shard_of(data), Basis((part,), LABELS, (), "normal"))
+    state = reduce_shard(shard_of(data), Basis((part,), LABELS, (), "normal"), place)
     assert (sum(state.outside.values()) > 0) == (share < 1.0)
     assert_equal_up_to(gram_of(state), expected.T @ expected, 1e-9)
     np.testing.assert_array_equal(state.extents["pair"], extent)
 
 
-def test_particles_divide_a_frame_without_loss(data: Dataset) -> None:
+def test_particles_divide_a_frame_without_loss(data: Dataset, place: AbstractDevice | None) -> None:
     basis = Basis((raw_part(),), LABELS, (), "normal")
-    whole = gram_of(reduce_shard(shard_of(data), basis))
-    parts = [gram_of(reduce_shard(shard_of(data, first=a, last=b), basis)) for a, b in ((0, 5), (5, 6), (6, 27))]
+    whole = gram_of(reduce_shard(shard_of(data), basis, place))
+    cuts = [shard_of(data, first=a, last=b) for a, b in ((0, 5), (5, 6), (6, 27))]
+    parts = [gram_of(reduce_shard(cut, basis, place)) for cut in cuts]
     assert_equal_up_to(sum(parts, np.zeros_like(whole)), whole, 1e-12)
 
 
-def test_a_sample_takes_as_many_particles_as_asked_and_the_same_ones_again(data: Dataset) -> None:
+def test_a_sample_takes_as_many_particles_as_asked_and_the_same_ones_again(
+    data: Dataset, place: AbstractDevice | None
+) -> None:
     basis = Basis((raw_part(),), LABELS, (), "tsqr")
     shard = shard_of(data, sampled=7, seed=3)
-    first, again = reduce_shard(shard, basis), reduce_shard(shard, basis)
+    first, again = reduce_shard(shard, basis, place), reduce_shard(shard, basis, place)
     assert first.triangles["force"].n_rows == 7 * 3 * len(FRAMES)
     assert first.triangles["force"].packed.tobytes() == again.triangles["force"].packed.tobytes()
-    other = reduce_shard(replace(shard, seed=4), basis)
+    other = reduce_shard(replace(shard, seed=4), basis, place)
     assert other.triangles["force"].packed.tobytes() != first.triangles["force"].packed.tobytes()
 
 
-def test_energies_are_rows_of_features_and_counts(data: Dataset) -> None:
+def test_energies_are_rows_of_features_and_counts(data: Dataset, place: AbstractDevice | None) -> None:
     part = replace(raw_part(), energy_scale=0.7, n_constants=2)
-    state = reduce_shard(shard_of(data), Basis((part,), LABELS, (), "normal"))
+    state = reduce_shard(shard_of(data), Basis((part,), LABELS, (), "normal"), place)
     rows = []
     for frame in FRAMES:
         assert frame.potential_energy is not None
@@ -141,10 +147,10 @@ def test_energies_are_rows_of_features_and_counts(data: Dataset) -> None:
     assert state.squares["energy"] == pytest.approx(float(np.sum(expected[:, -1] ** 2)), rel=1e-12)
 
 
-def test_force_and_velocity_rows_are_kept_apart(data: Dataset) -> None:
+def test_force_and_velocity_rows_are_kept_apart(data: Dataset, place: AbstractDevice | None) -> None:
     kinetic = KineticBlock(oracle.random_radial(np.full(2, np.inf), maps=("r2",), taper="shift"), LABELS)
     velocity = PartBasis("velocity", (kinetic,), target_scale=1.3)
-    state = reduce_shard(shard_of(data), Basis((velocity, raw_part()), LABELS, (), "normal"))
+    state = reduce_shard(shard_of(data), Basis((velocity, raw_part()), LABELS, (), "normal"), place)
     assert sorted(state.triangles) == ["force", "velocity"]
     rows = np.vstack([kinetic.rows(f, everyone(f)) for f in FRAMES])
     targets = np.concatenate([targets_of(f, "velocity").reshape(-1) for f in FRAMES]) / 1.3
@@ -152,12 +158,12 @@ def test_force_and_velocity_rows_are_kept_apart(data: Dataset) -> None:
     assert_equal_up_to(gram_of(state, "velocity"), joined.T @ joined, 1e-12)
 
 
-def test_a_basis_survives_its_store_bit_for_bit(data: Dataset) -> None:
+def test_a_basis_survives_its_store_bit_for_bit(data: Dataset, place: AbstractDevice | None) -> None:
     part = whitened(raw_part(), seen_extent())
     basis = Basis((part,), LABELS, (), "normal")
     attrs, arrays = basis.to_store()
     again = Basis.from_store(json.loads(json.dumps(attrs)), arrays)
-    one, two = reduce_shard(shard_of(data), basis), reduce_shard(shard_of(data), again)
+    one, two = reduce_shard(shard_of(data), basis, place), reduce_shard(shard_of(data), again, place)
     assert one.triangles["force"].packed.tobytes() == two.triangles["force"].packed.tobytes()
     assert again.parts[0].n_columns == part.n_columns
     assert again.parts[0].table_error() == part.table_error()
