@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.linalg.blas import dsyrk
 
-from hamfit.reductions.triangle import AbstractReduction, Triangle
+from hamfit.reductions.triangle import AbstractReduction, Accumulator, Triangle
 from hamfit.types import FloatArray
 
 
@@ -39,7 +39,7 @@ class Gram(AbstractReduction):
 
     name: ClassVar[str] = "normal"
 
-    def accumulator(self) -> GramAccumulator:
+    def accumulator(self) -> Accumulator:
         """A fresh accumulator."""
         return GramAccumulator(self.n_columns + 1)
 
