@@ -39,7 +39,7 @@ def test_a_panel_that_did_not_fit_is_halved_for_good(caplog: pytest.LogCaptureFi
     found = plan()
     found.measure(5000.0)
     before = found.centres
-    assert len(found.notes) == 0
+    assert list(found.notes) == []
     with caplog.at_level(logging.WARNING):
         found.halve()
     assert found.centres == before // 2
