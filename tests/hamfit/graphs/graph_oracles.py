@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
+from hypothesis import strategies as st
 
 from hamfit.frames import Frame
 from hamfit.graphs import Edges
@@ -66,6 +67,22 @@ CASES = [
     Case("line", 40, 1, (False,), 0.0, 1, 9.0),
     Case("pair in an open box", 2, 3, (False,) * 3, 0.0, 1, 0.3),
 ]
+
+
+@st.composite
+def random_cases(draw: st.DrawFn) -> Case:
+    dim = draw(st.integers(1, 3))
+    return Case(
+        "drawn",
+        n=draw(st.integers(1, 24)),
+        dim=dim,
+        periodic=tuple(draw(st.lists(st.booleans(), min_size=dim, max_size=dim))),
+        skew=draw(st.sampled_from([0.0, 0.2, 0.6])),
+        n_species=draw(st.integers(1, 3)),
+        edge=draw(st.sampled_from([0.45, 0.9, 1.9, 3.1])),
+        windows=draw(st.sampled_from([0.0, 2.0])),
+        seed=draw(st.integers(0, 10**6)),
+    )
 
 
 def translations(frame: Frame, reach: float, spread: FloatArray) -> FloatArray:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from graph_oracles import CASES, LABELS, Case, assert_same_edges, brute_force, rows
+from graph_oracles import CASES, LABELS, Case, assert_same_edges, brute_force, random_cases, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vesin import NeighborList
@@ -46,22 +46,6 @@ def test_edges_are_those_of_brute_force(case: Case) -> None:
     expected = brute_force(frame, case.cutoffs(), np.arange(case.n))
     assert expected.n_edges > 0
     assert_same_edges(whole(case), expected)
-
-
-@st.composite
-def random_cases(draw: st.DrawFn) -> Case:
-    dim = draw(st.integers(1, 3))
-    return Case(
-        "drawn",
-        n=draw(st.integers(1, 24)),
-        dim=dim,
-        periodic=tuple(draw(st.lists(st.booleans(), min_size=dim, max_size=dim))),
-        skew=draw(st.sampled_from([0.0, 0.2, 0.6])),
-        n_species=draw(st.integers(1, 3)),
-        edge=draw(st.sampled_from([0.45, 0.9, 1.9, 3.1])),
-        windows=draw(st.sampled_from([0.0, 2.0])),
-        seed=draw(st.integers(0, 10**6)),
-    )
 
 
 @settings(max_examples=60, deadline=None)

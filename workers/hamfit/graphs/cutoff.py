@@ -1,9 +1,6 @@
 """Particles joined to all others nearer than a cutoff, which each pair of species has its own.
 
-Positions are wrapped and sorted into cells about as wide as the greatest cutoff. Finer cells leave fewer
-candidates, but so few centres share them that gathering costs more than it saves (10,976 atoms of a
-Lennard-Jones liquid, cutoff 2.5, all full lists: 11 ms with cells as wide as the cutoff, 20 ms at half of
-that).
+Positions are wrapped and sorted into the cells of a ``CellGrid``.
 """
 
 from __future__ import annotations
@@ -13,18 +10,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hamfit.errors import GraphError, SpecError
+from hamfit.errors import SpecError
 from hamfit.frames import Frame
 from hamfit.graphs.channels import checked_species, pair_channels, pair_labels
 from hamfit.graphs.graph import AbstractGraph, Edges, Prepared, coincident, no_such_centre, padded_positions
+from hamfit.graphs.grid import CellGrid
 from hamfit.graphs.lattice import Lattice
 from hamfit.kernels.cells import OK, OUT_OF_RANGE, find_edges, sort_into_cells, wrap
 from hamfit.types import FloatArray, IntArray
 
-_MOST_CELLS_PER_PARTICLE = 2
-"""Keeps memory O(N) when particles are spread thinly."""
-_MOST_NEIGHBOURS = 1e7
-"""A mean neighbour count beyond this is a mistake in the cutoff (one list would take half a gigabyte)."""
 _MOST_ROOM = 4096
 """Edges per centre to make room for before any is found; beyond it buffers grow as needed."""
 
@@ -82,23 +76,8 @@ class CutoffGraph(AbstractGraph):
         q = padded_positions(frame)
         lattice = Lattice.of(frame)
         x, s, low, high = wrap(q, lattice.vectors, lattice.inverse, lattice.periodic)
-        low = np.where(lattice.periodic, 0.0, low)
-        span = np.where(lattice.periodic, 1.0, high - low)
-        # No rounding of positions, fractions or bounding boxes may hide a pair: look a little further.
-        size = max(float(np.abs(q).max()), float(np.abs(lattice.vectors).max()))
-        search = self.max_cutoff * (1 + 1e-9) + 1e-13 * size
-        widths = lattice.heights * span
-        guess = _expected_neighbours(len(q), lattice, span, self.max_cutoff)
-        if guess > _MOST_NEIGHBOURS:
-            raise GraphError(
-                f"cutoff {self.max_cutoff:g} means about {guess:.0e} neighbours of each particle: lower it"
-            )
-        shape = _cells(widths, search, len(q))
-        scale = np.divide(shape, span, out=np.zeros(3), where=span > 0)
-        reach = np.ceil(np.divide(search * shape, widths, out=np.zeros(3), where=widths > 0)).astype(np.int64)
-        # Along open directions there is nothing to reach beyond the last cell.
-        reach = np.where(lattice.periodic, reach, np.minimum(reach, shape - 1))
-        order, rank, cell, start = sort_into_cells(s, low, scale, shape)
+        grid = CellGrid.of(lattice, low, high, float(np.abs(q).max()), len(q), self.max_cutoff)
+        order, rank, cell, start = sort_into_cells(s, grid.low, grid.scale, grid.shape)
         return PreparedCells(
             order,
             (
@@ -106,17 +85,17 @@ class CutoffGraph(AbstractGraph):
                 rank,
                 cell,
                 start,
-                shape,
-                reach,
+                grid.shape,
+                grid.reach,
                 lattice.periodic,
                 np.ascontiguousarray(x[order].T),
                 species[order],
                 lattice.vectors,
                 self.cutoffs**2,
                 (self.cutoffs**2).max(axis=1),
-                search**2,
+                grid.search**2,
                 pair_channels(len(self.labels)),
-                min(int(1.2 * guess) + 16, _MOST_ROOM),
+                min(int(1.2 * grid.expected) + 16, _MOST_ROOM),
             ),
         )
 
@@ -150,19 +129,3 @@ class PreparedCells(Prepared):
                 raise no_such_centre(second, len(self._order))
             raise coincident(first, second)
         return Edges(offsets, neighbour, vector, distance, channel)
-
-
-def _expected_neighbours(n_particles: int, lattice: Lattice, span: FloatArray, cutoff: float) -> float:
-    """Mean neighbour count of particles spread evenly over a box at least ``cutoff`` thick where open."""
-    spans = np.where(lattice.periodic, span, np.maximum(span, cutoff))
-    volume = abs(float(np.linalg.det(lattice.vectors))) * float(np.prod(spans))
-    return 4 / 3 * np.pi * cutoff**3 * n_particles / volume
-
-
-def _cells(widths: FloatArray, search: float, n_particles: int) -> IntArray:
-    """Cells along each axis, (3,): at least one, else no narrower than the search length, and O(N) in all."""
-    most = _MOST_CELLS_PER_PARTICLE * n_particles
-    shape = np.clip(np.floor(widths / search), 1, most)
-    while np.prod(shape) > most:
-        shape = np.maximum(1, np.floor(0.9 * shape))
-    return shape.astype(np.int64)
