@@ -41,7 +41,7 @@ def test_a_panel_that_did_not_fit_is_halved_for_good(caplog: pytest.LogCaptureFi
     before = found.centres
     assert list(found.notes) == []
     with caplog.at_level(logging.WARNING):
-        found.halve()
+        found.halve(found.centres)
     assert found.centres == before // 2
     assert f"panels now hold {before // 2} particles" in caplog.text
     found.measure(5000.0)
@@ -49,7 +49,7 @@ def test_a_panel_that_did_not_fit_is_halved_for_good(caplog: pytest.LogCaptureFi
     notes = found.notes
     assert [note.partition(":")[0] for note in notes] == ["emulated GPU ran out of memory"]
     # however often it happens, there is one thing to say
-    found.halve()
+    found.halve(found.centres)
     assert found.notes == notes
 
 
@@ -58,8 +58,8 @@ def test_a_panel_that_can_hardly_be_smaller_ends_the_fit_with_advice() -> None:
     found.measure(1.0)
     sizes = []
     for _ in range(2):
-        found.halve()
+        found.halve(found.centres)
         sizes.append(found.centres)
     assert sizes == [32, 16]
     with pytest.raises(FitError, match=r"has no room for the rows of 16 particles: free its .* use the device cpu"):
-        found.halve()
+        found.halve(found.centres)

@@ -37,17 +37,17 @@ class PanelPlan:
         whole = 2 ** (max(fitting, 1).bit_length() - 1)
         self.centres = max(self._fewest, min(whole, self._limit))
 
-    def halve(self) -> None:
-        """The panel did not fit: this and all later ones are half as large.
+    def halve(self, tried: int) -> None:
+        """A panel of ``tried`` centres did not fit: this and all later ones are half as large.
 
         Raises FitError when a panel could hardly be smaller.
         """
-        if self.centres <= self._fewest:
+        if tried <= self._fewest:
             raise FitError(
-                f"{self._device.name} has no room for the rows of {self.centres} particles: free its memory, "
+                f"{self._device.name} has no room for the rows of {tried} particles: free its memory, "
                 "give fewer features or a shorter cutoff, or use the device cpu"
             )
-        self.centres = self._limit = max(self._fewest, self.centres // 2)
+        self.centres = self._limit = max(self._fewest, min(tried, self.centres) // 2)
         self._was_halved = True
         # what CuPy keeps for reuse may be in pieces that are too small
         self._device.release()

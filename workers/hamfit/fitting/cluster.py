@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hamfit.devices import DeviceChoice
+from hamfit.devices import DeviceChoice, choose_device
 from hamfit.errors import ClusterError
 from hamfit.fitting.basis import Basis
 from hamfit.fitting.executors import AbstractExecutor
@@ -119,7 +119,9 @@ class _DaskRun:
                 continue
             key = f"{self._prefix}-node-{'-'.join(map(str, node))}"
             self._nodes[key] = node
-            self._futures.add(self.client.submit(merge_task, self._basis, left, right, key=key, pure=False))
+            self._futures.add(
+                self.client.submit(merge_task, self._basis, left, right, self.stage.device, key=key, pure=False)
+            )
             return
 
 
@@ -132,10 +134,12 @@ def leaf_task(
     return reduce_and_keep(shard, basis, keeper, device)
 
 
-def merge_task(stored: StoredBasis, left: PartialState, right: PartialState) -> PartialState:
-    """Runs on a worker: merge two states."""
+def merge_task(
+    stored: StoredBasis, left: PartialState, right: PartialState, device: DeviceChoice = "auto"
+) -> PartialState:
+    """Runs on a worker: merge two states, on its device where they are large."""
     _ready(manybody=False)
-    return merge_partial(reductions_of(_cached_basis(stored)), left, right)
+    return merge_partial(reductions_of(_cached_basis(stored)), left, right, choose_device(device))
 
 
 @cache

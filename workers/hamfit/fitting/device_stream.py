@@ -14,6 +14,7 @@ import numpy as np
 
 from hamfit.devices import AbstractDevice, DeviceArray, DeviceMemoryFull
 from hamfit.devices.planner import PanelPlan
+from hamfit.errors import FitError
 from hamfit.features.block import AbstractBlock
 from hamfit.features.device_radial import upload_radial, upload_table
 from hamfit.features.manybody import ManyBodyBlock
@@ -22,7 +23,8 @@ from hamfit.features.pair import PairBlock
 from hamfit.features.pooled import AbstractRadialBlock
 from hamfit.features.tables import spline_slopes
 from hamfit.fitting.basis import PartBasis
-from hamfit.fitting.part_stream import RARE_LENGTH, AbstractPartStream
+from hamfit.fitting.part_stream import RARE_LENGTH, AbstractPartStream, lift_of
+from hamfit.fitting.shards import Shard
 from hamfit.frames import Frame
 from hamfit.graphs.device_cells import AbstractDevicePrepared, HostEdgeSource, prepare_on_device
 from hamfit.kernels.gpu import (
@@ -59,7 +61,7 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
         self._device = device
         with device.turn:
             self._accumulator = device_accumulator(device, reduction.name, part.n_columns + 1)
-            lift = part.lift()
+            lift = lift_of(part, reduction)
             self._lift = None if lift is None else device.upload(lift)
             self._slope_basis = device.upload(spline_slopes())
             self._uploaded = [self._upload(index, block) for index, block in enumerate(part.blocks)]
@@ -76,6 +78,18 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
             radial=upload_radial(self._device, block.radial),
         )
 
+    def absorb(self, frame: Frame, shard: Shard, position: int) -> None:
+        """See ``AbstractPartStream.absorb``; other threads read their frames meanwhile, and wait with theirs."""
+        with self._device.turn:
+            try:
+                with self._device.guarded():
+                    super().absorb(frame, shard, position)
+            except DeviceMemoryFull as error:
+                raise FitError(
+                    f"{self._device.name} has no room for a frame of {frame.n_particles} particles ({error}):"
+                    " free its memory, or use the device cpu"
+                ) from None
+
     def _prepare(self, block: AbstractBlock, frame: Frame) -> AbstractDevicePrepared | None:
         if isinstance(block, PairBlock | ManyBodyBlock):
             return prepare_on_device(self._device, block.graph, frame)
@@ -86,19 +100,18 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
     def _take(
         self, frame: Frame, sources: Sequence[AbstractDevicePrepared | None], order: IntArray, targets: FloatArray
     ) -> None:
-        with self._device.turn:
-            self._plan.measure(self._centre_bytes(frame.dim, sources))
-            taken = 0
-            while taken < order.size:
-                centres = order[taken : taken + self._plan.centres]
-                try:
-                    with self._device.guarded():
-                        self._absorb_panel(frame, sources, centres, targets)
-                except DeviceMemoryFull:
-                    # nothing of the panel has been counted yet
-                    self._plan.halve()
-                else:
-                    taken += centres.size
+        self._plan.measure(self._centre_bytes(frame.dim, sources))
+        taken = 0
+        while taken < order.size:
+            centres = order[taken : taken + self._plan.centres]
+            try:
+                with self._device.guarded():
+                    self._absorb_panel(frame, sources, centres, targets)
+            except DeviceMemoryFull:
+                # nothing of the panel has been counted yet
+                self._plan.halve(centres.size)
+            else:
+                taken += centres.size
 
     def _centre_bytes(self, dim: int, sources: Sequence[AbstractDevicePrepared | None]) -> float:
         """Memory that one centre takes in a panel: its rows, lifted ones, a copy without rare ones, and its edges."""
@@ -129,19 +142,25 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
             else:
                 local[:, column : int(self._columns[index + 1])] = device.upload(block.rows(frame, centres))
         wanted = device.upload(targets[centres].reshape(-1) / self.part.target_scale)
+        square = float(wanted @ wanted)
+        self._reduce(local, wanted, corrections)
+        # only now: until here a panel that did not fit has left no trace
+        self._square[self.part.part] += square
+        self._outside += sum(rows.size for rows, _ in corrections) // dim
+
+    def _reduce(
+        self, local: DeviceArray, wanted: DeviceArray, corrections: Sequence[tuple[IntArray, FloatArray]]
+    ) -> None:
+        """Reduce the rows of a panel, local columns (m, n_local) and targets (m,): whole, or not at all."""
         if self._lift is None:
             panel = local
             panel[:, -1] = wanted
         else:
-            panel = local @ self._lift
+            panel = local.astype(self._lift.dtype, copy=False) @ self._lift
             self._correct(panel, corrections)
             panel[:, -1] = wanted - panel[:, -1]
         panel, unusual = self._without_rare(panel)
-        square = float(wanted @ wanted)
         self._accumulator.absorb(panel)
-        # only now: until here a panel that did not fit has left no trace
-        self._square[self.part.part] += square
-        self._outside += sum(rows.size for rows, _ in corrections) // dim
         if self._rare is not None and unusual is not None:
             self._rare.absorb(unusual)
 
@@ -207,19 +226,23 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
     ) -> FloatArray:
         """Pooled features of one radial block, panel by panel in the order of the frame."""
         device, total, taken = self._device, np.zeros(block.n_columns), 0
-        with device.turn:
-            self._plan.measure(_EDGE_BYTES * source.edges_per_centre)
-            while taken < source.order.size:
-                centres = source.order[taken : taken + self._plan.centres]
-                try:
-                    with device.guarded():
-                        edges = source.edges(device.upload(centres))
-                        total += device.download(radial_sums(device, edges.distance, edges.channel, radial))
-                except DeviceMemoryFull:
-                    self._plan.halve()
-                else:
-                    taken += centres.size
+        self._plan.measure(_EDGE_BYTES * source.edges_per_centre)
+        while taken < source.order.size:
+            centres = source.order[taken : taken + self._plan.centres]
+            try:
+                with device.guarded():
+                    edges = source.edges(device.upload(centres))
+                    total += device.download(radial_sums(device, edges.distance, edges.channel, radial))
+            except DeviceMemoryFull:
+                self._plan.halve(centres.size)
+            else:
+                taken += centres.size
         return np.asarray(block.pooling * total)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See ``AbstractPartStream.notes``."""
+        return self._plan.notes
 
     def _main_state(self) -> Triangle:
         with self._device.turn:

@@ -19,7 +19,7 @@ from hamfit.fitting.basis import PartBasis
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import Shard
 from hamfit.frames import Frame
-from hamfit.reductions import AbstractReduction, Accumulator, Triangle, Tsqr
+from hamfit.reductions import AbstractReduction, Accumulator, MixedGram, Triangle, Tsqr
 from hamfit.types import FloatArray, IntArray
 
 #: A whitened row longer than this many times the usual sqrt(k) is rare: the sample held nothing like it, and squaring
@@ -37,6 +37,19 @@ def keeps_rare_rows(part: PartBasis) -> bool:
 def rare(part: PartBasis) -> str:
     """Name of the state of a part's rare rows."""
     return f"{part.part}-rare"
+
+
+def lift_of(part: PartBasis, reduction: AbstractReduction) -> FloatArray | None:
+    """The matrix from local to whitened columns, in float32 where the reduction and the columns allow it.
+
+    Splines of a table are well scaled. Raw features are not: whitened columns are small differences of large multiples
+    of them, of which float32 would leave nothing.
+    """
+    lift = part.lift()
+    tabulated = all(part.table(position) is not None for position in range(len(part.blocks)))
+    if lift is None or not tabulated or reduction.name != MixedGram.name:
+        return lift
+    return lift.astype(np.float32)
 
 
 class Ordered(Protocol):
@@ -57,7 +70,7 @@ class AbstractPartStream(ABC, Generic[Source]):
     def __init__(self, part: PartBasis, reduction: AbstractReduction) -> None:
         self.part = part
         self.reduction = reduction
-        self._energies: Accumulator | None = reduction.accumulator() if part.n_constants else None
+        self._energies: Accumulator | None = reduction.precise().accumulator() if part.n_constants else None
         self._rare: Accumulator | None = Tsqr(part.n_columns).accumulator() if keeps_rare_rows(part) else None
         self._columns = np.concatenate([[0], np.cumsum(part.local_widths)])
         self._square: dict[str, float] = {part.part: 0.0, **({"energy": 0.0} if part.n_constants else {})}
@@ -136,7 +149,7 @@ class AbstractPartStream(ABC, Generic[Source]):
 
     def finish(self) -> PartialState:
         """Everything absorbed."""
-        triangles = {self.part.part: self.reduction.check(self._main_state())}
+        triangles: dict[str, Triangle] = {self.part.part: self.reduction.check(self._main_state())}
         if self._rare is not None:
             triangles[rare(self.part)] = self._rare.state()
         if self._energies is not None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from hamfit.devices import AbstractDevice
 from hamfit.reductions import AbstractReduction, Triangle
+from hamfit.reductions.device import merge_on_device
 from hamfit.types import FloatArray
 
 
@@ -77,13 +79,19 @@ class PartialState:
 
 
 def merge_partial(
-    reductions: Mapping[str, AbstractReduction], first: PartialState, second: PartialState
+    reductions: Mapping[str, AbstractReduction],
+    first: PartialState,
+    second: PartialState,
+    device: AbstractDevice | None = None,
 ) -> PartialState:
-    """The state of both sets of rows together."""
+    """The state of both sets of rows together; large triangles are joined on the device where one is given."""
+
+    def merged(name: str) -> Triangle:
+        pair = first.triangles[name], second.triangles[name]
+        return reductions[name].merge(*pair) if device is None else merge_on_device(device, reductions[name], *pair)
+
     return PartialState(
-        triangles={
-            name: reductions[name].merge(first.triangles[name], second.triangles[name]) for name in first.triangles
-        },
+        triangles={name: merged(name) for name in first.triangles},
         squares={name: first.squares[name] + second.squares[name] for name in first.squares},
         extents={
             name: np.column_stack(
