@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hamfit.checked_options import available_cores, read_toml
 from hamfit.errors import SpecError
+from hamfit_service.clusters.gpus import GpuOptions
+
+_GPU_FIELDS = GpuOptions.model_fields
 
 
 def default_root() -> Path:
@@ -55,6 +58,8 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         default=None, ge=1, description="Threads of each worker; by default all cores are used."
     )
+    gpu_pool: float = Field(default=0.8, ge=0.0, le=0.95, description=_GPU_FIELDS["gpu_pool"].description)
+    gpu_ucx: bool = Field(default=False, description=_GPU_FIELDS["gpu_ucx"].description)
     tls_ca: Path | None = Field(default=None, description="Certificate authority of the Dask cluster.")
     tls_cert: Path | None = Field(default=None, description="Certificate of this service for the Dask cluster.")
     tls_key: Path | None = Field(default=None, description="Key of that certificate.")

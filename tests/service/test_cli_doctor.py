@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import Result
 
+from hamfit.devices import choosing
 from hamfit_service.cli import doctor
 
 Cli = Callable[..., Result]
@@ -48,3 +51,51 @@ def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(
     check = next(check for check in doctor.examine(tmp_path) if check.name == "compiler")
     assert check.status == "warning"
     assert "NUMBA_CACHE_DIR" in check.detail
+
+
+def test_the_device_that_a_command_would_take_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def asked() -> doctor.Check:
+        return next(check for check in doctor.examine(tmp_path) if check.name == "gpu")
+
+    monkeypatch.setenv("HAMFIT_DEVICE", "cpu")
+    assert asked().facts["device"] == "cpu"
+    assert "hamfit computes on the processor" in asked().detail
+    monkeypatch.setenv("HAMFIT_DEVICE", "emulated")
+    assert asked().facts["device"] == "emulated GPU"
+    monkeypatch.setenv("HAMFIT_DEVICE", "abacus")
+    assert (asked().status, "HAMFIT_DEVICE is 'abacus'" in asked().detail) == ("failure", True)
+
+
+CUPY = """
+__version__ = "14.2.0"
+
+
+class cuda:
+    class Device:
+        id = 0
+
+    class runtime:
+        CUDARuntimeError = RuntimeError
+
+        @staticmethod
+        def getDeviceCount():
+            return 1
+
+        @staticmethod
+        def getDeviceProperties(index):
+            return dict(name=b"Abacus 100", totalGlobalMem=80 * 2**30, sharedMemPerBlockOptin=2**17)
+"""
+
+
+def test_gpus_are_named_with_their_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "cupy.py").write_text(CUPY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(sys.modules, "cupy", importlib.import_module("cupy"))
+    monkeypatch.delenv("HAMFIT_DEVICE", raising=False)
+    choosing._cuda.cache_clear()
+    try:
+        check = next(check for check in doctor.examine(tmp_path) if check.name == "gpu")
+    finally:
+        choosing._cuda.cache_clear()
+    assert check.detail == "Abacus 100 (80.0 GiB); hamfit computes on Abacus 100"
+    assert check.facts["devices"] == [{"name": "Abacus 100", "total_bytes": 80 * 2**30}]

@@ -23,7 +23,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 COMMANDS = ("simulate", "ingest", "fit", "evaluate", "info", "doctor")
 DUMP = str(Path(__file__).parents[1] / "data" / "lj-500.lammpstrj.gz")
-OWN_FLAGS_OF_FIT = {"data", "out", "scheduler", "config", "overwrite", "plan", "as_json"}
+OWN_FLAGS_OF_FIT = {"data", "cluster", "out", "scheduler", "config", "overwrite", "plan", "as_json"}
 
 
 def test_help_lists_every_command(cli: Cli) -> None:

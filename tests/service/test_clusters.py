@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hamfit.errors import ClusterError, SpecError
-from hamfit_service.clusters import LocalProcesses, RunningScheduler, ThreadsOnly, choose_cluster, connection
+from hamfit_service.clusters import LocalGpus, LocalProcesses, RunningScheduler, ThreadsOnly, choose_cluster, connection
 
 
 def _thread_settings() -> tuple[list[int], int, str | None]:
@@ -31,8 +31,14 @@ def test_flags_choose_the_kind_of_cluster() -> None:
     assert choose_cluster(workers=None, threads=3, scheduler=None) == ThreadsOnly()
     assert choose_cluster(workers=2, threads=3, scheduler=None) == LocalProcesses(workers=2, threads=3)
     assert choose_cluster(workers=None, threads=3, scheduler="a") == RunningScheduler(address="a")
-    with pytest.raises(SpecError, match="give one of them"):
-        choose_cluster(workers=2, threads=3, scheduler="a")
+    assert choose_cluster(workers=None, threads=None, scheduler=None, cluster="local-cuda") == LocalGpus()
+    assert choose_cluster(workers=2, threads=3, scheduler=None, cluster="local-cuda") == LocalGpus(2, 3)
+    started = choose_cluster(workers=None, threads=None, scheduler=None, cluster="local")
+    assert isinstance(started, LocalProcesses)
+    assert started.workers >= 1
+    for given in ({"workers": 2}, {"workers": None, "cluster": "local-cuda"}):
+        with pytest.raises(SpecError, match="give one of them"):
+            choose_cluster(**given, threads=3, scheduler="a")
 
 
 @pytest.mark.parametrize(("workers", "threads"), [(0, 1), (1, 0)])

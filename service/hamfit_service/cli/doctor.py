@@ -181,26 +181,33 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _gpu() -> Check:
+    from hamfit.devices import choose_device
+
     driver = Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
+    facts: dict[str, Any] = {"driver": driver, "cupy": None, "devices": [], "device": "cpu"}
+    # what a command started here would take; a wrong HAMFIT_DEVICE, or a GPU that it asks for in vain, is a failure
+    device = choose_device()
+    if device is not None:
+        facts["device"] = device.name
+    taken = "the processor" if device is None else device.name
     if util.find_spec("cupy") is None:
         if driver:
-            detail = "a driver is there, fits run on the CPU; `pip install 'hamfit[gpu]'` lets doctor name the GPUs"
-            return Check("gpu", "ok", detail, {"driver": True, "cupy": None, "devices": []})
-        return Check("gpu", "ok", "none; fits run on the CPU", {"driver": False, "cupy": None, "devices": []})
+            detail = f"an NVIDIA driver, but no CuPy; hamfit computes on {taken}; `pip install 'hamfit[gpu]'`"
+            return Check("gpu", "warning", detail, facts)
+        return Check("gpu", "ok", f"none; hamfit computes on {taken}", facts)
     import cupy
 
-    facts: dict[str, Any] = {"driver": driver, "cupy": str(cupy.__version__), "devices": []}
+    facts["cupy"] = str(cupy.__version__)
     try:
-        count = int(cupy.cuda.runtime.getDeviceCount())
-        for index in range(count):
+        for index in range(int(cupy.cuda.runtime.getDeviceCount())):
             properties = cupy.cuda.runtime.getDeviceProperties(index)
             facts["devices"].append(
                 {"name": properties["name"].decode(), "total_bytes": int(properties["totalGlobalMem"])}
             )
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return Check("gpu", "warning", f"CuPy finds no usable GPU ({error}); check the driver", facts)
-    names = ", ".join(f"{device['name']} ({format_bytes(device['total_bytes'])})" for device in facts["devices"])
-    return Check("gpu", "ok", f"{names or 'none'}; fits run on the CPU", facts)
+    names = ", ".join(f"{found['name']} ({format_bytes(found['total_bytes'])})" for found in facts["devices"])
+    return Check("gpu", "ok", f"{names or 'none'}; hamfit computes on {taken}", facts)
 
 
 def _disk(path: Path) -> Check:

@@ -14,7 +14,7 @@ from hamfit.errors import SpecError
 from hamfit.rollouts.options import IntegratorName
 from hamfit_service.cli.console import JsonFlag, flat_rows, print_json, print_table
 from hamfit_service.cli.option_flags import flag
-from hamfit_service.cli.running import Here, Run, RunCommand, SchedulerFlag
+from hamfit_service.cli.running import ClusterFlag, Here, Run, RunCommand, SchedulerFlag
 from hamfit_service.processes.evaluate import EvaluateInputs
 
 _option = partial(flag, EvaluateInputs)
@@ -39,11 +39,12 @@ def evaluate(
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Worker processes of --rollout.")] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of --rollout.")] = None,
     scheduler: SchedulerFlag = None,
+    cluster: ClusterFlag = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out or --report.")] = False,
     as_json: JsonFlag = False,
 ) -> Run:
     """Measure the errors of a model on a dataset."""
-    where = {"workers": workers, "threads": threads, "scheduler": scheduler}
+    where = {"workers": workers, "threads": threads, "scheduler": scheduler, "cluster": cluster}
     about_running = {"out": out, "dt": dt, "integrator": integrator, **where}
     needless = [f"--{name}" for name, value in about_running.items() if value is not None]
     if rollout and trajectories is not None:
@@ -75,6 +76,7 @@ def evaluate(
         here=Here(
             threads=threads or threads_per_process({"workers": workers}),
             scheduler=scheduler,
+            cluster=cluster,
             execution={"workers": workers},
             asked=tuple(name for name, value in where.items() if value is not None),
         ),

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from hamfit.devices.choosing import DeviceChoice
 from hamfit.options import FitOptions, FitSpec, InputMap, Sampler, Solver, Taper
 from hamfit_service.cli.console import JsonFlag, format_bytes, format_seconds, print_json, print_table
 from hamfit_service.cli.option_flags import flag, split_options
-from hamfit_service.cli.running import ConfigFlag, Run, RunCommand, SchedulerFlag
+from hamfit_service.cli.running import ClusterFlag, ConfigFlag, Run, RunCommand, SchedulerFlag
 from hamfit_service.processes.fit import FitInputs
 
 _option = partial(flag, FitOptions)
@@ -30,7 +31,9 @@ def fit(
     solver: Annotated[Solver | None, _option("solver")] = None,
     workers: Annotated[int | None, _option("workers")] = None,
     threads: Annotated[int | None, _option("threads")] = None,
+    device: Annotated[DeviceChoice | None, _option("device")] = None,
     scheduler: SchedulerFlag = None,
+    cluster: ClusterFlag = None,
     seed: Annotated[int | None, _option("seed")] = None,
     ridge: Annotated[float | None, _option("ridge")] = None,
     rank_cutoff: Annotated[float | None, _option("rank_cutoff")] = None,
@@ -61,6 +64,7 @@ def fit(
             "solver": solver,
             "workers": workers,
             "threads": threads,
+            "device": device,
             "seed": seed,
             "ridge": ridge,
             "rank_cutoff": rank_cutoff,
@@ -73,7 +77,7 @@ def fit(
             "checkpoint": checkpoint,
         },
     )
-    spec, here = split_options(options, FitSpec, scheduler)
+    spec, here = split_options(options, FitSpec, scheduler=scheduler, cluster=cluster)
     return Run(
         inputs=FitInputs.build({**spec, "data": data}),
         out=out,

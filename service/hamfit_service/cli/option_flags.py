@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from hamfit.checked_options import CheckedOptions
 from hamfit_service.cli.running import Here
+from hamfit_service.clusters import ClusterName
 
 
 def flag(options: type[BaseModel], name: str, *flags: str) -> Any:
@@ -20,16 +21,20 @@ def flag(options: type[BaseModel], name: str, *flags: str) -> Any:
     return typer.Option(*(flags or (f"--{name.replace('_', '-')}",)), help=words)
 
 
-def split_options(options: CheckedOptions, spec: type[BaseModel], scheduler: str | None) -> tuple[dict[str, Any], Here]:
+def split_options(
+    options: CheckedOptions, spec: type[BaseModel], *, scheduler: str | None, cluster: ClusterName | None
+) -> tuple[dict[str, Any], Here]:
     """What decides the numbers (the fields of ``spec``), and where and how carefully they are computed."""
     values = options.model_dump()
     execution = {name: value for name, value in values.items() if name not in spec.model_fields}
     asked = [name for name in execution if name in options.model_fields_set]
+    where = {"scheduler": scheduler, "cluster": cluster}
     here = Here(
         threads=execution.pop("threads"),
         scheduler=scheduler,
+        cluster=cluster,
         execution=execution,
-        asked=(*asked, *(["scheduler"] if scheduler is not None else [])),
+        asked=(*asked, *(name for name, value in where.items() if value is not None)),
     )
     return {name: values[name] for name in spec.model_fields}, here
 

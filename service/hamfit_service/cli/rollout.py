@@ -12,7 +12,7 @@ import typer
 from hamfit.rollouts.options import IntegratorName, RolloutOptions, RolloutSpec
 from hamfit_service.cli.console import JsonFlag, format_bytes, format_seconds, print_json, print_table
 from hamfit_service.cli.option_flags import flag, split_options
-from hamfit_service.cli.running import ConfigFlag, Run, RunCommand, SchedulerFlag
+from hamfit_service.cli.running import ClusterFlag, ConfigFlag, Run, RunCommand, SchedulerFlag
 from hamfit_service.processes.rollout import RolloutInputs
 
 _option = partial(flag, RolloutOptions)
@@ -33,6 +33,7 @@ def rollout(
     workers: Annotated[int | None, _option("workers")] = None,
     threads: Annotated[int | None, _option("threads")] = None,
     scheduler: SchedulerFlag = None,
+    cluster: ClusterFlag = None,
     seed: Annotated[int | None, _option("seed")] = None,
     resume: Annotated[bool | None, _option("resume", "--resume/--no-resume")] = None,
     checkpoint_seconds: Annotated[float | None, _option("checkpoint_seconds")] = None,
@@ -60,7 +61,7 @@ def rollout(
             "checkpoint_seconds": checkpoint_seconds,
         },
     )
-    spec, here = split_options(options, RolloutSpec, scheduler)
+    spec, here = split_options(options, RolloutSpec, scheduler=scheduler, cluster=cluster)
     return Run(
         inputs=RolloutInputs.build({**spec, "model": model, "initial": initial}),
         out=out,

@@ -18,6 +18,7 @@ import typer
 
 from hamfit.errors import FitWarning, RolloutWarning, SpecError
 from hamfit_service.cli.console import flat_rows, format_with_unit, print_json, print_table, progress_on_stderr, warn
+from hamfit_service.clusters import ClusterName, choose_cluster
 from hamfit_service.processes import AbstractInputs, Outputs, Workplace, find_process
 from hamfit_service.processes.references import local_path
 
@@ -25,6 +26,10 @@ T = TypeVar("T")
 
 SchedulerFlag: TypeAlias = Annotated[
     str | None, typer.Option("--scheduler", help="Use the running Dask scheduler at this address.")
+]
+ClusterFlag: TypeAlias = Annotated[
+    ClusterName | None,
+    typer.Option("--cluster", help="Start workers: local (processes), or local-cuda (one for each GPU)."),
 ]
 ConfigFlag: TypeAlias = Annotated[
     Path | None, typer.Option("--config", help="TOML file of options; flags given here win.")
@@ -39,6 +44,8 @@ class Here:
     """Threads of this process, or of each worker."""
     scheduler: str | None = None
     """Address of a running Dask scheduler."""
+    cluster: ClusterName | None = None
+    """Kind of cluster that is started; None for processes where `workers` are given, and threads elsewhere."""
     execution: Mapping[str, Any] = field(default_factory=dict)
     """Further options of the library, `workers` among them."""
     asked: tuple[str, ...] = ()
@@ -116,10 +123,13 @@ class RunCommand:
 
 
 def _run(run: Run, out: Path) -> Mapping[str, Any]:
-    from hamfit_service.clusters import choose_cluster
-
     here = run.here
-    cluster = choose_cluster(workers=here.execution.get("workers"), threads=here.threads, scheduler=here.scheduler)
+    cluster = choose_cluster(
+        workers=here.execution.get("workers"),
+        threads=here.threads if "threads" in here.asked or here.cluster is None else None,
+        scheduler=here.scheduler,
+        cluster=here.cluster,
+    )
     with cluster.connect() as client, progress_on_stderr() as progress, warnings.catch_warnings():
         # they are in the report too, and shown from there
         warnings.simplefilter("ignore", FitWarning)

@@ -5,7 +5,17 @@
 
 from __future__ import annotations
 
-from hamfit_service.clusters.adapter import ClusterAdapter, choose_cluster
+from hamfit_service.clusters.adapter import ClusterAdapter, ClusterName, choose_cluster
+from hamfit_service.clusters.gpus import GpuOptions, LocalGpus
 from hamfit_service.clusters.local import LocalProcesses, RunningScheduler, ThreadsOnly
 
-__all__ = ["ClusterAdapter", "LocalProcesses", "RunningScheduler", "ThreadsOnly", "choose_cluster"]
+__all__ = [
+    "ClusterAdapter",
+    "ClusterName",
+    "GpuOptions",
+    "LocalGpus",
+    "LocalProcesses",
+    "RunningScheduler",
+    "ThreadsOnly",
+    "choose_cluster",
+]

@@ -7,11 +7,10 @@ Scaling, queueing and the loss of workers are the cluster's own affair.
 from __future__ import annotations
 
 import asyncio
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
-from hamfit.errors import SpecError
 from hamfit_service.clusters.connection import checked_address, connect
+from hamfit_service.clusters.gpus import GpuOptions, check_installed
 from hamfit_service.clusters.hosted import HostedCluster
 from hamfit_service.clusters.watched import SchedulerHost
 from hamfit_service.wire import ClusterState
@@ -68,12 +67,12 @@ def choose_host(settings: Settings) -> ClusterHost:
         SpecError: the setting `cluster` is none of those there are, or cannot be used as it is.
 
     """
-    if settings.cluster in ("local", "local-cuda"):
-        if settings.cluster == "local-cuda":
-            if find_spec("dask_cuda") is None:
-                raise SpecError("cluster 'local-cuda' needs dask-cuda, which is not installed: pip install dask-cuda")
-            # one worker for each GPU, unless fewer are asked for; a second thread would only share the device
-            return HostedCluster(kind="local-cuda", workers=settings.workers, threads=settings.threads or 1)
+    if settings.cluster == "local-cuda":
+        gpus = GpuOptions(gpu_pool=settings.gpu_pool, gpu_ucx=settings.gpu_ucx)
+        check_installed(gpus)
+        # one worker for each GPU, unless fewer are asked for; a second thread would only share the device
+        return HostedCluster(kind="local-cuda", workers=settings.workers, threads=settings.threads or 1, gpus=gpus)
+    if settings.cluster == "local":
         workers, threads = settings.local_workers
         return HostedCluster(kind="local", workers=workers, threads=threads)
     certificates = {"tls_ca": settings.tls_ca, "tls_cert": settings.tls_cert, "tls_key": settings.tls_key}

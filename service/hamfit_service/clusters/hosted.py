@@ -24,6 +24,7 @@ import structlog
 
 from hamfit.errors import ClusterError
 from hamfit_service.clusters.glance import Glance, state_of
+from hamfit_service.clusters.gpus import GpuOptions
 from hamfit_service.wire import ClusterState
 
 LOOK_SECONDS = 2.0
@@ -46,11 +47,16 @@ log = structlog.get_logger("hamfit.service")
 class HostedCluster:
     """Keeps one cluster alive until it is stopped."""
 
-    def __init__(self, *, kind: str, workers: int | None, threads: int) -> None:
+    def __init__(self, *, kind: str, workers: int | None, threads: int, gpus: GpuOptions | None = None) -> None:
         self.kind = kind
         self.last_error = ""
         """Why the cluster is not there, as its process told; empty when it did not."""
-        self._task = {"kind": kind, "workers": workers, "threads": threads}
+        self._task = {
+            "kind": kind,
+            "workers": workers,
+            "threads": threads,
+            "gpus": None if gpus is None else gpus.model_dump(),
+        }
         self._glance = Glance()
         self._keeping: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None

@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
@@ -59,36 +58,33 @@ def _begin(task: Mapping[str, Any], stack: ExitStack) -> Any:
     import dask
     from distributed import LocalCluster, Security
 
-    from hamfit_service.clusters.local import (
-        LIFELINE,
-        ONE_THREAD_ENVIRONMENT,
-        environment,
-        local_options,
-        worker_settings,
-    )
+    from hamfit_service.clusters.gpus import GpuOptions, cuda_cluster
+    from hamfit_service.clusters.local import ONE_THREAD_ENVIRONMENT, environment, local_options, worker_settings
 
-    scratch = task["scratch"]
+    scratch, workers, threads = task["scratch"], task["workers"], task["threads"]
     stack.enter_context(dask.config.set(worker_settings(scratch)))
     stack.enter_context(environment(ONE_THREAD_ENVIRONMENT))
-    options = {**local_options(scratch), "n_workers": task["workers"], "threads_per_worker": task["threads"]}
-    options.update(security=Security.temporary(), protocol="tls://")
-    if task["kind"] == "local-cuda":
-        # its workers' preloads replace those of the settings; tasks keep their memory within bounds by themselves
-        options.update(preload=[LIFELINE], device_memory_limit=None)
-        # not a dependency: it is of use only beside GPUs
-        return stack.enter_context(import_module("dask_cuda").LocalCUDACluster(**options))
-    return stack.enter_context(LocalCluster(processes=True, **options))
+    gpus = None if task["gpus"] is None else GpuOptions.build(task["gpus"])
+    # UCX has no certificates, which is why nobody gets it who has not asked for it
+    secret = {} if gpus is not None and gpus.gpu_ucx else {"security": Security.temporary(), "protocol": "tls://"}
+    if gpus is not None:
+        return stack.enter_context(cuda_cluster(scratch, workers, threads, gpus, **secret))
+    return stack.enter_context(
+        LocalCluster(processes=True, n_workers=workers, threads_per_worker=threads, **local_options(scratch), **secret)
+    )
 
 
 def _reached(cluster: Any, scratch: Path) -> dict[str, Any]:
     """The answer: how to reach the cluster, with the certificates written for those who may."""
     security = cluster.security
     connection = {"address": cluster.scheduler_address}
-    contents = {
-        "tls_ca": security.tls_ca_file,
-        "tls_cert": security.tls_client_cert,
-        "tls_key": security.tls_client_key,
-    }
+    contents = {}
+    if connection["address"].startswith("tls://"):
+        contents = {
+            "tls_ca": security.tls_ca_file,
+            "tls_cert": security.tls_client_cert,
+            "tls_key": security.tls_client_key,
+        }
     for name, content in contents.items():
         path = scratch / f"{name}.pem"
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

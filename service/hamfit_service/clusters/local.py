@@ -60,26 +60,31 @@ class LocalProcesses:
 
     @contextmanager
     def _running(self) -> Iterator[Client]:
-        import dask
         from distributed import Client, LocalCluster
 
-        scratch = tempfile.mkdtemp(prefix="hamfit-workers-")
-        try:
-            with (
-                dask.config.set(worker_settings(scratch)),
-                environment(ONE_THREAD_ENVIRONMENT),
-                LocalCluster(
-                    **local_options(scratch), n_workers=self.workers, threads_per_worker=self.threads
-                ) as cluster,
-                Client(cluster) as client,
-            ):
-                yield client
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with (
+            worker_home() as scratch,
+            LocalCluster(**local_options(scratch), n_workers=self.workers, threads_per_worker=self.threads) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
 
     def connect(self) -> AbstractContextManager[Client]:
         """Start the processes, and stop them on leaving."""
         return self._running()
+
+
+@contextmanager
+def worker_home() -> Iterator[str]:
+    """A folder for the files of worker processes, and all in place that they read when they are started."""
+    import dask
+
+    scratch = tempfile.mkdtemp(prefix="hamfit-workers-")
+    try:
+        with dask.config.set(worker_settings(scratch)), environment(ONE_THREAD_ENVIRONMENT):
+            yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def worker_settings(scratch: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import subprocess
 import sys
@@ -280,12 +279,6 @@ def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
     missing = {name: tmp_path / name for name in NONE}
     with pytest.raises(SpecError, match=r"tls_ca '.*' is not a file"):
         choose_host(Settings(root=tmp_path, cluster="tls://127.0.0.1:1", **missing))
-
-
-@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="dask-cuda may be installed here")
-def test_local_cuda_names_what_to_install(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="pip install dask-cuda"):
-        choose_host(Settings(root=tmp_path, cluster="local-cuda"))
 
 
 def test_a_runner_is_told_what_keeps_it_from_the_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

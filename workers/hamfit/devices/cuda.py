@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -61,9 +62,9 @@ class CupyDevice(AbstractDevice):
         return host
 
     def free_bytes(self) -> int:
-        """What the driver has left and what CuPy's pool holds unused."""
+        """What the driver has left and what CuPy's pool, or RMM's, holds unused."""
         free, _ = self.xp.cuda.runtime.memGetInfo()
-        return int(free) + int(self.xp.get_default_memory_pool().free_bytes())
+        return int(free) + int(self.xp.get_default_memory_pool().free_bytes()) + _unused_of_rmm()
 
     @property
     def shared_bytes(self) -> int:
@@ -83,7 +84,8 @@ class CupyDevice(AbstractDevice):
         """See ``AbstractDevice.guarded``."""
         try:
             yield
-        except self.xp.cuda.memory.OutOfMemoryError as error:
+        except MemoryError as error:
+            # CuPy's own is one; RMM raises the plain one
             raise DeviceMemoryFull(str(error)) from None
 
     def record(self, steps: Callable[[], None]) -> Callable[[], None]:
@@ -103,3 +105,13 @@ class CupyDevice(AbstractDevice):
             graph.launch(self.xp.cuda.get_current_stream())
 
         return replay
+
+
+def _unused_of_rmm() -> int:
+    """What a pool of RMM holds unused, where CuPy takes memory from it and it counts what it gave."""
+    rmm = sys.modules.get("rmm")
+    counted = None if rmm is None else rmm.mr.get_current_device_resource()
+    if rmm is None or not isinstance(counted, rmm.mr.TrackingResourceAdaptor):
+        return 0
+    pool = counted.get_upstream()
+    return int(pool.pool_size() - counted.get_allocated_bytes()) if isinstance(pool, rmm.mr.PoolMemoryResource) else 0
