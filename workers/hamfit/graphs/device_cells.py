@@ -157,7 +157,9 @@ def cells_of(
     if not np.isfinite(extent).all():
         raise GraphError("q has entries that are not finite: give finite positions")
     grid = CellGrid.of(lattice, extent[:3], extent[3:6], float(extent[6]), n, float(cutoffs.max()))
-    words = np.concatenate((grid.shape, grid.reach, lattice.periodic, images_of(lattice, grid.search)))
+    # a neighbour lies at most so many boxes away from where both are in the box
+    images = np.where(lattice.periodic == 1, np.ceil(grid.search / lattice.heights), 0.0).astype(np.int64)
+    words = np.concatenate((grid.shape, grid.reach, lattice.periodic, images))
     on_device = device.upload(words.astype(np.int32))
     order, rank, cell, start = sort_by_cell(
         device, s, device.upload(grid.low), device.upload(grid.scale), on_device, int(np.prod(grid.shape))
@@ -174,12 +176,8 @@ def cells_of(
         vectors,
         device.upload(squares),
         device.upload(squares.max(axis=1)),
+        images,
     )
-
-
-def images_of(lattice: Lattice, search: float) -> IntArray:
-    """Boxes that a neighbour within ``search`` lies away at most, (3,), for positions in the box."""
-    return np.where(lattice.periodic == 1, np.ceil(search / lattice.heights), 0.0).astype(np.int64)
 
 
 def _spread(order: IntArray, most: int) -> IntArray:

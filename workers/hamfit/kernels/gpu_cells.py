@@ -14,6 +14,7 @@ import numpy as np
 from hamfit.devices import AbstractDevice, DeviceArray
 from hamfit.kernels.cells import OK, OUT_OF_RANGE
 from hamfit.kernels.gpu import DeviceEdges
+from hamfit.types import IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +41,8 @@ class SortedCells:
     """Squared cutoffs, (S, S) float64."""
     widest2: DeviceArray
     """The greatest of each row, (S,) float64."""
+    images: IntArray
+    """The boxes of ``grid`` on the host: translations along each axis are -images .. images, (3,)."""
 
     @property
     def n_particles(self) -> int:
