@@ -20,6 +20,8 @@ _ORDER = SPLINE_DEGREE + 1
 _LANES = 32
 #: Threads of a block that goes over features.
 _FEATURE_THREADS = 128
+#: Numbers of an edge that ``radial_rows`` keeps in shared memory.
+_EDGE_WORDS = 7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,6 +198,7 @@ def radial_rows(
         column,
         out,
         edges.n_centres,
+        shared_bytes=8 * _EDGE_WORDS * _FEATURE_THREADS,
     )
 
 

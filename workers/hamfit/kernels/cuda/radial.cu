@@ -1,13 +1,11 @@
 // Random radial features phi_k(r) = tanh(w_k x(r) + b_k) evaluated directly, and their gradients as rows.
 
-// Plain value of feature k of a channel and its derivative by x.
-__device__ __forceinline__ void plain_feature(
-    double x, long long k, long long hidden, const double* weights, const double* biases, double& value,
-    double& slope) {
-    if (k < hidden) {
-        value = tanh(x * weights[k] + biases[k]);
-        slope = (1.0 - value * value) * weights[k];
-    } else if (k == hidden) {
+// Plain value of a feature and its derivative by x: a tanh for link < 0, then the direct links x and x^2.
+__device__ __forceinline__ void plain_feature(double x, int link, double w, double b, double& value, double& slope) {
+    if (link < 0) {
+        value = tanh(x * w + b);
+        slope = (1.0 - value * value) * w;
+    } else if (link == 0) {
         value = x;
         slope = 1.0;
     } else {
@@ -16,46 +14,76 @@ __device__ __forceinline__ void plain_feature(
     }
 }
 
-// phi_k'(r)/r of one feature, the taper at the cutoff included.
-__device__ __forceinline__ double feature_slope(
-    double r, long long k, long long hidden, long long input_map, double low, double high, double cutoff,
-    long long smooth, const double* weights, const double* biases) {
-    double s, steep, value, slope;
+// What every feature of an edge shares: x(r), and the factors of the plain slope and of the plain value in phi'(r)/r.
+__device__ __forceinline__ void edge_factors(
+    double r, long long input_map, double low, double high, double cutoff, long long smooth, double& x,
+    double& of_slope, double& of_value) {
+    double s, steep;
     mapped(input_map, r, s, steep);
-    double scale = 1.0 / (high - low);
-    plain_feature((s - low) / (high - low), k, hidden, weights, biases, value, slope);
-    slope *= steep * scale;
+    x = (s - low) / (high - low);
+    of_slope = steep * (1.0 / (high - low));
+    of_value = 0.0;
     if (smooth) {
         double v = 1.0 - (r / cutoff) * (r / cutoff);
-        slope = slope * (v * v * v) + value * (-6.0 / (cutoff * cutoff) * (v * v));
+        of_slope *= v * v * v;
+        of_value = -6.0 / (cutoff * cutoff) * (v * v);
     }
-    return slope;
 }
+
+// Numbers of one edge in shared memory: x, two factors, vector, channel.
+#define EDGE_WORDS 7
 
 // Rows of all features of every centre: out[centre * dim + axis, column + c * per_channel + k], written, not added to.
 //
-// One block for each centre, one thread for each feature of a channel (and more rounds where features are more than
-// threads). Each thread keeps the sums of its feature in registers and goes through the centre's edges in order.
+// One block for each centre, one column for each thread (and more rounds where columns are more than threads). Edges
+// are taken as many at a time as there are threads: each thread prepares one in shared memory, then goes through all of
+// them in order, with the sums of its column in registers: all that is left for each edge and feature is a tanh and a
+// few multiply-adds. Shared memory: EDGE_WORDS numbers for each thread.
 extern "C" __global__ void radial_rows(
     const long long* offsets, const double* vector, const double* distance, const long long* channel,
     const long long* maps, const double* low, const double* high, const double* cutoffs, const long long* smooth,
     const double* weights, const double* biases, int channels, int hidden, int per_channel, int dim, long long stride,
     long long column, double* out, int centres) {
+    extern __shared__ double tile[];
     long long centre = blockIdx.x;
-    long long begin = offsets[centre], end = offsets[centre + 1];
-    for (int c = 0; c < channels; ++c) {
-        for (int k = threadIdx.x; k < per_channel; k += blockDim.x) {
-            double sum0 = 0.0, sum1 = 0.0, sum2 = 0.0;
-            for (long long e = begin; e < end; ++e) {
-                if (channel[e] != c) continue;
-                double slope = feature_slope(
-                    distance[e], k, hidden, maps[c], low[c], high[c], cutoffs[c], smooth[c],
-                    weights + (long long)c * hidden, biases + (long long)c * hidden);
-                sum0 += slope * vector[e * 3];
-                sum1 += slope * vector[e * 3 + 1];
-                sum2 += slope * vector[e * 3 + 2];
+    long long end = offsets[centre + 1];
+    int columns = channels * per_channel;
+    for (int first = 0; first < columns; first += blockDim.x) {
+        int own = first + threadIdx.x;
+        int c = own / per_channel, k = own % per_channel;
+        double w = 0.0, b = 0.0;
+        if (own < columns && k < hidden) {
+            w = weights[(long long)c * hidden + k];
+            b = biases[(long long)c * hidden + k];
+        }
+        double sum0 = 0.0, sum1 = 0.0, sum2 = 0.0;
+        for (long long begin = offsets[centre]; begin < end; begin += blockDim.x) {
+            int count = (int)min((long long)blockDim.x, end - begin);
+            __syncthreads();
+            if (threadIdx.x < count) {
+                long long e = begin + threadIdx.x, at = channel[e];
+                double* words = tile + threadIdx.x * EDGE_WORDS;
+                edge_factors(
+                    distance[e], maps[at], low[at], high[at], cutoffs[at], smooth[at], words[0], words[1], words[2]);
+                for (int a = 0; a < 3; ++a) words[3 + a] = vector[e * 3 + a];
+                words[6] = (double)at;
             }
-            double* place = out + centre * dim * stride + column + (long long)c * per_channel + k;
+            __syncthreads();
+            if (own < columns) {
+                for (int e = 0; e < count; ++e) {
+                    const double* words = tile + e * EDGE_WORDS;
+                    if ((int)words[6] != c) continue;
+                    double value, slope;
+                    plain_feature(words[0], k - hidden, w, b, value, slope);
+                    slope = slope * words[1] + value * words[2];
+                    sum0 += slope * words[3];
+                    sum1 += slope * words[4];
+                    sum2 += slope * words[5];
+                }
+            }
+        }
+        if (own < columns) {
+            double* place = out + centre * dim * stride + column + own;
             place[0] = sum0;
             if (dim > 1) place[stride] = sum1;
             if (dim > 2) place[2 * stride] = sum2;
@@ -72,22 +100,22 @@ extern "C" __global__ void radial_sums(
     int hidden, int per_channel, long long share, double* sums, long long edges) {
     long long begin = (long long)blockIdx.x * share, end = min(begin + share, edges);
     for (int c = 0; c < channels; ++c) {
-        const double* w = weights + (long long)c * hidden;
-        const double* b = biases + (long long)c * hidden;
         bool cut = cutoffs[c] <= 1.7976931348623157e308;
         for (int k = threadIdx.x; k < per_channel; k += blockDim.x) {
+            double w = k < hidden ? weights[(long long)c * hidden + k] : 0.0;
+            double b = k < hidden ? biases[(long long)c * hidden + k] : 0.0;
             double at_cutoff = 0.0, ignored;
             if (cut && !smooth[c]) {
                 double s, steep;
                 mapped(maps[c], cutoffs[c], s, steep);
-                plain_feature((s - low[c]) / (high[c] - low[c]), k, hidden, w, b, at_cutoff, ignored);
+                plain_feature((s - low[c]) / (high[c] - low[c]), k - hidden, w, b, at_cutoff, ignored);
             }
             double sum = 0.0;
             for (long long e = begin; e < end; ++e) {
                 if (channel[e] != c) continue;
                 double s, steep, value;
                 mapped(maps[c], distance[e], s, steep);
-                plain_feature((s - low[c]) / (high[c] - low[c]), k, hidden, w, b, value, ignored);
+                plain_feature((s - low[c]) / (high[c] - low[c]), k - hidden, w, b, value, ignored);
                 if (smooth[c]) {
                     double v = 1.0 - (distance[e] / cutoffs[c]) * (distance[e] / cutoffs[c]);
                     value *= v * v * v;
