@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hamfit.devices.choosing import DeviceChoice
-from hamfit.options import FitOptions, FitSpec, InputMap, Sampler, Solver, Taper
+from hamfit.device_choice import DeviceChoice
+from hamfit.options import FitOptions, FitSpec, InputMap, Precision, Sampler, Solver, Taper
 from hamfit_service.cli.console import JsonFlag, format_bytes, format_seconds, print_json, print_table
 from hamfit_service.cli.option_flags import flag, split_options
 from hamfit_service.cli.running import ClusterFlag, ConfigFlag, Run, RunCommand, SchedulerFlag
@@ -29,6 +29,7 @@ def fit(
     input_map: Annotated[InputMap | None, _option("input_map")] = None,
     taper: Annotated[Taper | None, _option("taper")] = None,
     solver: Annotated[Solver | None, _option("solver")] = None,
+    precision: Annotated[Precision | None, _option("precision")] = None,
     workers: Annotated[int | None, _option("workers")] = None,
     threads: Annotated[int | None, _option("threads")] = None,
     device: Annotated[DeviceChoice | None, _option("device")] = None,
@@ -62,6 +63,7 @@ def fit(
             "input_map": input_map,
             "taper": taper,
             "solver": solver,
+            "precision": precision,
             "workers": workers,
             "threads": threads,
             "device": device,

@@ -7,7 +7,8 @@ sources      the source and its signatures
 choosing     which device a process uses
 """
 
-from hamfit.devices.choosing import DeviceChoice, choose_device, device_for
+from hamfit.device_choice import DeviceChoice
+from hamfit.devices.choosing import choose_device, device_for
 from hamfit.devices.device import AbstractDevice, DeviceArray, DeviceMemoryFull
 
 __all__ = ["AbstractDevice", "DeviceArray", "DeviceChoice", "DeviceMemoryFull", "choose_device", "device_for"]

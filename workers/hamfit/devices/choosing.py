@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import Literal, TypeAlias
 
+from hamfit.device_choice import CHOICES, DeviceChoice
 from hamfit.devices.device import AbstractDevice
 from hamfit.errors import DeviceError
-
-DeviceChoice: TypeAlias = Literal["auto", "cpu", "cuda", "emulated"]
-CHOICES: tuple[DeviceChoice, ...] = ("auto", "cpu", "cuda", "emulated")
 
 #: From so many particles on ``auto`` takes a GPU: below, launching kernels takes longer than the processor's work. An
 #: estimate (a launch takes some 5 us, a particle's rows some 3 us of one core), not yet measured.

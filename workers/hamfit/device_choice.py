@@ -1,0 +1,8 @@
+"""What may compute: the words of options and of HAMFIT_DEVICE, known without loading anything numerical."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+DeviceChoice: TypeAlias = Literal["auto", "cpu", "cuda", "emulated"]
+CHOICES: tuple[DeviceChoice, ...] = ("auto", "cpu", "cuda", "emulated")
