@@ -6,6 +6,7 @@ from typing import TypeGuard
 
 import numpy as np
 
+from hamfit.devices import AbstractDevice
 from hamfit.errors import SpecError
 from hamfit.features.kinetic import KineticBlock
 from hamfit.features.pair import PairBlock
@@ -16,6 +17,8 @@ from hamfit.inference.blocks import BlocksEngine
 from hamfit.inference.cutoff import CutoffEngine
 from hamfit.inference.density import CompiledDensity, compile_density, density_of
 from hamfit.inference.density_engine import DensityEngine
+from hamfit.inference.device_density_engine import DeviceDensityEngine
+from hamfit.inference.device_pair_engine import DevicePairEngine
 from hamfit.inference.engine import AbstractEngine
 from hamfit.inference.laws import Law, compile_laws
 from hamfit.inference.listed import ListedEngine
@@ -60,29 +63,82 @@ class CompiledModel:
         rates = self._rates[frame.species]
         return None if np.isnan(rates).any() else np.asarray(rates)
 
-    def engine(self, frame: Frame, method: AbstractIntegrator, dt: float, *, threads: int = 1) -> AbstractEngine:
+    def engine(
+        self,
+        frame: Frame,
+        method: AbstractIntegrator,
+        dt: float,
+        *,
+        threads: int = 1,
+        device: AbstractDevice | None = None,
+    ) -> AbstractEngine:
         """An engine for the particles of ``frame``, whose positions and momenta are not used.
 
-        Raises ModelError, GraphError or DataError when the frame does not fit the model, SpecError for a dt that is
-        zero or not finite and for less than one thread.
+        It runs on the device given where that has an engine for the model; else on the processor, as its description
+        then says. Threads are those of the processor. Raises ModelError, GraphError or DataError when the frame does
+        not fit the model, SpecError for a dt that is zero or not finite and for less than one thread, DeviceError where
+        the device has no room.
         """
         check_step(dt, 0)
         if threads < 1:
             raise SpecError(f"threads is {threads}: give at least one")
-        model, frame = self.model, self.model.adapt(frame)
-        checked_species(frame, model.labels)
+        frame = self.model.adapt(frame)
+        checked_species(frame, self.model.labels)
+        found = None if device is None else self._on_device(device, frame, method, dt)
+        if found is None:
+            found = self._on_processor(frame, method, dt, threads)
+            if device is not None:
+                found.description += f" (on the processor: there is no engine for this on {device.name})"
+        return found
+
+    def _on_device(
+        self, device: AbstractDevice, frame: Frame, method: AbstractIntegrator, dt: float
+    ) -> AbstractEngine | None:
+        """The engine on a device, None where there is none for this model and method."""
+        rate = self.rates(frame)
+        if rate is None or not _is_kick_first(method):
+            return None
+        if self.density is not None:
+            return DeviceDensityEngine(device, self.density, frame, rate, method, dt)
+        if self._pair is None or self._tables is None or not isinstance(self._pair.graph, CutoffGraph):
+            return None
+        return DevicePairEngine(
+            device,
+            self._pair.graph,
+            self.laws,
+            self._tables,
+            self._extents,
+            frame,
+            rate,
+            self._constant(frame),
+            method,
+            dt,
+        )
+
+    def _on_processor(self, frame: Frame, method: AbstractIntegrator, dt: float, threads: int) -> AbstractEngine:
         rate = self.rates(frame)
         if self.density is not None and rate is not None and _is_kick_first(method):
             return DensityEngine(self.density, frame, rate, method, dt, threads)
         if self._pair is None or self._tables is None or rate is None or not _is_kick_first(method):
-            return BlocksEngine(model, frame, method, dt)
-        constant = float(np.nan_to_num(model.constants)[frame.species].sum())
-        graph = self._pair.graph
+            return BlocksEngine(self.model, frame, method, dt)
+        constant, graph = self._constant(frame), self._pair.graph
         if isinstance(graph, CutoffGraph):
             return CutoffEngine(
                 graph, self.laws, self._tables, self._extents, frame, rate, constant, method, dt, threads
             )
         return ListedEngine(graph, self.laws, self._tables, self._extents, frame, rate, constant, method, dt)
+
+    def _constant(self, frame: Frame) -> float:
+        """Energy of the particles beside the features."""
+        return float(np.nan_to_num(self.model.constants)[frame.species].sum())
+
+
+def has_device_engine(model: Model, method: AbstractIntegrator) -> bool:
+    """Whether there is an engine on devices for a model, told without compiling it."""
+    acting = [(b, t) for b, t in zip(model.blocks, model.theta, strict=True) if b.part == "force"]
+    block = acting[0][0] if len(acting) == 1 else None
+    pairs = isinstance(block, PairBlock) and isinstance(block.graph, CutoffGraph)
+    return _is_kick_first(method) and (pairs or density_of(acting) is not None)
 
 
 def _is_kick_first(method: AbstractIntegrator) -> TypeGuard[Composition]:

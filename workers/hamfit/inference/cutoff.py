@@ -34,7 +34,7 @@ class CutoffEngine(AbstractColumnsEngine):
     ) -> None:
         super().__init__(graph, frame, rate, method, dt, threads)
         self._constant, self._extents = constant, np.array(extents)
-        self._laws = _rows(laws, tables, graph)
+        self._laws = law_rows(laws, tables, graph)
         forms = sorted({law.form for law in laws})
         self.description = f"pairs within cutoffs: {'; '.join(forms)}"
 
@@ -65,7 +65,8 @@ class CutoffEngine(AbstractColumnsEngine):
         return self._constant
 
 
-def _rows(laws: tuple[Law, ...], tables: Tables, graph: CutoffGraph) -> LawRows:
+def law_rows(laws: tuple[Law, ...], tables: Tables, graph: CutoffGraph) -> LawRows:
+    """The laws of all channels, for the kernels."""
     channels: IntArray = pair_channels(len(graph.labels))
     longest = max(LAW_COEFFICIENTS, *(law.row.size for law in laws))
     rows = np.zeros((len(laws), longest))

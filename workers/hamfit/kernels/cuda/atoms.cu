@@ -1,0 +1,82 @@
+// Particles of a rollout and their neighbour lists, as kernels read them.
+//
+// A particle is a row of four numbers, x y z and its species, because a gather of one is then 32 bytes of one sector of
+// memory; three arrays would be three sectors of which most is thrown away. What only its own thread reads (momenta,
+// forces) lies axis by axis. Lists are full and lie slot by slot, so that the threads of a warp read side by side.
+
+// Two numbers that are loaded at once.
+struct alignas(16) Two {
+    double a, b;
+};
+
+struct Atom {
+    double x, y, z;
+    int species;
+};
+
+__device__ __forceinline__ Atom atom_of(const double* atoms, long long i) {
+    const Two* row = reinterpret_cast<const Two*>(atoms) + 2 * i;
+    Two first = row[0], second = row[1];
+    return {first.a, first.b, second.a, (int)second.b};
+}
+
+// A neighbour as its centre sees it: d = centre - neighbour - translation.
+struct Neighbour {
+    double d0, d1, d2, r2;
+    int index, species;
+};
+
+struct Lists {
+    const double* atoms;
+    const int* listed;
+    const int* codes;
+    const double* translations;
+    long long n;
+};
+
+__device__ __forceinline__ Neighbour neighbour_of(const Lists& lists, const Atom& centre, long long i, int slot) {
+    long long at = slot * lists.n + i;
+    int j = lists.listed[at];
+    const double* t = lists.translations + 3 * lists.codes[at];
+    Atom other = atom_of(lists.atoms, j);
+    // formed so that i sees j at exactly minus the vector at which j sees i: forces then cancel to the last bit
+    double d0 = (centre.x - other.x) - t[0], d1 = (centre.y - other.y) - t[1], d2 = (centre.z - other.z) - t[2];
+    return {d0, d1, d2, d0 * d0 + d1 * d1 + d2 * d2, j, other.species};
+}
+
+// pull d (x) d, added to xx yy zz xy xz yz.
+__device__ __forceinline__ void add_virial(const Neighbour& other, double pull, double* virial) {
+    virial[0] += pull * other.d0 * other.d0;
+    virial[1] += pull * other.d1 * other.d1;
+    virial[2] += pull * other.d2 * other.d2;
+    virial[3] += pull * other.d0 * other.d1;
+    virial[4] += pull * other.d0 * other.d2;
+    virial[5] += pull * other.d1 * other.d2;
+}
+
+// Pairs within the cutoff of each centre: tallies (3, n) are those outside the range of training, all, and those at one
+// place. Squares are rounded product by product, as in kernels/cells.py, so that a pair at the very end of the range
+// counts alike. extents (C, 2); a channel without a range has all its pairs outside.
+extern "C" __global__ void count_pairs(
+    const double* atoms, const int* listed, const int* codes, const int* counts, const double* translations,
+    const long long* channels, const double* cutoff2, const double* extents, int species, int* tallies, int n) {
+    long long i = global_thread();
+    if (i >= n) return;
+    Lists lists = {atoms, listed, codes, translations, n};
+    Atom centre = atom_of(atoms, i);
+    int outside = 0, near = 0, coincident = 0, count = counts[i];
+    for (int slot = 0; slot < count; ++slot) {
+        Neighbour other = neighbour_of(lists, centre, i, slot);
+        long long c = channels[centre.species * species + other.species];
+        double r2 = __dadd_rn(
+            __dadd_rn(__dmul_rn(other.d0, other.d0), __dmul_rn(other.d1, other.d1)), __dmul_rn(other.d2, other.d2));
+        if (!(r2 < cutoff2[c])) continue;
+        double r = sqrt(r2);
+        outside += !(extents[2 * c] <= r && r <= extents[2 * c + 1]);
+        near += 1;
+        coincident += r2 <= 1e-20 * cutoff2[c];
+    }
+    tallies[i] = outside;
+    tallies[n + i] = near;
+    tallies[2LL * n + i] = coincident;
+}
