@@ -70,6 +70,7 @@ def test_cutoffs_that_cannot_be_read_are_refused(cutoff: str | float) -> None:
         ({"blocks": "pair,pear"}, "'blocks' cannot be 'pear'"),
         ({"blocks": "pair,pair"}, "'blocks' cannot be .* must name each block once"),
         ({"solver": "magic"}, "'solver' cannot be 'magic'.*'sketched', 'tsqr' or 'normal'"),
+        ({"solver": "tsqr", "precision": "mixed"}, "'precision' cannot be 'mixed': only the solver sketched"),
         ({"ridge": float("nan")}, "'ridge' cannot be nan"),
         ({"l_max": 4}, "'l_max' cannot be 4"),
         ({"features": 0, "groups": 1}, "'features' cannot be 0.*; 'groups' cannot be 1"),

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeAlias
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from hamfit.checked_options import CheckedOptions, threads_per_process
-from hamfit.devices.choosing import DeviceChoice
+from hamfit.device_choice import DeviceChoice
 
 Block: TypeAlias = Literal["kinetic", "pair", "manybody", "field"]
 Sampler: TypeAlias = Literal["auto", "elm", "swim", "swim-gradient"]
 InputMap: TypeAlias = Literal["auto", "r", "1/r", "r2"]
 Taper: TypeAlias = Literal["auto", "smooth", "none"]
 Solver: TypeAlias = Literal["sketched", "tsqr", "normal"]
+Precision: TypeAlias = Literal["double", "mixed"]
 
 
 class FitSpec(CheckedOptions):
@@ -58,6 +59,11 @@ class FitSpec(CheckedOptions):
     solver: Solver = Field(
         default="sketched",
         description="How rows become a solution: sketched (accurate, fast), tsqr (orthogonal) or normal.",
+    )
+    precision: Precision = Field(
+        default="double",
+        description="Precision of the matrix products of the sketched solver: mixed takes single precision and a second"
+        " pass in double that refines the solution, for GPUs that are slow in double.",
     )
     seed: int = Field(
         default=0, ge=0, description="Seed of all that is random; the same seed gives the same bits."
@@ -113,6 +119,13 @@ class FitSpec(CheckedOptions):
     def _blocks_are_distinct(cls, value: tuple[Block, ...] | None) -> tuple[Block, ...] | None:
         if value is not None and (not value or len(set(value)) != len(value)):
             raise ValueError("must name each block once and at least one")
+        return value
+
+    @field_validator("precision")
+    @classmethod
+    def _precision_suits_the_solver(cls, value: Precision, info: ValidationInfo) -> Precision:
+        if value == "mixed" and info.data.get("solver", "sketched") != "sketched":
+            raise ValueError("only the solver sketched can refine what single precision loses")
         return value
 
 

@@ -35,6 +35,11 @@ FINE: dict[str, Any] = {
         ({"solved_condition": 1e9}, "sketched", "was not representative; compare with --solver tsqr"),
         ({"table_error": 1e-5}, "sketched", "exact to 1.0e-05 only"),
         ({"edges_outside_tables": 11}, "sketched", "11 edges .* slower, not worse"),
+        (
+            {"first_step": 1e-3, "refinement_step": 2e-4},
+            "sketched",
+            "moved its predictions by 2.0e-04.*precision double",
+        ),
     ],
 )
 def test_each_trouble_has_a_sentence_that_names_the_part(change: dict[str, Any], solver: str, sentence: str) -> None:
@@ -53,6 +58,14 @@ def test_nothing_is_said_when_all_is_well() -> None:
 def test_what_noise_or_a_ridge_covers_is_not_mentioned() -> None:
     assert caveats({"force": {**FINE, "solved_condition": 1e9, "ridge": 1e-9}}, "sketched") == []
     assert caveats({"force": {**FINE, "table_error": 1e-5, "train": 1e-2}}, "sketched") == []
+
+
+def test_a_refinement_that_moves_little_is_not_mentioned() -> None:
+    for first, second, train in ((1e-3, 9e-5, 1e-9), (1e-11, 9e-11, 1e-9), (1e-4, 9e-4, 1e-2)):
+        assert (
+            caveats({"force": {**FINE, "train": train, "first_step": first, "refinement_step": second}}, "sketched")
+            == []
+        )
 
 
 def test_too_few_rows_for_the_columns_warn_and_give_finite_forces(tmp_path: Path) -> None:

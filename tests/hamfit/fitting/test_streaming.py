@@ -15,7 +15,7 @@ from hamfit.devices import AbstractDevice
 from hamfit.errors import DataError
 from hamfit.features.kinetic import KineticBlock
 from hamfit.features.pair import PairBlock
-from hamfit.fitting.basis import Basis, PartBasis, whitened_basis
+from hamfit.fitting.basis import RESIDUALS, Basis, PartBasis, whitened_basis
 from hamfit.fitting.part_stream import targets_of
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import FrameTable, Shard
@@ -109,6 +109,38 @@ def test_whitened_columns_through_tables_equal_whitened_rows(
     assert (sum(state.outside.values()) > 0) == (share < 1.0)
     assert_equal_up_to(gram_of(state), expected.T @ expected, 1e-9)
     np.testing.assert_array_equal(state.extents["pair"], extent)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6], ids=["table covers all", "many edges outside the table"])
+def test_passes_of_a_mixed_fit_give_the_columns_in_single_and_the_residuals_in_double_precision(
+    data: Dataset, place: AbstractDevice | None, share: float
+) -> None:
+    narrow = seen_extent()
+    narrow[:, 0] += (1.0 - share) * (narrow[:, 1] - narrow[:, 0])
+    part = replace(whitened(raw_part(), narrow), energy_scale=0.7, n_constants=2)
+    states = {
+        reduction: reduce_shard(shard_of(data), Basis((part,), LABELS, (), reduction), place)
+        for reduction in ("normal", "mixed", RESIDUALS)
+    }
+    # rare rows stand beside the Gram matrix in the first passes, among all others in the last
+    exact, single = (
+        gram_of(states[name]) + (rare := states[name].triangles["force-rare"].unpack()).T @ rare
+        for name in ("normal", "mixed")
+    )
+    assert np.abs(single - exact).max() > 0.0
+    used = np.diag(exact) > 0.0
+    assert_equal_up_to(single[np.ix_(used, used)], exact[np.ix_(used, used)], 1e-5)
+    last = gram_of(states[RESIDUALS])[:, -1]
+    scale = np.sqrt(np.diag(exact) * exact[-1, -1])
+    assert np.abs((last - exact[:, -1])[used] / scale[used]).max() < 1e-11
+    assert "force-rare" not in states[RESIDUALS].triangles
+    assert states[RESIDUALS].triangles["force"].n_rows == states["normal"].n_rows - len(FRAMES)
+    assert states[RESIDUALS].squares["force"] == pytest.approx(states["normal"].squares["force"], rel=1e-14)
+    # energies are so few that they are never of single precision
+    for name in ("mixed", RESIDUALS):
+        assert (
+            states[name].triangles["energy"].packed.tobytes() == states["normal"].triangles["energy"].packed.tobytes()
+        )
 
 
 def test_particles_divide_a_frame_without_loss(data: Dataset, place: AbstractDevice | None) -> None:

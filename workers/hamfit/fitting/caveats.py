@@ -12,6 +12,9 @@ _WHITE_CONDITION = 1e4
 #: Table errors below this, or below this share of the error of the fit itself, do not matter.
 _TABLE_ERROR, _TABLE_SHARE = 1e-8, 0.1
 _OUTSIDE_SHARE = 1e-2
+#: A refinement that moves by more than this share of the first step, or of the error of the fit, has not converged;
+#: steps of the size of rounding never matter.
+_STEP_SHARE, _STEP = 0.1, 1e-10
 
 
 def caveats(parts: Mapping[str, Mapping[str, Any]], solver: str) -> list[str]:
@@ -40,6 +43,12 @@ def caveats(parts: Mapping[str, Mapping[str, Any]], solver: str) -> list[str]:
             out.append(
                 f"the tables of the {name} part are exact to {part['table_error']:.1e} only: the coefficients of its "
                 "features are large; give another --seed or --sampler, or compare with --solver tsqr"
+            )
+        step = part.get("refinement_step", 0.0)
+        if step > max(_STEP, _STEP_SHARE * part.get("first_step", 0.0), _STEP_SHARE * part["train"]):
+            out.append(
+                f"the second pass over the {name} part still moved its predictions by {step:.1e}: single precision is "
+                "not enough for these data; use --precision double"
             )
         if part["edges_outside_tables"] > _OUTSIDE_SHARE * part["rows"]:
             out.append(

@@ -23,7 +23,7 @@ from hamfit.features.pair import PairBlock
 from hamfit.features.pooled import AbstractRadialBlock
 from hamfit.features.tables import spline_slopes
 from hamfit.fitting.basis import PartBasis
-from hamfit.fitting.part_stream import RARE_LENGTH, AbstractPartStream, lift_of
+from hamfit.fitting.part_stream import RARE_LENGTH, AbstractPartStream, Lift
 from hamfit.fitting.shards import Shard
 from hamfit.frames import Frame
 from hamfit.graphs.device_cells import AbstractDevicePrepared, HostEdgeSource, prepare_on_device
@@ -61,8 +61,9 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
         self._device = device
         with device.turn:
             self._accumulator = device_accumulator(device, reduction.name, part.n_columns + 1)
-            lift = lift_of(part, reduction)
-            self._lift = None if lift is None else device.upload(lift)
+            lift = Lift.of(part, reduction)
+            self._lift = None if lift is None else device.upload(lift.matrix)
+            self._prediction = None if lift is None else device.upload(lift.prediction)
             self._slope_basis = device.upload(spline_slopes())
             self._uploaded = [self._upload(index, block) for index, block in enumerate(part.blocks)]
         self._plan = PanelPlan(device)
@@ -157,8 +158,9 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
             panel[:, -1] = wanted
         else:
             panel = local.astype(self._lift.dtype, copy=False) @ self._lift
-            self._correct(panel, corrections)
-            panel[:, -1] = wanted - panel[:, -1]
+            predicted = panel[:, -1] if panel.dtype == wanted.dtype else local @ self._prediction
+            self._correct(panel, predicted, corrections)
+            panel[:, -1] = wanted - predicted
         panel, unusual = self._without_rare(panel)
         self._accumulator.absorb(panel)
         if self._rare is not None and unusual is not None:
@@ -189,8 +191,10 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
         rows = owners[:, None] * dim + np.arange(dim)
         return [(rows.reshape(-1), additions[:, :dim].reshape(rows.size, -1))]
 
-    def _correct(self, panel: DeviceArray, corrections: Sequence[tuple[IntArray, FloatArray]]) -> None:
-        """Add what edges outside the tables contribute, several to one row in their order."""
+    def _correct(
+        self, panel: DeviceArray, predicted: DeviceArray, corrections: Sequence[tuple[IntArray, FloatArray]]
+    ) -> None:
+        """Add what edges outside the tables contribute to rows and predictions, several to one row in their order."""
         for rows, additions in corrections:
             own, place = np.unique(rows, return_inverse=True)
             sums = np.zeros((own.size, additions.shape[1]))
@@ -199,7 +203,7 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
             assert whitening is not None
             where = self._device.upload(own)
             panel[where, : sums.shape[1]] += self._device.upload(sums)
-            panel[where, -1] += self._device.upload(sums @ whitening.preliminary)
+            predicted[where] += self._device.upload(sums @ whitening.preliminary)
 
     def _without_rare(self, panel: DeviceArray) -> tuple[DeviceArray, FloatArray | None]:
         """The rows like those of the sample, and the others on the host."""

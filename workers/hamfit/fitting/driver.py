@@ -8,7 +8,7 @@ import platform
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from hamfit.fitting.partial import PartialState
 from hamfit.fitting.prediction import Prediction, columns_of, predict
 from hamfit.fitting.preparing import Prepared, most_particles, prepare
 from hamfit.fitting.problem import Problem, as_datasets, pose
+from hamfit.fitting.refining import refine, with_steps
 from hamfit.fitting.shards import FrameTable, plan_shards
 from hamfit.fitting.solving import SolvedPart, constants_from_energies, solve_part
 from hamfit.fitting.stage import single_blas_thread
@@ -125,15 +126,20 @@ def _run(
     fingerprint: str,
 ) -> FitResult:
     prepared = prepare(problem, options, executor, home, clock)
-    basis = prepared.stage.basis
-    with clock.phase("features", len(prepared.shards), prepared.n_rows) as done:
-        roots = executor.run(prepared.stage, prepared.shards, done)
-    groups = [roots[g] for g in sorted(roots)]
+    stage, shards, basis = prepared.stage, prepared.shards, prepared.stage.basis
+    solve = partial(solve_part, ridge=options.ridge, energy_weight=energy_weight(problem, options))
+    passes = 2 if options.precision == "mixed" else 1
+    with clock.phase("features", passes * len(shards), passes * prepared.n_rows) as done:
+        roots = executor.run(stage, shards, done)
+        groups = [roots[g] for g in sorted(roots)]
+        if options.precision == "mixed":
+            basis, groups = refine(stage, shards, groups, executor, done, partial(solve, basis))
     with clock.phase("solving"), single_blas_thread():
-        weight = energy_weight(problem, options)
-        solved = [solve_part(basis, part, groups, ridge=options.ridge, energy_weight=weight) for part in basis.parts]
+        solved = [solve(basis, part, groups) for part in basis.parts]
+        if options.precision == "mixed":
+            solved = [with_steps(part, first, groups) for part, first in zip(solved, stage.basis.parts, strict=True)]
         model = _model(problem, options, prepared.found, solved, groups, fingerprint)
-    report = _report(problem, options.solver, solved, prepared, groups)
+    report = _report(problem, options, solved, prepared, groups)
     return FitResult(replace(model, provenance={**model.provenance, "report": report}), report)
 
 
@@ -181,18 +187,19 @@ def _model(
 
 def _report(
     problem: Problem,
-    solver: str,
+    options: FitOptions,
     solved: Sequence[SolvedPart],
     prepared: Prepared,
     groups: Sequence[PartialState],
 ) -> dict[str, Any]:
     parts: dict[str, dict[str, Any]] = {part.basis.part: dict(part.report) for part in solved}
-    notes = caveats(parts, solver) + sorted({note for group in groups for note in group.notes})
+    notes = caveats(parts, options.solver) + sorted({note for group in groups for note in group.notes})
     for note in notes:
         warnings.warn(note, FitWarning, stacklevel=4)
     return {
         "warnings": notes,
         "blocks": list(problem.kinds),
+        "precision": options.precision,
         "rows": sum(p["rows"] for p in parts.values()),
         "columns": sum(p["columns"] for p in parts.values()),
         "rank": {name: p["rank"] for name, p in parts.items()},

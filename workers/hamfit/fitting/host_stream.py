@@ -9,7 +9,7 @@ import numpy as np
 from hamfit.features.block import AbstractBlock
 from hamfit.features.pooled import AbstractRadialBlock, EdgeSource
 from hamfit.fitting.basis import PartBasis
-from hamfit.fitting.part_stream import RARE_LENGTH, AbstractPartStream
+from hamfit.fitting.part_stream import RARE_LENGTH, AbstractPartStream, Lift
 from hamfit.frames import Frame
 from hamfit.graphs import Edges
 from hamfit.kernels.cpu import widen_extent
@@ -26,7 +26,7 @@ class HostPartStream(AbstractPartStream[EdgeSource]):
     def __init__(self, part: PartBasis, reduction: AbstractReduction) -> None:
         super().__init__(part, reduction)
         self._accumulator = reduction.accumulator()
-        self._lift = part.lift()
+        self._lift = Lift.of(part, reduction)
         width = sum(part.local_widths) if self._lift is not None else part.n_columns + 1
         self._local = np.zeros((PANEL_ROWS, width))
         self._targets = np.zeros(PANEL_ROWS)
@@ -85,21 +85,27 @@ class HostPartStream(AbstractPartStream[EdgeSource]):
         if self._filled == 0:
             return
         targets = self._targets[: self._filled]
-        if self._lift is None:
-            panel = self._local[: self._filled]
-            panel[:, -1] = targets
-        else:
-            panel = self._local[: self._filled] @ self._lift
-            whitening = self.part.whitening
-            assert whitening is not None
-            for row, addition in self._corrections:
-                panel[row, : addition.size] += addition
-                panel[row, -1] += addition @ whitening.preliminary
-            np.subtract(targets, panel[:, -1], out=panel[:, -1])
+        self._reduce(self._local[: self._filled], targets)
         self._square[self.part.part] += float(targets @ targets)
-        self._accumulator.absorb(self._without_rare(panel))
         self._corrections = []
         self._filled = 0
+
+    def _reduce(self, local: FloatArray, targets: FloatArray) -> None:
+        """Reduce the rows of a panel: local columns (m, n_local) and targets (m,)."""
+        if self._lift is None:
+            panel = local
+            panel[:, -1] = targets
+        else:
+            matrix = self._lift.matrix
+            panel = local.astype(matrix.dtype, copy=False) @ matrix
+            whitening = self.part.whitening
+            assert whitening is not None
+            predicted = panel[:, -1] if matrix.dtype == np.float64 else local @ self._lift.prediction
+            for row, addition in self._corrections:
+                panel[row, : addition.size] += addition
+                predicted[row] += addition @ whitening.preliminary
+            np.subtract(targets, predicted, out=panel[:, -1])
+        self._accumulator.absorb(self._without_rare(panel))
 
     def _without_rare(self, panel: FloatArray) -> FloatArray:
         """The rows like those of the sample; the others go where nothing is squared."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -39,17 +40,29 @@ def rare(part: PartBasis) -> str:
     return f"{part.part}-rare"
 
 
-def lift_of(part: PartBasis, reduction: AbstractReduction) -> FloatArray | None:
-    """The matrix from local to whitened columns, in float32 where the reduction and the columns allow it.
+@dataclass(frozen=True, slots=True, eq=False)
+class Lift:
+    """From local columns to whitened ones, and to what the preliminary solution predicts."""
 
-    Splines of a table are well scaled. Raw features are not: whitened columns are small differences of large multiples
-    of them, of which float32 would leave nothing.
-    """
-    lift = part.lift()
-    tabulated = all(part.table(position) is not None for position in range(len(part.blocks)))
-    if lift is None or not tabulated or reduction.name != MixedGram.name:
-        return lift
-    return lift.astype(np.float32)
+    matrix: FloatArray
+    """(n_local, n_columns + 1), in float32 where the reduction and the columns allow it."""
+    prediction: FloatArray
+    """Its last column in float64: residuals are small differences of predictions and targets."""
+
+    @classmethod
+    def of(cls, part: PartBasis, reduction: AbstractReduction) -> Lift | None:
+        """The lift of a part; None for raw columns.
+
+        Splines of a table are well scaled, and may be lifted in float32. Raw features are not: whitened columns are
+        small differences of large multiples of them, of which float32 would leave nothing.
+        """
+        matrix = part.lift()
+        if matrix is None:
+            return None
+        tabulated = all(part.table(position) is not None for position in range(len(part.blocks)))
+        single = tabulated and reduction.name == MixedGram.name
+        prediction = np.ascontiguousarray(matrix[:, -1])
+        return cls(matrix.astype(np.float32) if single else matrix, prediction)
 
 
 class Ordered(Protocol):

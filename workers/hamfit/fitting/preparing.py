@@ -94,7 +94,8 @@ def _basis(
             whitened_basis(b.part, _whiten(b.part, state.triangles[b.part.part], options.rank_cutoff), b.extents)
             for b in built
         ]
-    return Basis(tuple(parts), problem.labels, problem.bond_labels, "normal")
+    reduction = "mixed" if options.precision == "mixed" else "normal"
+    return Basis(tuple(parts), problem.labels, problem.bond_labels, reduction)
 
 
 def _whiten(part: PartBasis, sample: Triangle, cutoff: float | None) -> Whitening:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from hamfit.fitting.basis import Basis, PartBasis
+from hamfit.fitting.basis import RESIDUALS, Basis, PartBasis
 from hamfit.fitting.part_stream import keeps_rare_rows, rare
 from hamfit.fitting.partial import PartialState
 from hamfit.frames import Frame
@@ -26,6 +26,8 @@ class SolvedPart:
     """The columns."""
     theta: FloatArray
     """Coefficients of the raw features in data units, (n_raw,)."""
+    coefficients: FloatArray
+    """Coefficients of the whitened or raw columns, for the scaled targets, (n_columns - n_constants,)."""
     constants: FloatArray | None
     """Energy of a particle of each species, (S,), where energies were rows."""
     factor: FloatArray
@@ -68,7 +70,7 @@ def solve_part(
     if n_energies:
         report["energy_rows"] = n_energies
         report["energy_weight"] = energy_weight
-    return SolvedPart(part, theta * scale, constants, factor * noise, report)
+    return SolvedPart(part, theta * scale, coefficients, constants, factor * noise, report)
 
 
 def _states(
@@ -79,12 +81,14 @@ def _states(
     energies = [group.triangles["energy"] for group in groups] if part.n_constants else None
     if not keeps_rare_rows(part):
         return ("factor" if basis.reduction == "tsqr" else "gram"), states, energies
-    reduction = Tsqr(part.n_columns)
-    whole = [
-        reduction.merge(factor_of_gram(state), group.triangles[rare(part)])
-        for state, group in zip(states, groups, strict=True)
-    ]
-    return "white-factor", whole, [factor_of_gram(e) for e in energies] if energies else None
+    # a refinement has joined both kinds of rows already
+    if basis.reduction != RESIDUALS:
+        reduction = Tsqr(part.n_columns)
+        states = [
+            reduction.merge(factor_of_gram(state), group.triangles[rare(part)])
+            for state, group in zip(states, groups, strict=True)
+        ]
+    return "white-factor", states, [factor_of_gram(e) for e in energies] if energies else None
 
 
 def _penalty(part: PartBasis, states: Sequence[Triangle], form: Form) -> Penalty:

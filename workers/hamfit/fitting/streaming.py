@@ -8,7 +8,7 @@ than a panel, a frame and the state of the reduction is ever in memory. Panels a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -17,18 +17,27 @@ import psutil
 from hamfit.data import Dataset
 from hamfit.devices import AbstractDevice
 from hamfit.errors import StoreError, located
-from hamfit.fitting.basis import Basis, PartBasis
+from hamfit.fitting.basis import RESIDUALS, Basis, PartBasis
 from hamfit.fitting.host_stream import HostPartStream
 from hamfit.fitting.part_stream import AbstractPartStream, keeps_rare_rows, rare
 from hamfit.fitting.partial import PartialState
+from hamfit.fitting.residuals import HostResidualStream
 from hamfit.fitting.shards import Shard
 from hamfit.frames import Frame
-from hamfit.reductions import AbstractReduction, Gram, Tsqr
+from hamfit.reductions import AbstractReduction, Gram, MixedGram, Tsqr
+
+_REDUCTIONS: Mapping[str, type[AbstractReduction]] = {
+    Gram.name: Gram,
+    Tsqr.name: Tsqr,
+    MixedGram.name: MixedGram,
+    # sums of products, which merge as Gram matrices do
+    RESIDUALS: Gram,
+}
 
 
 def reduction_of(basis: Basis, part: PartBasis) -> AbstractReduction:
     """The reduction of one part's rows."""
-    return Tsqr(part.n_columns) if basis.reduction == "tsqr" else Gram(part.n_columns)
+    return _REDUCTIONS[basis.reduction](part.n_columns)
 
 
 def reductions_of(basis: Basis) -> dict[str, AbstractReduction]:
@@ -36,7 +45,7 @@ def reductions_of(basis: Basis) -> dict[str, AbstractReduction]:
     out: dict[str, AbstractReduction] = {}
     for part in basis.parts:
         out[part.part] = reduction_of(basis, part)
-        if keeps_rare_rows(part):
+        if keeps_rare_rows(part) and basis.reduction != RESIDUALS:
             out[rare(part)] = Tsqr(part.n_columns)
         if part.n_constants:
             out["energy"] = reduction_of(basis, part)
@@ -73,7 +82,7 @@ def mean_particles(shard: Shard) -> int:
 def reduce_shard(shard: Shard, basis: Basis, device: AbstractDevice | None = None) -> PartialState:
     """Compute all rows of a shard and reduce them to one state, on the processor or on a device."""
     began = time.perf_counter()
-    streams = [_stream(part, reduction_of(basis, part), device) for part in basis.parts]
+    streams = [_stream(basis, part, device) for part in basis.parts]
     for position, (where, frame) in enumerate(frames_of(shard)):
         with located(*where):
             known = frame.relabel(basis.labels, basis.bond_labels)
@@ -92,13 +101,16 @@ def reduce_shard(shard: Shard, basis: Basis, device: AbstractDevice | None = Non
     )
 
 
-def _stream(part: PartBasis, reduction: AbstractReduction, device: AbstractDevice | None) -> AbstractPartStream[Any]:
+def _stream(basis: Basis, part: PartBasis, device: AbstractDevice | None) -> AbstractPartStream[Any]:
+    reduction = reduction_of(basis, part)
+    residuals = basis.reduction == RESIDUALS
     if device is None:
-        return HostPartStream(part, reduction)
+        return HostResidualStream(part, reduction) if residuals else HostPartStream(part, reduction)
     # most processes have no device, and need not know how it is used
+    from hamfit.fitting.device_residuals import DeviceResidualStream
     from hamfit.fitting.device_stream import DevicePartStream
 
-    return DevicePartStream(part, reduction, device)
+    return (DeviceResidualStream if residuals else DevicePartStream)(part, reduction, device)
 
 
 def peak_bytes() -> int:

@@ -11,14 +11,20 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from scipy.linalg import eigh
 from scipy.linalg.blas import ssyrk
 
 from hamfit.reductions.gram import Gram
-from hamfit.reductions.triangle import Accumulator, Triangle
+from hamfit.reductions.problems import symmetric, unit_diagonal
+from hamfit.reductions.triangle import AbstractReduction, Accumulator, Triangle
+from hamfit.reductions.tsqr import join_factors, triangular_factor
 from hamfit.types import FloatArray
 
 #: Rows that are summed in single precision: in longer sums rounding errors would add up.
 SINGLE_ROWS = 4096
+#: Relative rounding of such sums: a float32 has 24 bits, errors of thousands of terms add up to some bits more.
+_SINGLE_EPS = 1e-6
+_EPS = float(np.finfo(np.float64).eps)
 
 
 class MixedGramAccumulator:
@@ -40,6 +46,29 @@ class MixedGramAccumulator:
         return Triangle.pack(self._gram, self._rows)
 
 
+def refined_factor(gram: Triangle, rare: Triangle, products: Triangle) -> Triangle:
+    """The R factor of all rows of a group once their residuals are known in float64.
+
+    ``gram`` is the Gram matrix of ordinary rows, correct in single precision, and ``rare`` the R factor of all others;
+    of both the last column is of no use any more. That of ``products`` holds Z^T r and r^T r of all rows. R^T R is as
+    good as ``gram``, while R^T t = Z^T r, with t the last column, holds in double precision.
+    """
+    columns, norms = unit_diagonal(symmetric(gram.unpack())[:-1, :-1])
+    used = np.diag(columns) > 0.0
+    values, vectors = eigh(columns[np.ix_(used, used)], check_finite=False)
+    # a direction that has drowned in rounding is kept at the size of that: not a digit of Z^T r may be lost
+    root = np.sqrt(np.maximum(values, _SINGLE_EPS * values[-1:]))[:, None] * vectors.T
+    upper = np.zeros_like(columns)
+    upper[np.ix_(used, used)] = triangular_factor(root)
+    upper = join_factors(upper * norms, rare.unpack()[:-1, :-1])
+    last = products.unpack()[:, -1]
+    _, norms = unit_diagonal(upper.T @ upper)
+    # R^T t = Z^T r, where some columns may belong to no row at all
+    target = np.linalg.lstsq((upper / norms).T, last[:-1] / norms, rcond=last.size * _EPS)[0]
+    rest = np.sqrt(max(last[-1] - target @ target, 0.0))
+    return Triangle.pack(np.vstack([np.column_stack([upper, target]), np.append(0.0 * target, rest)]), products.n_rows)
+
+
 class MixedGram(Gram):
     """Gram matrix of [Z | u] whose products are of single precision."""
 
@@ -48,3 +77,7 @@ class MixedGram(Gram):
     def accumulator(self) -> Accumulator:
         """A fresh accumulator."""
         return MixedGramAccumulator(self.n_columns + 1)
+
+    def precise(self) -> AbstractReduction:
+        """The Gram matrix in float64."""
+        return Gram(self.n_columns)

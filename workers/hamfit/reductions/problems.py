@@ -71,7 +71,7 @@ class GramProblem(AbstractProblem):
         """Singular values of the column-scaled Z, empty columns left out; below sqrt(eps) they are rounding."""
         gram = self.upper[:-1, :-1]
         used = np.diag(gram) > 0.0
-        scaled, _ = _unit_diagonal(gram[np.ix_(used, used)])
+        scaled, _ = unit_diagonal(gram[np.ix_(used, used)])
         values: FloatArray = eigh(scaled, eigvals_only=True, check_finite=False)
         return np.asarray(np.sqrt(np.maximum(values[::-1], 0.0)))
 
@@ -145,7 +145,7 @@ def factor_of_gram(gram: Triangle) -> Triangle:
 
     Columns are scaled to unit norm first, so that a column of small residuals keeps its digits.
     """
-    scaled, norms = _unit_diagonal(symmetric(gram.unpack()))
+    scaled, norms = unit_diagonal(symmetric(gram.unpack()))
     values, vectors = eigh(scaled, check_finite=False)
     kept = values > values[-1] * values.size * _EPS
     root = np.sqrt(np.where(kept, values, 0.0))[:, None] * vectors.T
@@ -164,7 +164,8 @@ def symmetric(upper: FloatArray) -> FloatArray:
     return np.asarray(upper + np.triu(upper, 1).T)
 
 
-def _unit_diagonal(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
+def unit_diagonal(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """A Gram matrix with its columns scaled to unit norm, and the norms; empty columns stay, with norm one."""
     norms = np.sqrt(np.maximum(np.diag(matrix), 0.0))
     norms = np.where(norms > 0.0, norms, 1.0)
     return matrix / np.outer(norms, norms), norms
@@ -172,7 +173,7 @@ def _unit_diagonal(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def _by_eigenvectors(matrix: FloatArray, right: FloatArray) -> FloatArray:
     """Minimum-norm solution in column-scaled coordinates."""
-    scaled, norms = _unit_diagonal(matrix)
+    scaled, norms = unit_diagonal(matrix)
     values, vectors = eigh(scaled, check_finite=False)
     kept = values > values[-1] * values.size * _EPS
     inverse = np.where(kept, 1.0 / np.where(kept, values, 1.0), 0.0)

@@ -72,6 +72,10 @@ class AbstractReduction(ABC):
     def merge(self, first: Triangle, second: Triangle) -> Triangle:
         """The state of both sets of rows together; allocates, never changes its arguments."""
 
+    def precise(self) -> AbstractReduction:
+        """The same reduction in float64 throughout: for rows so few that precision costs nothing."""
+        return self
+
     def zero(self) -> Triangle:
         """The state of no rows at all."""
         size = self.n_columns + 1
