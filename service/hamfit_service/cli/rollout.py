@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hamfit.device_choice import DeviceChoice
 from hamfit.rollouts.options import IntegratorName, RolloutOptions, RolloutSpec
 from hamfit_service.cli.console import JsonFlag, format_bytes, format_seconds, print_json, print_table
 from hamfit_service.cli.option_flags import flag, split_options
@@ -32,6 +33,7 @@ def rollout(
     forces: Annotated[bool | None, _option("forces", "--forces/--no-forces")] = None,
     workers: Annotated[int | None, _option("workers")] = None,
     threads: Annotated[int | None, _option("threads")] = None,
+    device: Annotated[DeviceChoice | None, _option("device")] = None,
     scheduler: SchedulerFlag = None,
     cluster: ClusterFlag = None,
     seed: Annotated[int | None, _option("seed")] = None,
@@ -56,6 +58,7 @@ def rollout(
             "forces": forces,
             "workers": workers,
             "threads": threads,
+            "device": device,
             "seed": seed,
             "resume": resume,
             "checkpoint_seconds": checkpoint_seconds,

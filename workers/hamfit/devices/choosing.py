@@ -17,11 +17,13 @@ VARIABLE = "HAMFIT_DEVICE"
 """Environment variable that decides where ``auto`` is asked for: each worker of a cluster may have its own."""
 
 
-def device_for(particles: int, choice: DeviceChoice = "auto") -> AbstractDevice | None:
+def device_for(
+    particles: int, choice: DeviceChoice = "auto", worthwhile: int = WORTHWHILE_PARTICLES
+) -> AbstractDevice | None:
     """The device for systems of this size: a GPU that nobody asked for by name is left alone by small ones."""
     device = choose_device(choice)
     asked = choice != "auto" or os.environ.get(VARIABLE, "auto") != "auto"
-    return device if asked or particles >= WORTHWHILE_PARTICLES else None
+    return device if asked or particles >= worthwhile else None
 
 
 def choose_device(choice: DeviceChoice = "auto") -> AbstractDevice | None:

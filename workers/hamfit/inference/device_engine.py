@@ -52,7 +52,7 @@ class AbstractDeviceEngine(AbstractEngine):
     ) -> None:
         check_step(dt, 0)
         self._device, self._graph, self._frame = device, graph, frame
-        self.device = f"{device.kind}: {device.name}"
+        self.device = device.name
         self._n = frame.n_particles
         self._lattice = Lattice.of(frame)
         self._skin = SKIN * graph.max_cutoff

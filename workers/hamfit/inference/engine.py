@@ -63,7 +63,7 @@ class AbstractEngine(ABC):
     description: str
     """How forces are computed, in words."""
     device: str = "cpu"
-    """Where they are computed: other devices round otherwise, so bits depend on it."""
+    """Name of the device that computes them: other devices round otherwise, so bits depend on it."""
 
     @abstractmethod
     def begin(self, q: FloatArray, p: FloatArray) -> Observation:

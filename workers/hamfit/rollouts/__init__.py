@@ -4,6 +4,7 @@ selection, starts       which states to start from
 stepsize                how long a step may be
 options, plan, sizes    how to run, and all that follows from it
 workspace               what a running rollout keeps, and for whom
+devices                 which device moves the particles
 running, tally          one rollout from start or checkpoint to end
 executors, driver       threads or workers, all of it in order
 """

@@ -19,7 +19,14 @@ from hamfit.model import Model
 from hamfit.progress import Event, Progress, silent
 from hamfit.rollouts.executors import AbstractExecutor, Cluster, Threads
 from hamfit.rollouts.options import RolloutOptions
-from hamfit.rollouts.plan import RolloutPlan, fingerprint, make_plan, without_history
+from hamfit.rollouts.plan import (
+    RolloutPlan,
+    fingerprint,
+    make_plan,
+    particles_of,
+    runs_on_devices,
+    without_history,
+)
 from hamfit.rollouts.running import finished_rollout
 from hamfit.rollouts.starts import InitialStates, initial_states
 from hamfit.rollouts.workspace import LEFT, Abandoned, Workspace, opened, publish
@@ -51,7 +58,9 @@ def plan_rollout(
 ) -> dict[str, Any]:
     """What a rollout would do and cost; raises as `rollout` does."""
     options = _options(options, changes)
-    return make_plan(*_states(model, initial, options), options)[0].to_dict()
+    opened_model, states = _states(model, initial, options)
+    devices = _devices(Threads(options.threads), opened_model, states, options)
+    return make_plan(opened_model, states, options, devices=devices)[0].to_dict()
 
 
 def rollout(
@@ -72,7 +81,8 @@ def rollout(
         initial: where the initial states are; systems of any size that the model knows the species of.
         out: where the trajectories go. An interrupted rollout with the same plan is taken up there.
         options: how to run; further keyword arguments replace single options. ``steps`` has no default.
-        client: run on this Dask cluster, whose workers see the same files; None runs on threads. The bits are the same.
+        client: run on this Dask cluster, whose workers see the same files; None runs on threads. The bits are the same,
+            on the same device.
         progress: listens to events of the phase ``rollout``, in steps.
         overwrite: replace what is at ``out``.
 
@@ -84,6 +94,7 @@ def rollout(
         ClusterError: the cluster was lost; repeating the call goes on where it was.
         RolloutError: another driver took over.
         TaskError: a worker failed for a reason that is not the data's.
+        DeviceError: a GPU is asked for that cannot be used, or has no room.
 
     """
     options = _options(options, changes)
@@ -94,13 +105,15 @@ def rollout(
     with single_blas_thread():
         opened_model, states = _states(model, initial, options)
         _refuse_own_source(target, states, model)
-        asked = fingerprint(opened_model, states, options)
+        executor: AbstractExecutor = Threads(options.threads) if client is None else Cluster(client)
+        devices = _devices(executor, opened_model, states, options)
+        asked = fingerprint(opened_model, states, options, devices)
         if options.resume and not overwrite and (complete := _complete(target, asked, states)) is not None:
             _warn(complete.report)
             return complete
-        executor: AbstractExecutor = Threads(options.threads) if client is None else Cluster(client)
         with opened(target, asked, resume=options.resume, overwrite=overwrite) as (workspace, resumed):
-            plan, compiled = _planned(opened_model, states, options, workspace, progress)
+            where = {"devices": devices, "here": executor.here(options.device)}
+            plan, compiled = _planned(opened_model, states, options, workspace, progress, where)
             if not workspace.model.exists():
                 without_history(compiled.model).save(workspace.model)
             names = [plan.states.name(start) for start in plan.states]
@@ -151,8 +164,20 @@ def _states(
     return opened_model, states
 
 
+def _devices(
+    executor: AbstractExecutor, model: Model, states: InitialStates, options: RolloutOptions
+) -> tuple[str, ...]:
+    """Names of the devices that the rollouts will run on beside processors."""
+    return executor.devices(particles_of(states), options.device) if runs_on_devices(model, options) else ()
+
+
 def _planned(
-    model: Model, states: InitialStates, options: RolloutOptions, workspace: Workspace, progress: Progress
+    model: Model,
+    states: InitialStates,
+    options: RolloutOptions,
+    workspace: Workspace,
+    progress: Progress,
+    where: Mapping[str, Any],
 ) -> tuple[RolloutPlan, CompiledModel]:
     """The plan, its step as it was proposed before where there is one; a plan that fails leaves no workspace."""
     began = time.perf_counter()
@@ -161,7 +186,7 @@ def _planned(
     if proposing:
         progress(Event("proposing", 0, 1, 0, 0.0, 0))
     try:
-        plan, compiled = make_plan(model, states, options, proposed_dt=known)
+        plan, compiled = make_plan(model, states, options, proposed_dt=known, **where)
     except HamfitError:
         if not workspace.model.exists():
             workspace.discard()
@@ -248,13 +273,14 @@ def _report(plan: RolloutPlan, summaries: Sequence[Mapping[str, Any]], resumed: 
         "dt_proposed": plan.dt_proposed,
         "integrator": options.integrator,
         "engine": plan.engine,
+        "devices": sorted({s["device"] for s in summaries} - {"cpu"}),
         "compilation_error": plan.compilation_error,
         "energy_drift": max(s["energy_drift"] for s in summaries),
         "momentum_drift": max(s["momentum_drift"] for s in summaries),
         "extrapolated_share": outside / pairs if pairs else None,
         "first_non_finite": stopped,
         "resumed": resumed,
-        "warnings": _caveats(outside, pairs, stopped, summaries),
+        "warnings": [*_caveats(outside, pairs, stopped, summaries), *_unlike_devices(plan, summaries)],
     }
 
 
@@ -280,6 +306,21 @@ def _caveats(
             " method of higher order"
         )
     return notes
+
+
+def _unlike_devices(plan: RolloutPlan, summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """That rollouts of systems of one size were made on different devices, as workers had them."""
+    sizes = {t.name: t.n_particles for t in plan.states.dataset.trajectories}
+    used: dict[int, set[str]] = {}
+    for summary in summaries:
+        used.setdefault(sizes[summary["trajectory"]], set()).add(summary["device"])
+    names = sorted({name for devices in used.values() if len(devices) > 1 for name in devices})
+    if not names:
+        return []
+    return [
+        f"rollouts ran on different devices ({', '.join(names)}), which round differently: each trajectory says on"
+        " which one; ask for one device to have all alike"
+    ]
 
 
 def _speed(plan: RolloutPlan, steps: int, seconds: float) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 from pydantic import Field
 
 from hamfit.checked_options import CheckedOptions, threads_per_process
+from hamfit.device_choice import DeviceChoice
 
 IntegratorName: TypeAlias = Literal["verlet", "yoshida4", "kahanli6", "kahanli8", "midpoint"]
 
@@ -65,6 +66,12 @@ class RolloutOptions(RolloutSpec):
         default_factory=threads_per_process,
         ge=1,
         description="Threads of this process, or of each worker; by default cores / workers.",
+    )
+    device: DeviceChoice = Field(
+        default="auto",
+        description="What moves the particles: cpu, cuda (an NVIDIA GPU through CuPy) or emulated (the GPU's kernels on"
+        " the processor, to check them); auto takes a GPU where there is one and systems are large, on each worker by"
+        " itself. Bits depend on it.",
     )
     resume: bool = Field(default=True, description="Take up an interrupted rollout where its checkpoints end.")
     checkpoint_seconds: float = Field(

@@ -24,6 +24,7 @@ from hamfit.frames import Frame
 from hamfit.inference import BlewUp, CompiledModel, Observation
 from hamfit.inference.engine import AbstractEngine
 from hamfit.integrators import integrator
+from hamfit.rollouts.devices import device_of
 from hamfit.rollouts.plan import RolloutPlan, constant_of, stores_momenta
 from hamfit.rollouts.starts import InitialState
 from hamfit.rollouts.tally import Tally
@@ -46,7 +47,11 @@ class _Rollout:
         self.frame: Frame = compiled.model.adapt(state.frame)
         self._state, self._compiled = state, compiled
         self.engine: AbstractEngine = compiled.engine(
-            self.frame, integrator(plan.options.integrator), plan.dt, threads=threads
+            self.frame,
+            integrator(plan.options.integrator),
+            plan.dt,
+            threads=threads,
+            device=device_of(self.frame.n_particles, plan.options.device),
         )
         dataset = plan.states.dataset
         self._dataset_writer = DatasetWriter.part(
@@ -82,7 +87,7 @@ class _Rollout:
         self._told = self._kept = time.monotonic()
 
     def restore(self) -> bool:
-        """Take up the checkpoint, if there is one that is whole.
+        """Take up the checkpoint, if there is one that is whole and was made on the device at hand.
 
         False when a chunk written before it is gone or altered: then this rollout is of no more use, and another one
         begins from the start.
@@ -90,6 +95,9 @@ class _Rollout:
         try:
             attrs, arrays = read_bundle(self.workspace.checkpoint(self.name), "checkpoint", _CHECKPOINT_SCHEMA)
         except StoreError:
+            return True
+        if attrs.get("device", "cpu") != self.engine.device:
+            # one trajectory would be of two devices, which round differently
             return True
         try:
             self._writer.resume(attrs["writer"], within("pending", arrays))
@@ -192,7 +200,7 @@ class _Rollout:
             self.workspace.checkpoint(self.name),
             "checkpoint",
             _CHECKPOINT_SCHEMA,
-            {"step": self.step, "tally": asdict(self.tally), "writer": attrs},
+            {"step": self.step, "device": self.engine.device, "tally": asdict(self.tally), "writer": attrs},
             {"q": self.q, "p": self.p, **nested("pending", pending)},
         )
         self._kept = time.monotonic()
@@ -212,6 +220,7 @@ class _Rollout:
             "outside": tally.outside,
             "pairs": tally.pairs,
             "first_non_finite": self.stopped,
+            "device": self.engine.device,
         }
         self._writer.attrs["rollout"] = {"source": self.plan.states.dataset.digest, **summary}
         self._writer.close()
