@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -16,6 +17,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from tests.benchmarks.records import Page, this_machine
 from tests.benchmarks.study import ROOT, Study
 from tests.benchmarks.summary import render_all
+
+from hamfit.devices import choose_device
+from hamfit.errors import DeviceError
 
 PAGES = (
     "networks",
@@ -30,18 +34,23 @@ PAGES = (
     "scaling",
     "rollouts",
     "service",
+    "gpu",
 )
 
 
 def measure(name: str, folder: Path) -> Page:
     """Measure one page, telling of every case on standard error."""
     module = import_module(f"tests.benchmarks.{name}")
-    found = []
+    page = Page(name, module.TITLE, module.TEXT.strip(), (), this_machine())
     for case in module.cases(Study(folder)):
-        found.append(case)
+        # devices tell of themselves only once they are used
+        machine = {**this_machine(), **getattr(module, "machine", dict)()}
+        page = replace(page, cases=(*page.cases, case), machine=machine)
+        if getattr(module, "SAVED_AS_IT_GROWS", False):
+            page.save()
         values = ", ".join(f"{v.quantity} {v.measured}{'' if v.passes else ' MISS'}" for v in case.values)
         print(f"{case.group}: {case.name}: {values}", file=sys.stderr, flush=True)
-    return Page(name, module.TITLE, module.TEXT.strip(), tuple(found), this_machine())
+    return page
 
 
 def main(names: list[str]) -> int:
@@ -54,7 +63,11 @@ def main(names: list[str]) -> int:
         return 2
     pages = []
     for name in (name for name in wanted if name in PAGES):
-        page = measure(name, _folder(name))
+        try:
+            page = measure(name, _folder(name))
+        except DeviceError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 2
         page.save()
         pages.append(page)
     render_all()
@@ -66,10 +79,16 @@ def main(names: list[str]) -> int:
 
 
 def _everything() -> list[str]:
-    if os.environ.get("HAMFIT_DFT_DATA"):
-        return [*PAGES]
-    print("leaving out dft, whose files are not part of this repository: set HAMFIT_DFT_DATA", file=sys.stderr)
-    return [name for name in PAGES if name != "dft"]
+    without = set()
+    if not os.environ.get("HAMFIT_DFT_DATA"):
+        print("leaving out dft, whose files are not part of this repository: set HAMFIT_DFT_DATA", file=sys.stderr)
+        without.add("dft")
+    try:
+        choose_device("cuda")
+    except DeviceError as error:
+        print(f"leaving out gpu: {error}", file=sys.stderr)
+        without.add("gpu")
+    return [name for name in PAGES if name not in without]
 
 
 def _folder(name: str) -> Path:
