@@ -25,7 +25,7 @@ from worlds import liquids, write
 Cli = Callable[..., Result]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
-OWN_FLAGS = {"model", "initial", "out", "scheduler", "config", "overwrite", "plan", "as_json"}
+OWN_FLAGS = {"model", "initial", "out", "scheduler", "cluster", "config", "overwrite", "plan", "as_json"}
 RUN = ("--steps", "30", "--dt", "0.01", "--every", "10", "--threads", "1")
 
 
