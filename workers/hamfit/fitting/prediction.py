@@ -83,6 +83,9 @@ def predict(
         buffer = 2 * 8 * (n + 1) * max(4 * (n + 1), n + 1025)
         working += 8 * PANEL_ROWS * (local + k) + buffer + 6 * 8 * n * n
         flops += rows * (2.0 * local * k + k * k)
+        if options.precision == "mixed":
+            # the second pass makes rows anew, and two products with vectors of them
+            flops += rows * 4.0 * local
     largest = int(table.particles.max()) if table.n_frames else 0
     # positions, momenta, velocities, forces, sorted copies and cells of one frame, and the chunks they came from
     frame_bytes = largest * 8 * 40 + 64 * 2**20
