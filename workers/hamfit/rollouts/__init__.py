@@ -7,6 +7,7 @@ workspace               what a running rollout keeps, and for whom
 devices                 which device moves the particles
 running, tally          one rollout from start or checkpoint to end
 executors, driver       threads or workers, all of it in order
+report                  what is said of them at the end
 """
 
 from __future__ import annotations
