@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: help venv test lint types demo results test-faults docs bench lock clean
+.PHONY: help venv test lint types demo results test-faults gpu docs bench lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -41,6 +41,12 @@ results: $(STAMP) ## Measure docs/results again (minutes; DFT only with HAMFIT_D
 bench: $(STAMP) ## Measure only the pages on speed, start-up, memory and rollouts
 	$(PIP) --no-build-isolation -e '.[bench]'
 	$(BIN)/python -m tests.benchmarks performance startup scaling rollouts
+
+gpu: $(STAMP) ## On a machine with an NVIDIA GPU: test the kernels there and measure docs/results/gpu.md (ten minutes)
+	$(BIN)/python -c 'import cupy' 2>/dev/null || $(PIP) --no-build-isolation -e '.[gpu]'
+	$(BIN)/python -c 'from hamfit.devices import choose_device; print(choose_device("cuda").name)'
+	$(BIN)/python -m pytest -k cuda $(PYTEST_ARGS)
+	$(BIN)/python -m tests.benchmarks gpu
 
 demo: $(STAMP) ## Fit a Lennard-Jones liquid, test the model on frames that it never saw, and run it
 	mkdir -p build/demo
