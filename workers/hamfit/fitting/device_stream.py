@@ -129,8 +129,9 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
     ) -> None:
         device, dim = self._device, frame.dim
         width = int(self._columns[-1]) if self._lift is not None else self.part.n_columns + 1
-        # columns of constants stay zero, all others are written
-        local = device.xp.zeros((centres.size * dim, width))
+        local = device.xp.empty((centres.size * dim, width))
+        # blocks write all of their columns; those of constants are zero in rows of forces
+        local[:, int(self._columns[-1]) :] = 0.0
         on_device = device.upload(centres)
         corrections: list[tuple[IntArray, FloatArray]] = []
         for index, (block, source) in enumerate(zip(self.part.blocks, sources, strict=True)):
