@@ -31,7 +31,7 @@ takes more than 60 s. The fit's time is from its beginning to its end as the ser
 fits without clients against one with clients. Afterwards every accepted job must be there once and come to its end.
 
 In one row the fit has one worker of one thread, so that a core of the machine is left to the service and the clients;
-in the other it takes all cores, and what clients and service use is taken from it.
+in the other it has two, and what clients and service use is taken from it.
 
 **Overhead.** The same fit from the command line (a fresh process, `hamfit fit --threads N`) and as a job, from the
 request of `hamfit_service.client` until it hears that the job has succeeded; medians of turns taken one after the
