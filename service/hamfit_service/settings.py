@@ -69,8 +69,8 @@ class Settings(BaseSettings):
     max_attempts: int = Field(
         default=5,
         ge=1,
-        description="Attempts in a row at a job that gets no further, where the failures are the system's and not its"
-        " user's.",
+        description="Attempts in a row at a job that gains less than a percent between them, where the failures are the"
+        " system's and not its user's.",
     )
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest request.")
     requests_per_second: float = Field(

@@ -121,6 +121,7 @@ FLAGS: dict[str, tuple[tuple[str, ...], str]] = {
     "report": (("--report", "p.html"), "--report is about rollouts; add --rollout"),
     "both": (("--rollout", "--trajectories", "r"), "--trajectories are compared instead of running"),
     "trajectories run": (("--trajectories", "r", "--workers", "2"), "--workers: these say how a rollout is run"),
+    "device": (("--device", "cpu"), "--device: these say how a rollout is run; add --rollout"),
     "scheduler": (("--rollout", "--scheduler", "tcp://127.0.0.1:1"), "give --out on a shared disk"),
     "dt of nothing": (("--rollout", "--dt", "0"), "'dt' cannot be 0.0: input should be greater than 0"),
     "dt of nan": (("--rollout", "--dt", "nan"), "'dt' cannot be nan: input should be a finite number"),

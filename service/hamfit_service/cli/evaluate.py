@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from hamfit.checked_options import threads_per_process
+from hamfit.device_choice import DeviceChoice
 from hamfit.errors import SpecError
-from hamfit.rollouts.options import IntegratorName
+from hamfit.rollouts.options import IntegratorName, RolloutOptions
 from hamfit_service.cli.console import JsonFlag, flat_rows, print_json, print_table
 from hamfit_service.cli.option_flags import flag
 from hamfit_service.cli.running import ClusterFlag, Here, Run, RunCommand, SchedulerFlag
@@ -38,13 +39,20 @@ def evaluate(
     integrator: Annotated[IntegratorName | None, _option("integrator")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Worker processes of --rollout.")] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of --rollout.")] = None,
+    device: Annotated[DeviceChoice | None, flag(RolloutOptions, "device")] = None,
     scheduler: SchedulerFlag = None,
     cluster: ClusterFlag = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out or --report.")] = False,
     as_json: JsonFlag = False,
 ) -> Run:
     """Measure the errors of a model on a dataset."""
-    where = {"workers": workers, "threads": threads, "scheduler": scheduler, "cluster": cluster}
+    where = {
+        "workers": workers,
+        "threads": threads,
+        "device": device,
+        "scheduler": scheduler,
+        "cluster": cluster,
+    }
     about_running = {"out": out, "dt": dt, "integrator": integrator, **where}
     needless = [f"--{name}" for name, value in about_running.items() if value is not None]
     if rollout and trajectories is not None:
@@ -77,7 +85,7 @@ def evaluate(
             threads=threads or threads_per_process({"workers": workers}),
             scheduler=scheduler,
             cluster=cluster,
-            execution={"workers": workers},
+            execution={"workers": workers} | ({} if device is None else {"device": device}),
             asked=tuple(name for name, value in where.items() if value is not None),
         ),
     )

@@ -24,7 +24,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from hamfit.errors import ClusterError, DiskError, HamfitError, TaskError
+from hamfit.errors import ClusterError, DeviceError, DiskError, HamfitError, TaskError
 from hamfit.progress import Event
 from hamfit_service.jobs.folders import JobFolder, write_whole
 from hamfit_service.jobs.job import Failure, JobProgress
@@ -137,7 +137,8 @@ def run(task: Mapping[str, Any], channel: Channel) -> Mapping[str, Any]:
 def failure_of(error: Exception) -> Failure:
     """Whose failure an exception is, and the sentence about it."""
     name = type(error).__name__
-    if isinstance(error, DiskError | ClusterError | TaskError):
+    # nobody who submits a job chooses a device: workers take what they have
+    if isinstance(error, DiskError | ClusterError | TaskError | DeviceError):
         return Failure("system", name, str(error))
     if isinstance(error, HamfitError):
         return Failure("user", name, str(error))

@@ -240,6 +240,9 @@ class Supervisor:
         try:
             code = await running.runner.run(task, lambda progress: setattr(running, "progress", progress))
             teller.cancel()
+            await asyncio.wait({teller})
+            # the last word: whether the job got on decides how often it is tried again
+            await self._persistently(lambda: self._keep_progress(running))
             outcome = await self._persistently(lambda: asyncio.to_thread(self._folders.job(job.id).outcome))
             attempt = Attempt(outcome, code, running.runner.stopped_for, running.generation)
             await self._persistently(lambda: self._endings.of_attempt(job.id, attempt))
@@ -257,17 +260,29 @@ class Supervisor:
         """Keep the newest progress, twice a second; while the database is away it is dropped."""
         last = None
         while True:
-            progress = running.progress
-            if progress is not None and progress is not last:
-                last = progress
+            if running.progress is not last:
+                last = running.progress
+                keeping = asyncio.create_task(self._keep_progress(running))
                 try:
-                    await asyncio.to_thread(self._store.report, running.job.id, progress)
+                    await asyncio.shield(keeping)
                 except (DatabaseAway, JobNotFound):
                     pass
-                except Exception:
-                    # what is told is worth less than what is done
-                    log.exception("progress could not be kept", job=running.job.id)
+                except asyncio.CancelledError:
+                    # nothing older may be written after the last word
+                    await asyncio.wait({keeping})
+                    raise
             await asyncio.sleep(_TOLD_SECONDS)
+
+    async def _keep_progress(self, running: _Running) -> None:
+        if running.progress is None:
+            return
+        try:
+            await asyncio.to_thread(self._store.report, running.job.id, running.progress)
+        except (DatabaseAway, JobNotFound):
+            raise
+        except Exception:
+            # what is told is worth less than what is done
+            log.exception("progress could not be kept", job=running.job.id)
 
     async def _clean_beside(self) -> None:
         try:

@@ -64,7 +64,7 @@ class Workplace:
     overwrite: bool = False
     """Whether outputs that are there are replaced."""
     execution: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the library that change no number: workers, resume, checkpoint, checkpoint_seconds."""
+    """Options of the library that say where and how carefully it works: workers, device, resume, checkpoint, ..."""
 
 
 @dataclass(frozen=True, slots=True)

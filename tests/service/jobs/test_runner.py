@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hamfit.data import Dataset
-from hamfit.errors import ClusterError, DataError, DiskError, TaskError
+from hamfit.errors import ClusterError, DataError, DeviceError, DiskError, TaskError
 from hamfit_service.jobs.folders import JobFolder
 from hamfit_service.jobs.job import JobProgress
 from hamfit_service.jobs.logs import read_log
@@ -157,6 +157,7 @@ def test_a_spare_runner_that_died_is_replaced() -> None:
         (DiskError("full"), "system"),
         (ClusterError("lost"), "system"),
         (TaskError("a worker failed"), "system"),
+        (DeviceError("no room"), "system"),
         (MemoryError(), "user"),
         (OSError(5, "I/O error"), "system"),
         (ZeroDivisionError("/secret/path"), "system"),
