@@ -42,10 +42,9 @@ bench: $(STAMP) ## Measure only the pages on speed, start-up, memory and rollout
 	$(PIP) --no-build-isolation -e '.[bench]'
 	$(BIN)/python -m tests.benchmarks performance startup scaling rollouts
 
-gpu: $(STAMP) ## On a machine with an NVIDIA GPU: test the kernels there and measure docs/results/gpu.md (ten minutes)
+gpu: $(STAMP) ## On a machine with an NVIDIA GPU: run the tests there and measure, into docs/results/gpu.md
 	$(BIN)/python -c 'import cupy' 2>/dev/null || $(PIP) --no-build-isolation -e '.[gpu]'
 	$(BIN)/python -c 'from hamfit.devices import choose_device; print(choose_device("cuda").name)'
-	$(BIN)/python -m pytest -k cuda $(PYTEST_ARGS)
 	$(BIN)/python -m tests.benchmarks gpu
 
 demo: $(STAMP) ## Fit a Lennard-Jones liquid, test the model on frames that it never saw, and run it

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 from tests.benchmarks.gpu_clock import Floors, describe, measure_floors, taken_bytes, wall
@@ -34,6 +37,8 @@ Lennard-Jones liquids (density 0.8442, cutoff 2.5, about 54 neighbours each), 51
 all in float64. Everything on this page is measured in one run on one machine: the processor beside the GPU is that of
 the same machine, with all its cores unless said otherwise. Wall times are medians over runs after a first one that
 does not count; times of kernels are medians by CUDA events.
+
+**Tests.** All tests that have a GPU among their cases, run there first.
 
 **Floors.** What the GPU can do at best, measured before anything else: a matrix product of 8192 x 8192 float64 numbers
 (cuBLAS), a copy of 2 GiB on the device (bytes read and written), an upload as the library makes it, float64
@@ -102,7 +107,25 @@ def cases(study: Study) -> Iterator[Case]:
     """Everything, on the GPU that CuPy takes first; DeviceError where there is none."""
     device = choose_device("cuda")
     assert device is not None
+    yield _tests(study, device)
     yield from measure(study, device, Sizes())
+
+
+def _tests(study: Study, device: AbstractDevice) -> Case:
+    """Every test that has a GPU among its cases, run there before anything is measured."""
+    found = study.folder / "tests.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "-k", "cuda", f"--junitxml={found}"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
+    counts = ElementTree.parse(found).getroot().find("testsuite") if found.exists() else None
+    names = ("tests", "failures", "errors", "skipped")
+    numbers = {name: 0 if counts is None else int(counts.get(name, 0)) for name in names}
+    failed = numbers["failures"] + numbers["errors"] + int(counts is None or done.returncode not in (0, 1))
+    return Case(
+        "Tests on the GPU",
+        device.name,
+        (Value("passed", max(0, numbers["tests"] - numbers["skipped"] - failed)), Value("failed", failed, 0)),
+        commands=(f"python {' '.join(command[1:-1])}",),
+    )
 
 
 def machine() -> Mapping[str, Any]:
