@@ -177,3 +177,15 @@ def test_spline_curves_are_those_of_the_processor(device: AbstractDevice) -> Non
     for mine, theirs in zip(got[:2], (value, slope), strict=True):
         np.testing.assert_allclose(device.download(mine), theirs, rtol=1e-12, atol=1e-12 * np.abs(theirs).max())
     np.testing.assert_array_equal(device.download(got[2]), outside[:count])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("m", "n", "columns"), [(0, 3, 2), (7, 1, 1), (5, 40, 33), (3, 200, 199)])
+def test_squared_lengths_are_those_of_the_columns_asked_for(
+    device: AbstractDevice, dtype: type, m: int, n: int, columns: int
+) -> None:
+    rows = np.random.default_rng(n).normal(size=(m, n)).astype(dtype)
+    got = device.download(gpu.row_squares(device, device.upload(rows), columns))
+    expected = np.sum(rows[:, :columns].astype(np.float64) ** 2, axis=1)
+    np.testing.assert_allclose(got, expected, rtol=1e-13)
+    assert got.dtype == np.float64

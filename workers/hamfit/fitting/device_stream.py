@@ -7,14 +7,15 @@ there. Blocks without kernels of their own are evaluated on the processor and up
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from hamfit.devices import AbstractDevice, DeviceArray, DeviceMemoryFull
 from hamfit.devices.planner import PanelPlan
-from hamfit.errors import FitError
+from hamfit.errors import DeviceError
 from hamfit.features.block import AbstractBlock
 from hamfit.features.device_radial import upload_radial, upload_table
 from hamfit.features.manybody import ManyBodyBlock
@@ -33,6 +34,7 @@ from hamfit.kernels.gpu import (
     DeviceTable,
     radial_rows,
     radial_sums,
+    row_squares,
     spline_rows,
     widen_extent,
 )
@@ -59,7 +61,7 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
     def __init__(self, part: PartBasis, reduction: AbstractReduction, device: AbstractDevice) -> None:
         super().__init__(part, reduction)
         self._device = device
-        with device.turn:
+        with self._working("the columns of the fit"):
             self._accumulator = device_accumulator(device, reduction.name, part.n_columns + 1)
             lift = Lift.of(part, reduction)
             self._lift = None if lift is None else device.upload(lift.matrix)
@@ -67,6 +69,18 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
             self._slope_basis = device.upload(spline_slopes())
             self._uploaded = [self._upload(index, block) for index, block in enumerate(part.blocks)]
         self._plan = PanelPlan(device)
+
+    @contextmanager
+    def _working(self, what: str) -> Iterator[None]:
+        """The device's turn; DeviceError where it has no room for what it is to hold."""
+        with self._device.turn:
+            try:
+                with self._device.guarded():
+                    yield
+            except DeviceMemoryFull as error:
+                raise DeviceError(
+                    f"{self._device.name} has no room for {what} ({error}): free its memory, or use the device cpu"
+                ) from None
 
     def _upload(self, index: int, block: AbstractBlock) -> _Uploaded:
         table = self.part.table(index)
@@ -81,15 +95,8 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
 
     def absorb(self, frame: Frame, shard: Shard, position: int) -> None:
         """See ``AbstractPartStream.absorb``; other threads read their frames meanwhile, and wait with theirs."""
-        with self._device.turn:
-            try:
-                with self._device.guarded():
-                    super().absorb(frame, shard, position)
-            except DeviceMemoryFull as error:
-                raise FitError(
-                    f"{self._device.name} has no room for a frame of {frame.n_particles} particles ({error}):"
-                    " free its memory, or use the device cpu"
-                ) from None
+        with self._working(f"a frame of {frame.n_particles} particles"):
+            super().absorb(frame, shard, position)
 
     def _prepare(self, block: AbstractBlock, frame: Frame) -> AbstractDevicePrepared | None:
         if isinstance(block, PairBlock | ManyBodyBlock):
@@ -211,7 +218,7 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
         if self._rare is None:
             return panel, None
         columns = panel[:, :-1]
-        long = self._device.xp.einsum("ij,ij->i", columns, columns) > RARE_LENGTH**2 * columns.shape[1]
+        long = row_squares(self._device, panel, columns.shape[1]) > RARE_LENGTH**2 * columns.shape[1]
         if not bool(long.any()):
             return panel, None
         return panel[~long], self._device.download(panel[long])
@@ -250,5 +257,5 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
         return self._plan.notes
 
     def _main_state(self) -> Triangle:
-        with self._device.turn:
+        with self._working("the sums over the rows"):
             return self._accumulator.state()

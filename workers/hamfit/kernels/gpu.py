@@ -18,6 +18,9 @@ from hamfit.kernels.cpu import SPLINE_DEGREE
 _ORDER = SPLINE_DEGREE + 1
 #: Edges that a block of ``spline_rows`` holds at a time, and its threads.
 _LANES = 32
+#: Shared memory that a block of ``spline_rows`` may take: with more, too few blocks run side by side, and rows are
+#: better added to in global memory. An estimate, not yet measured.
+_MOST_STAGED_BYTES = 48 * 1024
 #: Threads of a block that goes over features.
 _FEATURE_THREADS = 128
 #: Numbers of an edge that ``radial_rows`` keeps in shared memory.
@@ -105,7 +108,7 @@ def spline_rows(
     """
     outside = device.xp.zeros(edges.n_edges, dtype=np.int32)
     head = _LANES * (_ORDER + 3 + 1)
-    staged = 8 * (head + dim * width) <= device.shared_bytes
+    staged = 8 * (head + dim * width) <= min(device.shared_bytes, _MOST_STAGED_BYTES)
     device.launch(
         "spline_rows",
         edges.n_centres,
@@ -235,10 +238,35 @@ def radial_sums(
     return sums.sum(axis=0)
 
 
+def row_squares(device: AbstractDevice, rows: DeviceArray, columns: int) -> DeviceArray:
+    """Squared lengths (m,), float64, of the first ``columns`` numbers of each row of ``rows``.
+
+    rows (m, n) of float64 or float32, C order.
+    """
+    squares = device.xp.empty(rows.shape[0])
+    device.launch(
+        "row_squares_single" if rows.dtype == np.float32 else "row_squares",
+        rows.shape[0],
+        _LANES,
+        rows,
+        rows.shape[1],
+        columns,
+        squares,
+        rows.shape[0],
+        shared_bytes=8 * _LANES,
+    )
+    return squares
+
+
 def widen_extent(device: AbstractDevice, distance: DeviceArray, channel: DeviceArray, extent: np.ndarray) -> None:
     """Widen ``extent`` (channels, 2), on the host, to the shortest and longest distance of each channel."""
+    if not distance.size:
+        return
+    xp, ends = device.xp, []
     for c in range(extent.shape[0]):
-        own = distance if extent.shape[0] == 1 else distance[channel == c]
-        if own.size:
-            extent[c, 0] = min(extent[c, 0], float(own.min()))
-            extent[c, 1] = max(extent[c, 1], float(own.max()))
+        own = channel == c
+        ends += [xp.where(own, distance, np.inf).min(), xp.where(own, distance, -np.inf).max()]
+    # one copy to the host for all channels
+    found = device.download(xp.stack(ends)).reshape(-1, 2)
+    extent[:, 0] = np.minimum(extent[:, 0], found[:, 0])
+    extent[:, 1] = np.maximum(extent[:, 1], found[:, 1])

@@ -78,9 +78,10 @@ __device__ __forceinline__ void density_push(
         radial_curve(densities, which[0], other.r2, ignored, here);
         there = here;
         if (which[1] != which[0]) radial_curve(densities, which[1], other.r2, ignored, there);
-        // added as the other end adds it: the pair's two forces cancel to the last bit
-        double own_part = here * own_steep, other_part = there * steep[other.index];
-        pull = pull + (own_part + other_part);
+        // added as the other end adds it, without a fused multiply-add that would round one of the two products only:
+        // the pair's two forces cancel to the last bit
+        double parts = __dadd_rn(__dmul_rn(here, own_steep), __dmul_rn(there, steep[other.index]));
+        pull = __dadd_rn(pull, parts);
         f0 += pull * other.d0;
         f1 += pull * other.d1;
         f2 += pull * other.d2;
