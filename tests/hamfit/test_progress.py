@@ -14,6 +14,14 @@ def test_rates_and_the_time_to_go_follow_from_the_event() -> None:
     assert event.remaining_seconds == pytest.approx(7.0 / 3 * 8)
 
 
+def test_steps_that_an_earlier_run_had_made_took_no_time_of_this_one() -> None:
+    event = Event(phase="rollout", done=920, total=1000, rows=20, seconds=5.0, peak_bytes=0, unit="steps")
+    assert event.rows_per_second == pytest.approx(4.0)
+    assert event.remaining_seconds == pytest.approx(20.0)
+    begun = Event(phase="rollout", done=900, total=1000, rows=0, seconds=0.1, peak_bytes=0, unit="steps")
+    assert begun.remaining_seconds is None
+
+
 def test_nothing_is_foretold_before_the_first_task_ends() -> None:
     event = Event(phase="reducing", done=0, total=11, rows=0, seconds=0.0, peak_bytes=0)
     assert event.rows_per_second == 0.0

@@ -20,17 +20,17 @@ class Event:
     phase: str
     """What is being done, in one word (`features`, `reducing`, `solving`, ...)."""
     done: int
-    """Tasks of this phase finished so far."""
+    """Tasks of this phase finished so far, those of an interrupted run that was taken up included."""
     total: int
     """Tasks of this phase in all; 0 when unknown."""
     rows: int
-    """Rows of Z reduced, or steps made, so far in this phase."""
+    """Rows of Z reduced so far in this phase, or steps made by this run."""
     seconds: float
     """Wall time since the phase began."""
     peak_bytes: int
     """Largest resident memory of one process seen so far; 0 when unknown."""
     unit: str = "rows"
-    """What ``rows`` counts: rows of Z, or steps."""
+    """What ``rows`` counts: rows of Z, or steps, which are then the tasks too."""
 
     def __post_init__(self) -> None:
         if not self.phase:
@@ -46,9 +46,11 @@ class Event:
     @property
     def remaining_seconds(self) -> float | None:
         """Expected time to the end of the phase, taking tasks as equal; None while nothing is known."""
-        if self.done == 0 or self.total == 0:
+        # steps that an interrupted run had made took none of this one's time
+        made = self.rows if self.unit == "steps" else self.done
+        if made == 0 or self.total == 0:
             return None
-        return self.seconds / self.done * max(self.total - self.done, 0)
+        return self.seconds / made * max(self.total - self.done, 0)
 
 
 class Progress(Protocol):

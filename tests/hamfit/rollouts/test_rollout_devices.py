@@ -1,4 +1,4 @@
-"""Rollouts on a device: the same paths to rounding, and no trajectory of two devices."""
+"""Rollouts on a device: the same paths to rounding, taken up on whatever device is at hand."""
 
 from __future__ import annotations
 
@@ -14,26 +14,31 @@ from distributed import Client, Nanny, Scheduler
 from distributed.deploy.spec import SpecCluster
 from scenes import Scene
 
+from hamfit import bundles
 from hamfit.data import Dataset
 from hamfit.devices import AbstractDevice, choose_device, choosing
-from hamfit.errors import DeviceError, RolloutWarning, StoreError
-from hamfit.rollouts import RolloutResult, plan_rollout, rollout, running
-from hamfit.rollouts.devices import WORTHWHILE_PARTICLES, device_names, device_of
-from hamfit.rollouts.executors import Threads
+from hamfit.errors import DeviceError, RolloutWarning
+from hamfit.rollouts import RolloutResult, devices, plan_rollout, rollout, running
+from hamfit.rollouts.devices import WORTHWHILE_PARTICLES, device_of
+from hamfit.rollouts.options import RolloutOptions
+from hamfit.rollouts.plan import make_plan
 from hamfit.rollouts.running import _Rollout
+from hamfit.rollouts.starts import initial_states
+from hamfit.rollouts.workspace import Workspace
 
 # Pairs out of range are no subject but of the tests that say so.
 pytestmark = pytest.mark.filterwarnings("ignore:.*outside the distances:hamfit.errors.RolloutWarning")
 HOW: dict[str, Any] = {"steps": 60, "every": 20, "threads": 1, "checkpoint_seconds": 0.0}
 NAME = "emulated GPU"
+NAMES = {"cpu": "cpu", "emulated": NAME}
 
 
 def run(scene: Scene, out: Path, **changes: Any) -> RolloutResult:
     return rollout(scene.model, scene.initial, out=out, **{"dt": scene.dt, **HOW, **changes})
 
 
-def devices_of(dataset: Dataset) -> list[str]:
-    return [t.attrs["rollout"]["device"] for t in dataset.trajectories]
+def devices_of(dataset: Dataset) -> list[list[str]]:
+    return [t.attrs["rollout"]["devices"] for t in dataset.trajectories]
 
 
 @pytest.mark.parametrize("make", [scenes.liquid, scenes.plane], ids=lambda make: make.__name__)
@@ -52,19 +57,28 @@ def test_a_rollout_on_a_device_is_that_of_the_processor_to_rounding(
             assert other.potential_energy == pytest.approx(one.potential_energy, rel=1e-9, abs=1e-9)
     assert here.report["devices"] == []
     assert there.report["devices"] == [device.name]
-    assert set(devices_of(here.dataset)) == {"cpu"}
-    assert set(devices_of(there.dataset)) == {device.name}
+    assert all(devices == ["cpu"] for devices in devices_of(here.dataset))
+    assert all(devices == [device.name] for devices in devices_of(there.dataset))
     assert device.name in there.report["engine"]
-    assert (
-        plan_rollout(scene.model, scene.initial, dt=scene.dt, device=device.kind, **HOW)["engine"]
-        == (there.report["engine"])
-    )
+    assert device.name not in here.report["engine"]
+    assert not any("different devices" in note for note in here.report["warnings"] + there.report["warnings"])
 
 
-def test_a_step_is_proposed_on_a_device_too(tmp_path: Path) -> None:
+def test_a_plan_is_made_on_the_processor_whatever_devices_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened() -> AbstractDevice:
+        raise AssertionError
+
     scene = scenes.liquid()
-    proposed = [run(scene, tmp_path / d, dt=None, steps=1, device=d).report["dt"] for d in ("cpu", "emulated")]
-    assert proposed[0] == proposed[1]
+    states = initial_states(scene.model, scene.initial)
+    for name in ("_cuda", "_emulated"):
+        monkeypatch.setattr(choosing, name, opened)
+    plans = [
+        make_plan(scene.model, states, RolloutOptions.build({"steps": 5, "device": device}))[0]
+        for device in ("cpu", "cuda", "emulated", "auto")
+    ]
+    assert len({(plan.dt, plan.segment, plan.fingerprint, plan.engine) for plan in plans}) == 1
+    said = plan_rollout(scene.model, scene.initial, dt=scene.dt, device="cuda", **HOW)
+    assert said["engine"] == plans[0].engine
 
 
 @pytest.mark.parametrize("make", [scenes.rings, scenes.fast, scenes.crowd], ids=lambda make: make.__name__)
@@ -73,7 +87,6 @@ def test_what_no_device_runs_is_run_by_the_processor_which_is_said(make: Any, tm
     there = run(scene, tmp_path / "there", steps=4, every=2, device="emulated")
     assert "on the processor" in there.report["engine"]
     assert there.report["devices"] == []
-    # so it is the same plan, and complete
     assert run(scene, tmp_path / "there", steps=4, every=2, device="cpu").report["resumed"]
 
 
@@ -83,11 +96,11 @@ def test_auto_leaves_a_gpu_to_large_systems(monkeypatch: pytest.MonkeyPatch) -> 
     few, many = WORTHWHILE_PARTICLES - 1, WORTHWHILE_PARTICLES
     assert device_of(few, "auto") is None
     assert device_of(many, "auto") is choose_device("emulated")
-    assert device_names([few], "auto") == device_names([many], "cpu") == ()
-    assert device_names([few, many, many], "auto") == device_names([few], "cuda") == (NAME,)
+    assert device_of(many, "cpu") is None
+    assert device_of(few, "cuda") is choose_device("emulated")
     # where a process is told what it is to use, it uses it
     monkeypatch.setenv(choosing.VARIABLE, "emulated")
-    assert device_names([few], "auto") == (NAME,)
+    assert device_of(few, "auto") is choose_device("emulated")
 
 
 def test_a_gpu_that_is_not_there_is_missed_before_anything_is_written(
@@ -100,21 +113,27 @@ def test_a_gpu_that_is_not_there_is_missed_before_anything_is_written(
     with pytest.raises(DeviceError, match="no GPU"):
         run(scenes.liquid(), tmp_path / "r", device="cuda")
     assert list(tmp_path.iterdir()) == []
+    # what is there already needs none
+    run(scenes.liquid(), tmp_path / "r", device="cpu")
+    assert run(scenes.liquid(), tmp_path / "r", device="cuda").report["resumed"]
 
 
 class StopError(Exception):
     """Stops a rollout."""
 
 
-def interrupted(out: Path, device: str) -> None:
-    """A rollout whose first trajectory is finished, and whose second has a checkpoint at step 40."""
-    pauses = [0]
+def interrupted(out: Path, device: str, pauses: int = 5) -> None:
+    """A rollout that is stopped after so many stretches, three of which make a trajectory.
+
+    Of five the first trajectory is finished, and the second has a checkpoint at step 40.
+    """
+    made = [0]
     pause = _Rollout._pause
 
     def stopping(self: _Rollout, on_step: Any) -> None:
         pause(self, on_step)
-        pauses[0] += 1
-        if pauses[0] == 5:
+        made[0] += 1
+        if made[0] == pauses:
             raise StopError
 
     with pytest.MonkeyPatch.context() as patch:
@@ -145,39 +164,93 @@ def test_an_interrupted_rollout_goes_on_on_its_device_to_the_same_bits(tmp_path:
     assert began == [40]
 
 
-@pytest.mark.parametrize(("first", "then"), [("emulated", "cpu"), ("cpu", "emulated")])
-def test_an_interrupted_rollout_is_not_taken_up_on_another_device(first: str, then: str, tmp_path: Path) -> None:
-    interrupted(tmp_path / "r", first)
-    with pytest.raises(StoreError, match="rollout of another plan"):
-        run(scenes.liquid(), tmp_path / "r", device=then)
-    # nor is a finished one taken for it
-    run(scenes.liquid(), tmp_path / "r", device=first)
-    with pytest.raises(StoreError):
-        run(scenes.liquid(), tmp_path / "r", device=then)
+both_ways = pytest.mark.parametrize(("first", "then"), [("emulated", "cpu"), ("cpu", "emulated")])
+unlike = pytest.mark.filterwarnings("ignore:.*different devices:hamfit.errors.RolloutWarning")
 
 
-@pytest.mark.parametrize(("first", "then"), [("emulated", "cpu"), ("cpu", "emulated")])
-def test_a_worker_with_another_device_begins_the_trajectory_anew(
-    first: str, then: str, tmp_path: Path, began: list[int], monkeypatch: pytest.MonkeyPatch
+@unlike
+@both_ways
+def test_an_interrupted_rollout_is_taken_up_on_another_device(
+    first: str, then: str, tmp_path: Path, began: list[int]
 ) -> None:
-    """A driver does not know which of its workers will have what."""
     scene = scenes.liquid()
-    monkeypatch.setattr(Threads, "devices", lambda *_: ())
     interrupted(tmp_path / "r", first)
     began.clear()
-    with pytest.warns(RolloutWarning, match="different devices") as caught:
-        # of one size, so that the devices are unlike for no reason of the plan's
-        small = run_of_equals(scene, tmp_path, monkeypatch)
-    assert len(set(devices_of(small.dataset))) == 2
-    assert any(NAME in str(w.message) for w in caught)
+    with pytest.warns(RolloutWarning, match=rf"different devices \(cpu, {NAME}\).* as valid.* not give the same bits"):
+        result = run(scene, tmp_path / "r", device=then)
+    assert began == [40]
+    result.dataset.verify()
+    # in the order in which they made it; the first trajectory was finished before
+    assert devices_of(result.dataset) == [[NAMES[first]], [NAMES[first], NAMES[then]]]
+    assert result.report["devices"] == [NAME]
+    alone = {device: run(scene, tmp_path / device, device=device) for device in (first, then)}
+    assert result.report["engine"] == "; also ".join(alone[device].report["engine"] for device in (first, then))
+    ours, theirs = (r.dataset.trajectories[1] for r in (result, alone[first]))
+    for frame in (0, 1, 2):
+        assert ours.frame(frame).q.tobytes() == theirs.frame(frame).q.tobytes()
+    np.testing.assert_allclose(ours.frame(3).q, theirs.frame(3).q, rtol=0, atol=1e-9)
+    assert ours.n_frames == 4
+    # and a finished one is what was asked for, on any device
+    assert run(scene, tmp_path / "r", device=first).report["resumed"]
+
+
+@unlike
+@both_ways
+def test_a_rollout_that_goes_to_and_fro_lists_each_device_once(
+    first: str, then: str, tmp_path: Path, began: list[int]
+) -> None:
+    interrupted(tmp_path / "r", first, pauses=4)
+    interrupted(tmp_path / "r", then, pauses=1)
     began.clear()
-    result = run(scene, tmp_path / "r", device=then)
-    assert began == [0]
-    names = {"cpu": "cpu", "emulated": NAME}
-    assert devices_of(result.dataset) == [names[first], names[then]]
-    alone = run(scene, tmp_path / "alone", device=then)
-    ours, theirs = (d.trajectories[1].frame(3).q.tobytes() for d in (result.dataset, alone.dataset))
-    assert ours == theirs
+    result = run(scenes.liquid(), tmp_path / "r", device=first)
+    assert began == [40]
+    assert devices_of(result.dataset)[1] == [NAMES[first], NAMES[then]]
+
+
+def test_a_device_that_only_finishes_a_trajectory_did_not_make_it(tmp_path: Path, began: list[int]) -> None:
+    interrupted(tmp_path / "r", "emulated", pauses=3)
+    began.clear()
+    result = run(scenes.liquid(), tmp_path / "r", device="cpu")
+    assert began == [60, 0]
+    assert devices_of(result.dataset) == [[NAME], ["cpu"]]
+
+
+@unlike
+@pytest.mark.parametrize("device", ["cpu", "emulated"])
+def test_checkpoints_and_summaries_of_earlier_versions_are_taken_up(
+    device: str, tmp_path: Path, began: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They name no device, or one."""
+    named = {} if device == "cpu" else {"device": NAMES[device]}
+
+    def older(kept: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in kept.items() if key not in ("devices", "engines")} | named
+
+    def write_bundle(path: Path, kind: str, schema: int, attrs: dict[str, Any], arrays: Any) -> None:
+        bundles.write_bundle(path, kind, schema, older(attrs), arrays)
+
+    def older_finish(self: Workspace, name: str, result: dict[str, Any]) -> None:
+        finish(self, name, {**result, "summary": older(result["summary"])})
+
+    finish = Workspace.finish
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "write_bundle", write_bundle)
+        patch.setattr(Workspace, "finish", older_finish)
+        interrupted(tmp_path / "r", device)
+    began.clear()
+    result = run(scenes.liquid(), tmp_path / "r", device="cpu")
+    assert began == [40]
+    assert result.report["devices"] == ([] if device == "cpu" else [NAME])
+    assert devices_of(result.dataset)[1] == list(dict.fromkeys([NAMES[device], "cpu"]))
+    assert any("different devices" in note for note in result.report["warnings"]) == (device != "cpu")
+
+
+def test_trajectories_of_one_size_from_different_devices_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.warns(RolloutWarning, match=rf"different devices \(cpu, {NAME}\).* as valid"):
+        result = run_of_equals(scenes.liquid(), tmp_path, monkeypatch)
+    assert sorted(devices_of(result.dataset)) == [["cpu"], ["cpu"], [NAME], [NAME]]
 
 
 def run_of_equals(scene: Scene, folder: Path, monkeypatch: pytest.MonkeyPatch) -> RolloutResult:
@@ -204,13 +277,20 @@ def workers(scratch: Path, *devices: str) -> Iterator[Client]:
         yield client
 
 
-def test_workers_choose_by_what_they_have(tmp_path: Path) -> None:
+def test_workers_choose_by_what_they_have_and_their_driver_opens_no_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*_: Any) -> AbstractDevice:
+        raise AssertionError
+
     scene = scenes.liquid()
     alone = run(scene, tmp_path / "alone", device="emulated")
+    monkeypatch.setattr(devices, "device_for", opened)
     with workers(tmp_path / "scratch", "emulated") as client:
         away = run(scene, tmp_path / "away", client=client)
     assert away.report["devices"] == [NAME]
-    assert devices_of(away.dataset) == devices_of(alone.dataset) == [NAME, NAME]
+    assert away.report["engine"] == alone.report["engine"]
+    assert devices_of(away.dataset) == devices_of(alone.dataset) == [[NAME], [NAME]]
     for a, b in zip(away.dataset.trajectories, alone.dataset.trajectories, strict=True):
         assert a.frame(3).q.tobytes() == b.frame(3).q.tobytes()
     assert away.dataset.attrs["rollout"]["fingerprint"] == alone.dataset.attrs["rollout"]["fingerprint"]

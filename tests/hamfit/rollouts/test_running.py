@@ -376,7 +376,28 @@ def test_the_speed_of_a_resumed_rollout_counts_its_own_steps(tmp_path: Path) -> 
     # 11 steps were finished, 8 of the second rollout made
     left = 2 * 11 - 11 - 8
     assert report["steps_per_second"] == pytest.approx(left / report["seconds"]["rollout"], rel=0.02)
-    assert (events[0].done, events[-1].done, events[-1].total) == (0, left, left)
+    assert (events[0].done, events[-1].done, {e.total for e in events}) == (19, 22, {22})
+    assert (events[0].rows, events[-1].rows) == (0, left)
+    assert events[0].remaining_seconds is None
+
+
+def test_work_that_only_lacked_its_end_is_told_to_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("hamfit.rollouts.driver.publish", failing(print, 1, StopError(), False))
+        with pytest.raises(StopError):
+            run(tmp_path / "r")
+    events: list[Event] = []
+    run(tmp_path / "r", progress=events.append)
+    assert [(event.done, event.total, event.rows) for event in events] == [(22, 22, 0)]
+
+
+def test_a_checkpoint_that_turns_out_to_be_damaged_does_not_turn_progress_back(tmp_path: Path) -> None:
+    interrupt(tmp_path / "r", 5)
+    spoil(home(tmp_path / "r") / "checkpoints" / "run-1-frame-0" / "q" / "c.0.0", "removed")
+    events: list[Event] = []
+    run(tmp_path / "r", progress=events.append)
+    done = [event.done for event in events]
+    assert (done, done[0], done[-1]) == (sorted(done), 19, 22)
 
 
 def test_threads_that_are_stopped_keep_what_each_had(undisturbed: str, tmp_path: Path) -> None:

@@ -133,14 +133,6 @@ class CompiledModel:
         return float(np.nan_to_num(self.model.constants)[frame.species].sum())
 
 
-def has_device_engine(model: Model, method: AbstractIntegrator) -> bool:
-    """Whether there is an engine on devices for a model, told without compiling it."""
-    acting = [(b, t) for b, t in zip(model.blocks, model.theta, strict=True) if b.part == "force"]
-    block = acting[0][0] if len(acting) == 1 else None
-    pairs = isinstance(block, PairBlock) and isinstance(block.graph, CutoffGraph)
-    return _is_kick_first(method) and (pairs or density_of(acting) is not None)
-
-
 def _is_kick_first(method: AbstractIntegrator) -> TypeGuard[Composition]:
     """Whether a step kicks first, as compiled steps do."""
     return isinstance(method, Composition) and method.first == "kick"

@@ -1,13 +1,13 @@
 """Which device runs a rollout.
 
-Bits depend on the device, as other devices round otherwise. So the fingerprint of a plan holds the names of the devices
-that it runs on, and a checkpoint is taken up on the device that made it and on no other. What each trajectory was made
-on is kept with it.
+Bits depend on the device, as other devices round otherwise; what is right does not. So a rollout runs and is taken up
+on whatever device is at hand, and each trajectory tells all those that made it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from hamfit.devices import AbstractDevice, DeviceChoice, device_for
 
@@ -21,7 +21,9 @@ def device_of(particles: int, choice: DeviceChoice) -> AbstractDevice | None:
     return device_for(particles, choice, WORTHWHILE_PARTICLES)
 
 
-def device_names(particles: Sequence[int], choice: DeviceChoice) -> tuple[str, ...]:
-    """Names of the devices that rollouts of these sizes take in this process beside the processor, sorted."""
-    found = (device_of(n, choice) for n in set(particles))
-    return tuple(sorted({device.name for device in found if device is not None}))
+def devices_in(kept: Mapping[str, Any]) -> list[str]:
+    """Names of the devices, in their order, that a checkpoint or summary says it was made on.
+
+    Those of earlier versions name one, or none where there was only the processor.
+    """
+    return list(kept.get("devices") or [kept.get("device", "cpu")])

@@ -17,16 +17,10 @@ from hamfit.fitting.streaming import peak_bytes
 from hamfit.inference import CompiledModel
 from hamfit.model import Model
 from hamfit.progress import Event, Progress, silent
+from hamfit.rollouts.devices import device_of
 from hamfit.rollouts.executors import AbstractExecutor, Cluster, Threads
 from hamfit.rollouts.options import RolloutOptions
-from hamfit.rollouts.plan import (
-    RolloutPlan,
-    fingerprint,
-    make_plan,
-    particles_of,
-    runs_on_devices,
-    without_history,
-)
+from hamfit.rollouts.plan import RolloutPlan, fingerprint, make_plan, without_history
 from hamfit.rollouts.report import per_hour, report_of, speed_of
 from hamfit.rollouts.running import finished_rollout
 from hamfit.rollouts.starts import InitialStates, initial_states
@@ -52,11 +46,9 @@ def plan_rollout(
     options: RolloutOptions | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
-    """What a rollout would do and cost; raises as `rollout` does."""
+    """What a rollout would do and cost, as tried on the processor; raises as `rollout` does, but needs no GPU."""
     options = _options(options, changes)
-    opened_model, states = _states(model, initial, options)
-    devices = _devices(Threads(options.threads), opened_model, states, options)
-    return make_plan(opened_model, states, options, devices=devices)[0].to_dict()
+    return make_plan(*_states(model, initial, options), options)[0].to_dict()
 
 
 def rollout(
@@ -75,11 +67,12 @@ def rollout(
     Args:
         model: a fitted model or its path.
         initial: where the initial states are; systems of any size that the model knows the species of.
-        out: where the trajectories go. An interrupted rollout with the same plan is taken up there.
+        out: where the trajectories go. An interrupted rollout with the same plan is taken up there, on any device.
         options: how to run; further keyword arguments replace single options. ``steps`` has no default.
         client: run on this Dask cluster, whose workers see the same files; None runs on threads. The bits are the same,
             on the same device.
-        progress: listens to events of the phase ``rollout``, in steps.
+        progress: listens to events of the phase ``rollout``, in steps: ``done`` counts those of all rollouts, whenever
+            they were made, ``rows`` those of this call.
         overwrite: replace what is at ``out``.
 
     Raises:
@@ -102,14 +95,15 @@ def rollout(
         opened_model, states = _states(model, initial, options)
         _refuse_own_source(target, states, model)
         executor: AbstractExecutor = Threads(options.threads) if client is None else Cluster(client)
-        devices = _devices(executor, opened_model, states, options)
-        asked = fingerprint(opened_model, states, options, devices)
+        asked = fingerprint(opened_model, states, options)
         if options.resume and not overwrite and (complete := _complete(target, asked, states)) is not None:
             _warn(complete.report)
             return complete
+        if client is None:
+            # a GPU that is not there is missed before anything is written; workers look for their own
+            device_of(max(t.n_particles for t in states.dataset.trajectories), options.device)
         with opened(target, asked, resume=options.resume, overwrite=overwrite) as (workspace, resumed):
-            where = {"devices": devices, "here": executor.here(options.device)}
-            plan, compiled = _planned(opened_model, states, options, workspace, progress, where)
+            plan, compiled = _planned(opened_model, states, options, workspace, progress)
             if not workspace.model.exists():
                 without_history(compiled.model).save(workspace.model)
             names = [plan.states.name(start) for start in plan.states]
@@ -160,20 +154,8 @@ def _states(
     return opened_model, states
 
 
-def _devices(
-    executor: AbstractExecutor, model: Model, states: InitialStates, options: RolloutOptions
-) -> tuple[str, ...]:
-    """Names of the devices that the rollouts will run on beside processors."""
-    return executor.devices(particles_of(states), options.device) if runs_on_devices(model, options) else ()
-
-
 def _planned(
-    model: Model,
-    states: InitialStates,
-    options: RolloutOptions,
-    workspace: Workspace,
-    progress: Progress,
-    where: Mapping[str, Any],
+    model: Model, states: InitialStates, options: RolloutOptions, workspace: Workspace, progress: Progress
 ) -> tuple[RolloutPlan, CompiledModel]:
     """The plan, its step as it was proposed before where there is one; a plan that fails leaves no workspace."""
     began = time.perf_counter()
@@ -182,7 +164,7 @@ def _planned(
     if proposing:
         progress(Event("proposing", 0, 1, 0, 0.0, 0))
     try:
-        plan, compiled = make_plan(model, states, options, proposed_dt=known, **where)
+        plan, compiled = make_plan(model, states, options, proposed_dt=known)
     except HamfitError:
         if not workspace.model.exists():
             workspace.discard()
@@ -222,13 +204,14 @@ def _finished(workspace: Workspace, name: str) -> dict[str, Any]:
 
 
 class _Clock:
-    """Tells the listener how many steps are made of those that were left to do, so that speed and time to go are of
-    this run."""
+    """Tells the listener how many steps are made of those of all rollouts, whenever they were made, and how many of
+    them in this run, so that speed and time to go are of this run."""
 
     def __init__(self, progress: Progress, plan: RolloutPlan, todo: Mapping[int, int]) -> None:
         self._progress = progress
-        self._before = sum(todo.values())
-        self._total = len(todo) * plan.options.steps - self._before
+        self._total = len(plan.states) * plan.options.steps
+        self._finished = self._total - len(todo) * plan.options.steps
+        self._before = self._finished + sum(todo.values())
         self._began = time.perf_counter()
         self._ended = False
 
@@ -240,12 +223,13 @@ class _Clock:
     def tell(self, steps: int) -> None:
         """The rollouts of this run have come to ``steps`` together, counted from their starts."""
         # below where they were taken up, when a checkpoint turned out to be damaged
-        done = min(max(steps - self._before, 0), self._total)
+        done = min(max(self._finished + steps, self._before), self._total)
         if self._ended:
             return
         # the end is told once, whoever sees it first
         self._ended = done == self._total
-        self._progress(Event("rollout", done, self._total, done, self.seconds, peak_bytes(), "steps"))
+        made = done - self._before
+        self._progress(Event("rollout", done, self._total, made, self.seconds, peak_bytes(), "steps"))
 
 
 def _assemble(

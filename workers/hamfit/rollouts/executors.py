@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from concurrent.futures import Future as LocalFuture
 from contextlib import suppress
@@ -13,14 +13,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hamfit.device_choice import DeviceChoice
 from hamfit.errors import ClusterError, RolloutError
 from hamfit.fitting.cluster import keep_freed_memory
 from hamfit.inference import CompiledModel
 from hamfit.inference.warmup import warm_up_inference
 from hamfit.lost_tasks import task_error
 from hamfit.model import Model
-from hamfit.rollouts.devices import device_names
 from hamfit.rollouts.plan import RolloutPlan
 from hamfit.rollouts.running import run_rollout
 from hamfit.rollouts.workspace import Abandoned, Workspace
@@ -56,17 +54,6 @@ class AbstractExecutor(ABC):
         Whatever it is that ends this, the rollouts end too, at their next stop. Raises StoreError, RolloutError, and
         what the states raise.
         """
-
-    @abstractmethod
-    def devices(self, particles: Sequence[int], choice: DeviceChoice) -> tuple[str, ...]:
-        """Names of the devices that systems of these sizes run on beside processors, sorted.
-
-        Raises DeviceError where one is asked for that is not there.
-        """
-
-    @abstractmethod
-    def here(self, choice: DeviceChoice) -> DeviceChoice:
-        """Where this process tries steps of rollouts whose device is ``choice``."""
 
 
 class Threads(AbstractExecutor):
@@ -116,14 +103,6 @@ class Threads(AbstractExecutor):
                 pool.shutdown(cancel_futures=True)
                 raise
         return [future.result() for future in futures]
-
-    def devices(self, particles: Sequence[int], choice: DeviceChoice) -> tuple[str, ...]:
-        """See ``AbstractExecutor.devices``."""
-        return device_names(particles, choice)
-
-    def here(self, choice: DeviceChoice) -> DeviceChoice:
-        """The same."""
-        return choice
 
 
 class Cluster(AbstractExecutor):
@@ -203,20 +182,6 @@ class Cluster(AbstractExecutor):
             stop.set()
             watcher.join()
         return [summaries[index] for index in states]
-
-    def devices(self, particles: Sequence[int], choice: DeviceChoice) -> tuple[str, ...]:
-        """What the workers there are answer; none as long as there are no workers."""
-        from distributed.comm.core import CommClosedError
-
-        try:
-            answers = self.client.run(device_names, list(particles), choice)
-        except (CommClosedError, TimeoutError) as error:
-            raise ClusterError(f"the cluster went away ({error}): start it again and repeat the rollout") from error
-        return tuple(sorted({name for names in answers.values() for name in names}))
-
-    def here(self, choice: DeviceChoice) -> DeviceChoice:
-        """What the driver finds, which need not have what its workers have."""
-        return "cpu" if choice == "cpu" else "auto"
 
     def _threads_of_each(self, n_states: int) -> int:
         """Threads of one rollout: more than one where there are more threads than rollouts."""

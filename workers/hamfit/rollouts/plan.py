@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
@@ -17,18 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from hamfit.device_choice import DeviceChoice
 from hamfit.errors import GraphError, ModelError, SpecError, located
 from hamfit.features.store import blocks_to_store
 from hamfit.frames import Frame
 from hamfit.inference import BlewUp, CompiledModel
 from hamfit.inference.blocks import BlocksEngine
-from hamfit.inference.choosing import has_device_engine
 from hamfit.inference.density_engine import DensityEngine
 from hamfit.inference.engine import AbstractEngine
 from hamfit.integrators import integrator
 from hamfit.model import Model
-from hamfit.rollouts.devices import device_of
 from hamfit.rollouts.options import RolloutOptions
 from hamfit.rollouts.sizes import peak_bytes_of_process, stored_bytes
 from hamfit.rollouts.starts import InitialStates
@@ -45,8 +41,6 @@ _PAIR_BYTES = 70
 _SEGMENT_PARTICLE_STEPS = 2e8
 #: Part of that for engines that are not compiled.
 _SLOW_ENGINE = 1e-2
-#: Times that for devices, where making a state anew costs more steps. An estimate, not yet measured.
-_FAST_ENGINE = 50.0
 _LONGEST_SEGMENT = 1_000_000
 #: Relative difference of m v and p at which momenta are stored beside velocities.
 _MOMENTUM_TOLERANCE = 1e-9
@@ -65,9 +59,9 @@ class RolloutPlan:
     segment: int
     """Steps after which a rollout can be taken up, beside every stored frame."""
     fingerprint: str
-    """Digest of model, data, options, devices and versions: the same gives the same bits."""
+    """Digest of model, data, options and versions: the same gives the same bits on the same devices."""
     engine: str
-    """How forces are computed, in words."""
+    """How forces are computed on the processor, in words."""
     compilation_error: float | None
     """Largest relative rms force error of compiled laws; None where none were compiled."""
     engine_bytes: int
@@ -148,38 +142,33 @@ def make_plan(
     options: RolloutOptions,
     *,
     proposed_dt: float | None = None,
-    devices: Sequence[str] = (),
-    here: DeviceChoice | None = None,
 ) -> tuple[RolloutPlan, CompiledModel]:
     """Propose a step where none is given, try the first one, and fix everything else.
 
-    ``proposed_dt`` is what an earlier plan of the same fingerprint proposed; ``devices`` names those that the rollouts
-    will run on; ``here`` says where this process tries steps, if not where the options say. Raises SpecError when no
-    step can be proposed, or when the first step from the first state blows up; ModelError, GraphError or DataError when
-    a state does not fit the model.
+    All of it on the processor, so that a plan is the same whatever devices there are. ``proposed_dt`` is what an
+    earlier plan of the same fingerprint proposed. Raises SpecError when no step can be proposed, or when the first step
+    from the first state blows up; ModelError, GraphError or DataError when a state does not fit the model.
     """
     compiled = CompiledModel(model)
     method = integrator(options.integrator)
     proposed = options.dt is None
-    asked = fingerprint(model, states, options, devices)
-    here = options.device if here is None else here
+    asked = fingerprint(model, states, options)
     dt = options.dt if options.dt is not None else proposed_dt
     if dt is None:
-        dt = _proposed(compiled, states, options, method.order, here)
+        dt = _proposed(compiled, states, options, method.order)
     if dt == 0.0:
         raise SpecError("dt is 0, which is no step: give a finite number other than 0, negative for backwards")
     options = options.with_changes(dt=dt)
     state = states.load(states[0])
     with located(states.dataset.path, state.trajectory, state.frame_index):
         frame = model.adapt(state.frame)
-        engine = compiled.engine(frame, method, dt, device=device_of(frame.n_particles, here))
+        engine = compiled.engine(frame, method, dt)
         assert frame.p is not None
         try:
             pairs = _try_first_step(engine, frame.q, frame.p, dt, constant_of(model, frame))
         finally:
             engine.close()
-    # the same on all devices that take part, whatever this process has
-    speed = _SLOW_ENGINE if isinstance(engine, BlocksEngine) else _FAST_ENGINE if devices else 1.0
+    speed = _SLOW_ENGINE if isinstance(engine, BlocksEngine) else 1.0
     most = max(t.n_particles for t in states.dataset.trajectories)
     segment = int(np.clip(speed * _SEGMENT_PARTICLE_STEPS / most, 1, _LONGEST_SEGMENT))
     plan = RolloutPlan(
@@ -196,9 +185,7 @@ def make_plan(
     return plan, compiled
 
 
-def _proposed(
-    compiled: CompiledModel, states: InitialStates, options: RolloutOptions, order: int, here: DeviceChoice
-) -> float:
+def _proposed(compiled: CompiledModel, states: InitialStates, options: RolloutOptions, order: int) -> float:
     sampled = _SAMPLED_STATES if compiled.laws else 1
     chosen = np.unique(np.linspace(0, len(states) - 1, sampled).astype(int))
     stiffest = 0.0
@@ -208,7 +195,7 @@ def _proposed(
         if rate is None:
             raise SpecError("the model's velocities are no multiples of momenta, so no step is proposed: give dt")
         assert frame.p is not None
-        engine = compiled.engine(frame, integrator("verlet"), 1.0, device=device_of(frame.n_particles, here))
+        engine = compiled.engine(frame, integrator("verlet"), 1.0)
         try:
             ahead = stiffest_ahead(_Forces(engine, frame.p), frame.q, frame.p, rate, seed=options.seed)
         finally:
@@ -256,20 +243,10 @@ def _try_first_step(engine: AbstractEngine, q: FloatArray, p: FloatArray, dt: fl
     raise SpecError(f"dt {dt:g} blows up in the first step (energy {before.energy:g} changes by {change:.1e}): {hint}")
 
 
-def runs_on_devices(model: Model, options: RolloutOptions) -> bool:
-    """Whether rollouts run on a device where there is one: a model may have no engine there."""
-    return options.device != "cpu" and has_device_engine(model, integrator(options.integrator))
-
-
-def particles_of(states: InitialStates) -> list[int]:
-    """Numbers of particles of the systems to start from."""
-    return sorted({t.n_particles for t in states.dataset.trajectories})
-
-
-def fingerprint(model: Model, states: InitialStates, options: RolloutOptions, devices: Sequence[str] = ()) -> str:
+def fingerprint(model: Model, states: InitialStates, options: RolloutOptions) -> str:
     """Digest of a rollout as it was asked for, before a step is proposed: the same gives the same bits.
 
-    ``devices`` names those that it runs on beside processors.
+    Devices are no part of it: they change the rounding, and nobody is to lose work because another one is at hand.
     """
     content: dict[str, Any] = {
         "model": model_digest(model),
@@ -277,8 +254,6 @@ def fingerprint(model: Model, states: InitialStates, options: RolloutOptions, de
         "options": options.physics(),
         "versions": _versions(),
     }
-    if devices:
-        content["devices"] = list(devices)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hamfit.rollouts.devices import devices_in
 from hamfit.rollouts.plan import RolloutPlan
 from hamfit.rollouts.starts import InitialStates
 
@@ -35,8 +36,9 @@ def report_of(plan: RolloutPlan, summaries: Sequence[Mapping[str, Any]], resumed
         "dt": plan.dt,
         "dt_proposed": plan.dt_proposed,
         "integrator": options.integrator,
-        "engine": plan.engine,
-        "devices": sorted({s["device"] for s in summaries} - {"cpu"}),
+        # what ran, which need not be what the plan was tried on; summaries of earlier versions do not say
+        "engine": "; also ".join(dict.fromkeys(e for s in summaries for e in s.get("engines") or [plan.engine])),
+        "devices": sorted({name for s in summaries for name in devices_in(s)} - {"cpu"}),
         "compilation_error": plan.compilation_error,
         "energy_drift": max(s["energy_drift"] for s in summaries),
         "momentum_drift": max(s["momentum_drift"] for s in summaries),
@@ -72,17 +74,17 @@ def _caveats(
 
 
 def _unlike_devices(plan: RolloutPlan, summaries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """That rollouts of systems of one size were made on different devices, as workers had them."""
+    """That one trajectory, or several of one size, were made on different devices, as there were at the time."""
     sizes = {t.name: t.n_particles for t in plan.states.dataset.trajectories}
     used: dict[int, set[str]] = {}
     for summary in summaries:
-        used.setdefault(sizes[summary["trajectory"]], set()).add(summary["device"])
+        used.setdefault(sizes[summary["trajectory"]], set()).update(devices_in(summary))
     names = sorted({name for devices in used.values() if len(devices) > 1 for name in devices})
     if not names:
         return []
     return [
-        f"rollouts ran on different devices ({', '.join(names)}), which round differently: each trajectory says on"
-        " which one; ask for one device to have all alike"
+        f"trajectories were made on different devices ({', '.join(names)}), which round differently: they are as valid,"
+        " but a repetition will not give the same bits; each says which made it, and with one device all repeat"
     ]
 
 

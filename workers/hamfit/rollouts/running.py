@@ -1,7 +1,8 @@
 """One rollout from its start, or its checkpoint, to its end: runs on a thread of the driver or on a Dask worker.
 
 The state is made anew at every stored frame and at every `segment` steps (`RolloutPlan.next_stop`), so what was
-computed before a stop is of no consequence after it, and a rollout that was killed goes on to the same bits.
+computed before a stop is of no consequence after it, and a rollout that was killed goes on to the same bits on the same
+device. On another one it goes on as well, to other bits.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from hamfit.frames import Frame
 from hamfit.inference import BlewUp, CompiledModel, Observation
 from hamfit.inference.engine import AbstractEngine
 from hamfit.integrators import integrator
-from hamfit.rollouts.devices import device_of
+from hamfit.rollouts.devices import device_of, devices_in
 from hamfit.rollouts.plan import RolloutPlan, constant_of, stores_momenta
 from hamfit.rollouts.starts import InitialState
 from hamfit.rollouts.tally import Tally
@@ -82,12 +83,16 @@ class _Rollout:
         self.tally = Tally()
         self._constant = constant_of(compiled.model, self.frame)
         self.stopped: int | None = None
+        self.devices: list[str] = []
+        """All devices that made the trajectory so far, in order."""
+        self.engines: list[str] = []
+        """All engines that did, in words."""
         self.whole = False
         """Whether step, state, tally and frames written belong together, so that a checkpoint can be made of them."""
         self._told = self._kept = time.monotonic()
 
     def restore(self) -> bool:
-        """Take up the checkpoint, if there is one that is whole and was made on the device at hand.
+        """Take up the checkpoint, if there is one that is whole, whatever device made it.
 
         False when a chunk written before it is gone or altered: then this rollout is of no more use, and another one
         begins from the start.
@@ -96,20 +101,24 @@ class _Rollout:
             attrs, arrays = read_bundle(self.workspace.checkpoint(self.name), "checkpoint", _CHECKPOINT_SCHEMA)
         except StoreError:
             return True
-        if attrs.get("device", "cpu") != self.engine.device:
-            # one trajectory would be of two devices, which round differently
-            return True
         try:
             self._writer.resume(attrs["writer"], within("pending", arrays))
         except StoreError:
             return False
         self.q, self.p, self.step = arrays["q"], arrays["p"], int(attrs["step"])
         self.tally = Tally(**attrs["tally"])
+        # checkpoints of earlier versions do not name the engine
+        self.devices, self.engines = devices_in(attrs), list(attrs.get("engines", ()))
         self.whole = True
         return True
 
     def begin(self) -> None:
         """Make forces at the start, which is stored as frame 0, or where a checkpoint ended."""
+        # one that has made all of its steps and only lacks its end is not made here
+        if self.step < self.plan.options.steps:
+            for made_by, name in ((self.devices, self.engine.device), (self.engines, self.engine.description)):
+                if name not in made_by:
+                    made_by.append(name)
         if self.step > 0:
             self._observe()
             return
@@ -200,10 +209,13 @@ class _Rollout:
             self.workspace.checkpoint(self.name),
             "checkpoint",
             _CHECKPOINT_SCHEMA,
-            {"step": self.step, "device": self.engine.device, "tally": asdict(self.tally), "writer": attrs},
+            {"step": self.step, "tally": asdict(self.tally), "writer": attrs, **self._made_by()},
             {"q": self.q, "p": self.p, **nested("pending", pending)},
         )
         self._kept = time.monotonic()
+
+    def _made_by(self) -> dict[str, list[str]]:
+        return {"devices": self.devices, "engines": self.engines}
 
     def close(self) -> dict[str, Any]:
         """Finish the trajectory; what it holds, for `DatasetWriter.assemble`, and how it went."""
@@ -220,7 +232,7 @@ class _Rollout:
             "outside": tally.outside,
             "pairs": tally.pairs,
             "first_non_finite": self.stopped,
-            "device": self.engine.device,
+            **self._made_by(),
         }
         self._writer.attrs["rollout"] = {"source": self.plan.states.dataset.digest, **summary}
         self._writer.close()
