@@ -67,10 +67,27 @@ def test_the_device_that_a_command_would_take_is_named(monkeypatch: pytest.Monke
 
 
 CUPY = """
+import numpy
+
 __version__ = "14.2.0"
+ones = numpy.ones
+broken = None
+
+
+class RawModule:
+    def __init__(self, **options):
+        pass
+
+    def compile(self):
+        if broken:
+            raise RuntimeError(broken)
 
 
 class cuda:
+    class get_current_stream:
+        def synchronize(self):
+            pass
+
     class Device:
         id = 0
 
@@ -87,8 +104,25 @@ class cuda:
 """
 
 
-def test_gpus_are_named_with_their_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "cupy.py").write_text(CUPY)
+@pytest.mark.parametrize(
+    ("broken", "status", "detail"),
+    [
+        (None, "ok", "Abacus 100 (80.0 GiB); hamfit computes on Abacus 100"),
+        (
+            "libnvrtc is not there",
+            "warning",
+            "Abacus 100 is there, but CuPy cannot compute on it (libnvrtc is not there): install hamfit[gpu] on a"
+            " machine with an NVIDIA driver, or use the device cpu; hamfit computes on the processor",
+        ),
+    ],
+    ids=["usable", "unusable"],
+)
+def test_gpus_are_named_with_their_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, broken: str | None, status: str, detail: str
+) -> None:
+    (tmp_path / "cupy.py").write_text(CUPY.replace("broken = None", f"broken = {broken!r}"))
+    # another cupy of this test may have been loaded
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(sys.modules, "cupy", importlib.import_module("cupy"))
     monkeypatch.delenv("HAMFIT_DEVICE", raising=False)
@@ -97,5 +131,5 @@ def test_gpus_are_named_with_their_memory(monkeypatch: pytest.MonkeyPatch, tmp_p
         check = next(check for check in doctor.examine(tmp_path) if check.name == "gpu")
     finally:
         choosing._cuda.cache_clear()
-    assert check.detail == "Abacus 100 (80.0 GiB); hamfit computes on Abacus 100"
+    assert (check.status, check.detail) == (status, detail)
     assert check.facts["devices"] == [{"name": "Abacus 100", "total_bytes": 80 * 2**30}]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 DeviceChoice: TypeAlias = Literal["auto", "cpu", "cuda", "emulated"]
-CHOICES: tuple[DeviceChoice, ...] = ("auto", "cpu", "cuda", "emulated")
+CHOICES: tuple[DeviceChoice, ...] = get_args(DeviceChoice)

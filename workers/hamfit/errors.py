@@ -10,7 +10,7 @@ HamfitError
 ├── RolloutError   a rollout that cannot be carried out
 ├── ClusterError   workers or their scheduler were lost: what was done is kept, and repeating it goes on there
 ├── TaskError      a task on a worker failed for a reason that is not the data's: a fault of the machine or of hamfit
-├── DeviceError    a GPU that is asked for and cannot be used
+├── DeviceError    a GPU that is asked for and cannot be used, or has no room
 ├── ModelError     a model asked for something it does not know
 └── SpecError      options that contradict each other or name unknown things
 
@@ -74,7 +74,7 @@ class TaskError(HamfitError):
 
 
 class DeviceError(HamfitError):
-    """A GPU is asked for and cannot be used."""
+    """A GPU is asked for and cannot be used, or has no room; nothing is wrong with the data."""
 
 
 class ModelError(HamfitError):

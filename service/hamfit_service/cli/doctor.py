@@ -206,8 +206,22 @@ def _gpu() -> Check:
             )
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return Check("gpu", "warning", f"CuPy finds no usable GPU ({error}); check the driver", facts)
+    if facts["devices"] and device is None and (reason := _why_not_cuda()):
+        return Check("gpu", "warning", f"{reason}; hamfit computes on {taken}", facts)
     names = ", ".join(f"{found['name']} ({format_bytes(found['total_bytes'])})" for found in facts["devices"])
     return Check("gpu", "ok", f"{names or 'none'}; hamfit computes on {taken}", facts)
+
+
+def _why_not_cuda() -> str | None:
+    """Why a GPU that is there is not taken; None where it would be, and somebody has asked for another device."""
+    from hamfit.devices import choose_device
+    from hamfit.errors import DeviceError
+
+    try:
+        choose_device("cuda")
+    except DeviceError as error:
+        return str(error)
+    return None
 
 
 def _disk(path: Path) -> Check:

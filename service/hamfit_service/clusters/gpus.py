@@ -74,12 +74,7 @@ def cuda_cluster(scratch: str, workers: int | None, threads: int, options: GpuOp
         **others,
     }
     if options.gpu_pool and find_spec("rmm") is not None:
-        wanted.update(
-            rmm_pool_size=options.gpu_pool,
-            rmm_allocator_external_lib_list=["cupy"],
-            # otherwise nobody could tell how much of the pool is free, and panels are made to fit that
-            rmm_track_allocations=True,
-        )
+        wanted.update(rmm_pool_size=options.gpu_pool, rmm_allocator_external_lib_list=["cupy"])
     if options.gpu_ucx:
         wanted["protocol"] = "ucx"
     return import_module("dask_cuda").LocalCUDACluster(**wanted)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeAlias
@@ -12,8 +15,8 @@ import numpy as np
 import pytest
 
 from hamfit.devices import AbstractDevice, DeviceMemoryFull, choose_device, choosing, sources
-from hamfit.devices.choosing import device_for
-from hamfit.devices.cuda import _unused_of_rmm
+from hamfit.devices.choosing import WORTHWHILE_PARTICLES, device_for
+from hamfit.devices.cuda import CupyDevice
 from hamfit.devices.emulated import EmulatedDevice
 from hamfit.errors import DeviceError
 
@@ -146,7 +149,7 @@ def test_shared_memory_and_memory_have_bounds(made: Made) -> None:
     with pytest.raises(TypeError, match="a block has 98304"):
         made().launch("rotate", 1, THREADS, np.zeros(THREADS), 1, shared_bytes=10**6)
     small = made(memory_bytes=1000)
-    assert small.free_bytes() == 1000
+    assert small.total_bytes() == 1000
     with pytest.raises(DeviceMemoryFull):
         rotated(small, 1)
     with pytest.raises(DeviceMemoryFull), small.guarded():
@@ -216,25 +219,102 @@ def test_the_environment_decides_where_nothing_is_asked_for(monkeypatch: pytest.
         choose_device()
 
 
-def test_what_a_pool_of_rmm_holds_unused_can_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Pool:
-        def pool_size(self) -> int:
-            return 1000
+def test_small_systems_do_not_even_look_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
 
-    class Tracking:
-        def get_upstream(self) -> Pool:
-            return Pool()
+    def look() -> AbstractDevice:
+        looked.append(1)
+        raise DeviceError("no GPU")
 
-        def get_allocated_bytes(self) -> int:
-            return 300
+    monkeypatch.setattr(choosing, "_cuda", look)
+    monkeypatch.delenv("HAMFIT_DEVICE", raising=False)
+    assert device_for(WORTHWHILE_PARTICLES - 1) is None
+    assert device_for(9, "cpu") is None
+    assert looked == []
+    assert device_for(WORTHWHILE_PARTICLES) is None
+    assert looked == [1]
+    # where one is asked for, size does not count
+    with pytest.raises(DeviceError, match="no GPU"):
+        device_for(0, "cuda")
+    monkeypatch.setenv("HAMFIT_DEVICE", "abacus")
+    with pytest.raises(DeviceError, match="HAMFIT_DEVICE is 'abacus'"):
+        device_for(0)
 
-    resources = [Tracking(), Pool()]
-    mr = SimpleNamespace(
-        TrackingResourceAdaptor=Tracking, PoolMemoryResource=Pool, get_current_device_resource=lambda: resources.pop(0)
+
+def test_threads_that_ask_at_the_same_time_get_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[AbstractDevice] = []
+    together = threading.Barrier(8)
+
+    def slowly() -> AbstractDevice:
+        time.sleep(0.05)
+        made.append(EmulatedDevice())
+        return made[-1]
+
+    def ask(_: int) -> AbstractDevice | None:
+        together.wait()
+        return choose_device("emulated")
+
+    monkeypatch.setattr(choosing, "_emulated", choosing._Once(slowly))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(ask, range(8)))
+    assert len(made) == 1
+    assert all(device is made[0] for device in found)
+
+
+def test_a_gpu_that_is_not_there_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+
+    def look() -> AbstractDevice:
+        looked.append(1)
+        raise DeviceError("no GPU can be used")
+
+    monkeypatch.setattr(choosing, "_cuda", choosing._Once(look))
+    monkeypatch.delenv("HAMFIT_DEVICE", raising=False)
+    assert [choose_device() for _ in range(3)] == [None] * 3
+    for _ in range(2):
+        with pytest.raises(DeviceError, match="no GPU can be used"):
+            choose_device("cuda")
+    assert looked == [1]
+
+
+def cupy_that_finds_a_gpu(compile_kernels: Callable[[], None]) -> SimpleNamespace:
+    """As much of CuPy as it takes to open a device."""
+    runtime = SimpleNamespace(
+        CUDARuntimeError=RuntimeError,
+        getDeviceProperties=lambda index: {"name": b"Abacus 100", "sharedMemPerBlockOptin": 2**17},
+        memGetInfo=lambda: (3 * 2**30, 80 * 2**30),
     )
-    monkeypatch.setitem(sys.modules, "rmm", SimpleNamespace(mr=mr))
-    assert _unused_of_rmm() == 700
-    # without a count nobody knows
-    assert _unused_of_rmm() == 0
-    monkeypatch.delitem(sys.modules, "rmm")
-    assert _unused_of_rmm() == 0
+    stream = SimpleNamespace(synchronize=lambda: None)
+    cuda = SimpleNamespace(
+        runtime=runtime, Device=lambda: SimpleNamespace(id=0), get_current_stream=lambda: stream
+    )
+    module = SimpleNamespace(compile=compile_kernels)
+    return SimpleNamespace(cuda=cuda, ones=np.ones, RawModule=lambda **options: module)
+
+
+def test_a_gpu_that_cannot_compute_is_missed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise RuntimeError("libnvrtc.so.12 is not there\nand more")
+
+    monkeypatch.setitem(sys.modules, "cupy", cupy_that_finds_a_gpu(refuse))
+    with pytest.raises(DeviceError, match=r"Abacus 100 is there, but CuPy cannot compute on it \(libnvrtc.so.12 is"):
+        CupyDevice()
+
+
+def test_what_cuda_reports_becomes_an_exception_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", cupy_that_finds_a_gpu(lambda: None))
+    device = CupyDevice()
+    error = type("CUBLASError", (RuntimeError,), {"__module__": "cupy_backends.cuda.libs.cublas"})
+    with pytest.raises(DeviceMemoryFull), device.guarded():
+        raise error("CUBLAS_STATUS_ALLOC_FAILED")
+    with pytest.raises(DeviceError, match="Abacus 100 failed"), device.guarded():
+        raise error("CUBLAS_STATUS_EXECUTION_FAILED")
+    with pytest.raises(ZeroDivisionError), device.guarded():
+        raise ZeroDivisionError
+
+
+def test_the_memory_of_a_device_is_what_it_has_and_not_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", cupy_that_finds_a_gpu(lambda: None))
+    assert CupyDevice().total_bytes() == 80 * 2**30
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=2**33, available=2**20))
+    assert EmulatedDevice().total_bytes() == 2**33

@@ -12,8 +12,9 @@ from distributed import Client, Nanny, Scheduler, get_task_stream
 from distributed.deploy.spec import SpecCluster
 
 from hamfit.data import Dataset
+from hamfit.devices.emulated import EmulatedDevice
 from hamfit.errors import DeviceError
-from hamfit.fitting import fit
+from hamfit.fitting import fit, preparing
 from hamfit.model import Model
 from hamfit.options import FitOptions
 from hamfit.types import FloatArray
@@ -21,8 +22,9 @@ from worlds import liquids, write
 
 pytestmark = pytest.mark.filterwarnings("ignore::hamfit.errors.FitWarning")
 
-#: Enough features for the liquid: what fewer cannot fit is decided by rounding, and differs as much from fit to fit.
-OPTIONS = FitOptions(cutoff=1.75, features=24, threads=1)
+#: Enough features for the liquid: what fewer cannot fit is decided by rounding, and differs as much from fit to fit. A
+#: shard for every frame, so that no worker is done with all of them before the other has begun.
+OPTIONS = FitOptions(cutoff=1.75, features=24, groups=10, threads=1)
 
 
 @contextmanager
@@ -37,6 +39,12 @@ def workers(scratch: Path, *devices: str) -> Iterator[Client]:
     with SpecCluster(workers=specs, scheduler=scheduler, silence_logs=40) as cluster, Client(cluster) as client:
         client.wait_for_workers(len(devices), timeout=60)
         yield client
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    """The kernels in the cache: a worker that compiles them first would have its shards taken by the others."""
+    EmulatedDevice()
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +62,27 @@ def test_workers_with_and_without_a_device_fit_together(data: Dataset, tmp_path:
         get_task_stream(client) as stream,
     ):
         mixed = fit(data, options=OPTIONS, client=client, out=tmp_path / "mixed")
-    assert len({task["worker"] for task in stream.data if "leaf" in task["key"]}) == 2
+    leaves = [task for task in stream.data if "-stream-" in task["key"] and "-leaf-" in task["key"]]
+    assert len(leaves) == mixed.report["shards"] >= 8
+    assert len({task["worker"] for task in leaves}) == 2
     assert mixed.report["devices"] == ["emulated GPU"]
     alone = fit(data, options=OPTIONS.with_changes(device="cpu"))
     expected = forces_of(alone.model, data)
     assert np.linalg.norm(forces_of(mixed.model, data) - expected) <= 1e-10 * np.linalg.norm(expected)
+
+
+def test_workers_merge_large_factors_as_threads_do(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # columns enough for R factors to be joined on the device, and several shards in a group
+    monkeypatch.setattr(preparing, "most_particles", lambda *sizes: 27)
+    options = OPTIONS.with_changes(features=250, blocks=("pair",), groups=5, solver="tsqr", device="emulated")
+    with workers(tmp_path / "scratch", "auto") as client:
+        there = fit(data, options=options, client=client, out=tmp_path / "there")
+    here = fit(data, options=options)
+    assert here.report["shards"] == there.report["shards"] == 10
+    assert here.report["columns"] > 720
+    assert [theta.tobytes() for theta in there.model.theta] == [theta.tobytes() for theta in here.model.theta]
 
 
 def test_a_worker_that_finds_no_device_asked_for_by_name_says_so(data: Dataset, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,17 +12,24 @@ from test_streaming import gram_of
 
 import radial_oracle as oracle
 from hamfit.data import Dataset
-from hamfit.devices import AbstractDevice, DeviceChoice
+from hamfit.devices import AbstractDevice, DeviceArray, DeviceChoice
 from hamfit.devices.emulated import EmulatedDevice
-from hamfit.errors import DeviceError, FitError
+from hamfit.errors import DeviceError
 from hamfit.features.pair import PairBlock
-from hamfit.fitting import fit
-from hamfit.fitting.basis import Basis, PartBasis
+from hamfit.fitting import fit, partial, preparing
+from hamfit.fitting.basis import RESIDUALS, Basis, PartBasis
+from hamfit.fitting.clock import Clock
+from hamfit.fitting.executors import ThreadExecutor
+from hamfit.fitting.preparing import prepare
+from hamfit.fitting.problem import pose
 from hamfit.fitting.shards import FrameTable, Shard
 from hamfit.fitting.streaming import reduce_shard
 from hamfit.graphs import CutoffGraph
 from hamfit.model import Model
 from hamfit.options import FitOptions
+from hamfit.progress import silent
+from hamfit.reductions import Triangle
+from hamfit.reductions import device as reductions_on_device
 from hamfit.systems import simulate
 from hamfit.types import FloatArray
 from worlds import liquids, write
@@ -85,6 +94,21 @@ def test_a_gpu_that_is_not_there_is_said_so(binary: Dataset, monkeypatch: pytest
     fitted(binary, "auto", features=8)
 
 
+@pytest.mark.parametrize("named", ["by option", "by environment"])
+def test_a_gpu_that_is_not_there_is_missed_before_anything_is_done(
+    binary: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.setattr("hamfit.devices.choosing._cuda", _no_gpu)
+    choice: DeviceChoice = "cuda" if named == "by option" else "auto"
+    monkeypatch.setenv("HAMFIT_DEVICE", "cpu" if named == "by option" else "cuda")
+    heard: list[object] = []
+    options = FitOptions(cutoff=1.75, features=8, threads=1, device=choice)
+    with pytest.raises(DeviceError, match="no GPU"):
+        fit(binary, options=options, out=tmp_path / "model", progress=heard.append)
+    assert heard == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def _no_gpu() -> AbstractDevice:
     raise DeviceError("no GPU can be used")
 
@@ -92,7 +116,7 @@ def _no_gpu() -> AbstractDevice:
 class Crowded(EmulatedDevice):
     """A device that promises more memory than it gives."""
 
-    def free_bytes(self) -> int:
+    def total_bytes(self) -> int:
         return 2**36
 
 
@@ -113,8 +137,76 @@ def test_a_panel_that_does_not_fit_is_halved_and_nothing_counts_twice(argon: Dat
     assert whole.notes == ()
     (note,) = crowded.notes
     assert "smaller panels" in note
-    with pytest.raises(FitError, match="no room for the rows of 64 particles"):
+    with pytest.raises(DeviceError, match="no room for the rows of 64 particles"):
         reduce_shard(shard_of(argon), basis, Crowded(memory_bytes=30_000))
-    with pytest.raises(FitError, match="no room for a frame of 256 particles"):
+    with pytest.raises(DeviceError, match="no room for a frame of 256 particles"):
         reduce_shard(shard_of(argon), basis, Crowded(memory_bytes=10_000))
 
+
+class Grudging(EmulatedDevice):
+    """A device that is full after some uploads."""
+
+    def __init__(self, uploads: int) -> None:
+        super().__init__()
+        self._left = uploads
+
+    def upload(self, array: np.ndarray) -> DeviceArray:
+        if self._left == 0:
+            raise MemoryError("full")
+        self._left -= 1
+        return super().upload(array)
+
+
+def basis_of(data: Dataset, **options: object) -> Basis:
+    whole = FitOptions.model_validate({"cutoff": 1.75, "threads": 1, "features": 12, "seed": 3, **options})
+    return prepare(pose([data], whole), whole, ThreadExecutor(1), None, Clock(silent)).stage.basis
+
+
+@pytest.mark.parametrize("reduction", ["tsqr", "normal", RESIDUALS])
+def test_wherever_the_memory_ends_the_device_is_named_with_what_to_do(binary: Dataset, reduction: str) -> None:
+    basis = replace(basis_of(binary, solver="tsqr" if reduction == "tsqr" else "sketched"), reduction=reduction)
+    expected = reduce_shard(shard_of(binary), basis, EmulatedDevice())
+    messages = set()
+    for uploads in range(1000):
+        try:
+            state = reduce_shard(shard_of(binary), basis, Grudging(uploads))
+        except DeviceError as error:
+            messages.add(str(error).split(" (")[0].split(": ")[-1])
+        else:
+            break
+    assert "emulated GPU has no room for the columns of the fit" in messages
+    assert uploads > 10
+    assert {name: t.packed.tobytes() for name, t in state.triangles.items()} == {
+        name: t.packed.tobytes() for name, t in expected.triangles.items()
+    }
+
+
+def test_columns_are_the_same_whatever_computes_the_rows(binary: Dataset) -> None:
+    here, there = (basis_of(binary, device=device) for device in ("cpu", "emulated"))
+    for mine, theirs in zip(here.parts, there.parts, strict=True):
+        assert mine.whitening is not None
+        assert theirs.whitening is not None
+        assert mine.whitening.projection.tobytes() == theirs.whitening.projection.tobytes()
+        assert mine.whitening.preliminary.tobytes() == theirs.whitening.preliminary.tobytes()
+
+
+@pytest.mark.parametrize("device", ["cpu", "emulated"])
+def test_threads_join_large_factors_where_rows_were_computed(
+    binary: Dataset, monkeypatch: pytest.MonkeyPatch, device: DeviceChoice
+) -> None:
+    joined: list[str] = []
+    merge = partial.merge_on_device
+
+    def spied(where: AbstractDevice, *rest: Any) -> Triangle:
+        joined.append(where.name)
+        return merge(where, *rest)
+
+    monkeypatch.setattr(partial, "merge_on_device", spied)
+    # several shards in a group, so that there is something to merge
+    monkeypatch.setattr(preparing, "most_particles", lambda *sizes: 27)
+    options = {"features": 12, "solver": "tsqr", "ridge": 1e-8}
+    fitted(binary, device, **options)
+    assert joined == []
+    monkeypatch.setattr(reductions_on_device, "LARGE_STATE_BYTES", 0)
+    fitted(binary, device, **options)
+    assert set(joined) == ({"emulated GPU"} if device == "emulated" else set())

@@ -2,16 +2,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hamfit.devices import AbstractDevice, DeviceArray, DeviceChoice
+from hamfit.devices.emulated import EmulatedDevice
+from hamfit.fitting import partial
 from hamfit.fitting.merging import MergeTree
 from hamfit.fitting.partial import PartialState, merge_partial
 from hamfit.fitting.shards import Shard
-from hamfit.reductions import Gram, Tsqr
+from hamfit.reductions import Gram, Triangle, Tsqr
+from hamfit.reductions import device as reductions_on_device
+from hamfit.reductions.device import merge_on_device
 
 REDUCTIONS = {"force": Tsqr(3), "energy": Gram(2)}
 
@@ -63,6 +70,87 @@ def test_merging_adds_what_adds_and_widens_what_widens() -> None:
     for end, choose in ((0, np.minimum), (1, np.maximum)):
         expected = choose(first.extents["pair"][:, end], second.extents["pair"][:, end])
         np.testing.assert_array_equal(merged.extents["pair"][:, end], expected)
+
+
+NAME = EmulatedDevice.name
+
+
+class Joins:
+    """Counts the R factors that are joined on a device."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, large: bool = True) -> None:
+        self.count = 0
+        if large:
+            monkeypatch.setattr(reductions_on_device, "LARGE_STATE_BYTES", 0)
+        monkeypatch.setattr(partial, "merge_on_device", self._merge)
+        # what a process would take by itself, for systems of any size
+        monkeypatch.setenv("HAMFIT_DEVICE", "emulated")
+
+    def _merge(self, device: AbstractDevice, reduction: Any, *pair: Triangle) -> Triangle:
+        self.count += isinstance(reduction, Tsqr)
+        return merge_on_device(device, reduction, *pair)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "choice", "joined"),
+    [
+        ((NAME,), (NAME,), "auto", 1),
+        ((), (NAME,), "emulated", 1),
+        # rows too few for a device
+        ((), (), "auto", 0),
+        # of another device, on another worker
+        (("Abacus 100",), (), "auto", 0),
+        ((NAME,), (NAME,), "cpu", 0),
+    ],
+)
+def test_large_factors_are_joined_where_rows_were_computed(
+    monkeypatch: pytest.MonkeyPatch,
+    first: tuple[str, ...],
+    second: tuple[str, ...],
+    choice: DeviceChoice,
+    joined: int,
+) -> None:
+    joins = Joins(monkeypatch)
+    left, right = replace(state_of(1), devices=first), replace(state_of(2), devices=second)
+    merged = merge_partial(REDUCTIONS, left, right, choice)
+    assert joins.count == joined
+    assert merged.devices == tuple(sorted({*first, *second}))
+    assert merged.notes == ()
+    expected = merge_partial(REDUCTIONS, state_of(1), state_of(2))
+    for name, triangle in expected.triangles.items():
+        np.testing.assert_allclose(merged.triangles[name].packed, triangle.packed, rtol=1e-12, atol=1e-12)
+
+
+def test_small_states_do_not_ask_for_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    joins = Joins(monkeypatch, large=False)
+    monkeypatch.setattr(partial, "choose_device", lambda choice: pytest.fail("asked for one"))
+    states = [replace(state_of(seed), devices=(NAME,)) for seed in (1, 2)]
+    assert bits(merge_partial(REDUCTIONS, *states, "auto")) == bits(merge_partial(REDUCTIONS, state_of(1), state_of(2)))
+    assert joins.count == 0
+
+
+def test_what_a_driver_merges_is_too_small_for_a_device() -> None:
+    large = next(k for k in range(1, 5000) if reductions_on_device.joins_on_device(Tsqr(k)))
+    assert Tsqr(large - 1).state_bytes < reductions_on_device.LARGE_STATE_BYTES <= Tsqr(large).state_bytes
+    assert not reductions_on_device.joins_on_device(Gram(large))
+
+
+class Full(EmulatedDevice):
+    """A device without room for anything."""
+
+    def upload(self, array: np.ndarray) -> DeviceArray:
+        raise MemoryError("full")
+
+
+def test_where_a_device_has_no_room_the_processor_joins_which_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    joins = Joins(monkeypatch)
+    monkeypatch.setattr(partial, "choose_device", lambda choice: Full())
+    states = [replace(state_of(seed), devices=(NAME,)) for seed in (1, 2)]
+    merged = merge_partial(REDUCTIONS, *states, "auto")
+    assert joins.count == 1
+    assert bits(merged) == bits(merge_partial(REDUCTIONS, state_of(1), state_of(2)))
+    (note,) = merged.notes
+    assert note.startswith(f"{NAME} ran out of memory: the processor joined")
 
 
 def shards_of(groups: Sequence[int]) -> list[Shard]:

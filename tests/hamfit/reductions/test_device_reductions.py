@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hamfit.devices import AbstractDevice
+from hamfit.devices.emulated import EmulatedDevice
 from hamfit.reductions import AbstractReduction, Gram, MixedGram, Triangle, Tsqr
 from hamfit.reductions.device import device_accumulator, merge_on_device
 from hamfit.types import FloatArray
@@ -92,11 +94,61 @@ def test_a_panel_in_single_precision_is_taken_as_it_is(device: AbstractDevice) -
     assert found.packed.tobytes() == on_device(device, "mixed", [rows], 12).packed.tobytes()
 
 
+class Tight(np.ndarray):
+    """An array of a device whose memory ends after some operations."""
+
+    left = 0
+
+    @classmethod
+    def spend(cls) -> None:
+        """One operation, which wants memory for its result."""
+        if cls.left == 0:
+            raise MemoryError("full")
+        cls.left -= 1
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
+        Tight.spend()
+        plain = [np.asarray(value) if isinstance(value, Tight) else value for value in inputs]
+        result = getattr(ufunc, method)(*plain, **keywords)
+        # what is changed in place stays what it is
+        return result if "out" in keywords or not isinstance(result, np.ndarray) else result.view(Tight)
+
+    def __array_function__(self, function: Any, types: Any, arguments: Any, keywords: Any) -> Any:
+        Tight.spend()
+        return super().__array_function__(function, types, arguments, keywords)
+
+    def astype(self, *arguments: Any, **keywords: Any) -> Any:
+        """A copy in another precision."""
+        Tight.spend()
+        return super().astype(*arguments, **keywords)
+
+
 @each_reduction
-@pytest.mark.parametrize("k", [7, 523])
+def test_a_panel_that_does_not_fit_leaves_everything_as_it_was(name: str) -> None:
+    rows, k = rows_of(11, 9_001, 4), 4
+    accumulator = device_accumulator(EmulatedDevice(), name, k + 1)
+    accumulator.absorb(rows[:8])
+    before = accumulator.state()
+    refused = 0
+    for operations in range(100):
+        Tight.left = operations
+        try:
+            accumulator.absorb(rows[8:].view(Tight))
+        except MemoryError:
+            refused += 1
+        else:
+            break
+        after = accumulator.state()
+        assert (after.packed.tobytes(), after.n_rows) == (before.packed.tobytes(), before.n_rows)
+    assert refused >= 1
+    assert_close(name, accumulator.state(), on_host(MAKERS[name](k), [rows]), rows)
+
+
+@each_reduction
+@pytest.mark.parametrize("k", [7, 731])
 def test_states_merge_as_on_the_processor(device: AbstractDevice, name: str, k: int) -> None:
     reduction = MAKERS[name](k)
-    rows = rows_of(10, 1_200, k)
+    rows = rows_of(10, 1_600, k)
     halves = [on_host(reduction, [half]) for half in np.split(rows, 2)]
     found = merge_on_device(device, reduction, *halves)
     norms = np.sqrt(np.einsum("ij,ij->j", rows, rows))

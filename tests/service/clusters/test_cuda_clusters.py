@@ -25,10 +25,10 @@ from distributed import LocalCluster
 class LocalCUDACluster(LocalCluster):
     def __init__(self, n_workers=None, threads_per_worker=1, memory_limit="auto", device_memory_limit="default",
                  protocol=None, preload=(), rmm_pool_size=None, rmm_allocator_external_lib_list=None,
-                 rmm_track_allocations=False, **others):
+                 **others):
         assert others.pop("processes", True)
         asked = [n_workers, threads_per_worker, memory_limit, device_memory_limit, protocol]
-        asked += [rmm_pool_size, rmm_allocator_external_lib_list, rmm_track_allocations]
+        asked += [rmm_pool_size, rmm_allocator_external_lib_list]
         (pathlib.Path(__file__).parent / "asked.json").write_text(json.dumps(asked))
         if protocol == "ucx":
             assert "security" not in others
@@ -82,7 +82,7 @@ def test_one_worker_for_each_gpu_in_a_process_that_is_kept_alive(tmp_path: Path,
             await cluster.stop()
 
     asyncio.run(work())
-    assert fetched(asked) == [None, 1, 0, None, "tls://", None, None, False]
+    assert fetched(asked) == [None, 1, 0, None, "tls://", None, None]
 
 
 def test_a_service_that_asks_for_ucx_has_a_cluster_without_certificates(tmp_path: Path, installed: Installed) -> None:
@@ -115,14 +115,14 @@ def test_memory_comes_from_a_pool_of_rmm_where_that_is_installed(installed: Inst
     asked = installed("rmm")
     with LocalGpus(workers=1, options=GpuOptions(gpu_pool=0.6)).connect():
         pass
-    assert fetched(asked) == [1, 1, 0, None, None, 0.6, ["cupy"], True]
+    assert fetched(asked) == [1, 1, 0, None, None, 0.6, ["cupy"]]
 
 
 def test_without_a_pool_memory_is_left_to_cupy(installed: Installed) -> None:
     asked = installed("rmm")
     with LocalGpus(workers=1, options=GpuOptions(gpu_pool=0.0)).connect():
         pass
-    assert fetched(asked)[5:] == [None, None, False]
+    assert fetched(asked)[5:] == [None, None]
 
 
 def test_a_machine_without_gpus_is_told_where_to_look(installed: Installed) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+import threading
+from collections.abc import Callable
 
 from hamfit.device_choice import CHOICES, DeviceChoice
 from hamfit.devices.device import AbstractDevice
@@ -20,10 +21,13 @@ VARIABLE = "HAMFIT_DEVICE"
 def device_for(
     particles: int, choice: DeviceChoice = "auto", worthwhile: int = WORTHWHILE_PARTICLES
 ) -> AbstractDevice | None:
-    """The device for systems of this size: a GPU that nobody asked for by name is left alone by small ones."""
-    device = choose_device(choice)
-    asked = choice != "auto" or os.environ.get(VARIABLE, "auto") != "auto"
-    return device if asked or particles >= worthwhile else None
+    """The device for systems of this size: a GPU that nobody asked for by name is left alone by small ones.
+
+    Raises DeviceError as ``choose_device`` does.
+    """
+    asked = _asked(choice)
+    # the size comes first: small systems do not even load CuPy to look for a GPU
+    return None if asked == "auto" and particles < worthwhile else choose_device(asked)
 
 
 def choose_device(choice: DeviceChoice = "auto") -> AbstractDevice | None:
@@ -34,24 +38,61 @@ def choose_device(choice: DeviceChoice = "auto") -> AbstractDevice | None:
 
     Raises DeviceError when a GPU is asked for and cannot be used, and for other words in HAMFIT_DEVICE.
     """
-    if choice == "auto":
-        asked = os.environ.get(VARIABLE, "auto")
-        if asked not in CHOICES:
-            raise DeviceError(f"{VARIABLE} is '{asked}': give one of {', '.join(CHOICES)}")
-        choice = asked
-    if choice == "cpu":
+    asked = _asked(choice)
+    if asked == "cpu":
         return None
-    if choice == "emulated":
+    if asked == "emulated":
         return _emulated()
     try:
         return _cuda()
     except DeviceError:
-        if choice == "cuda":
+        if asked == "cuda":
             raise
         return None
 
 
-@cache
+def _asked(choice: DeviceChoice) -> DeviceChoice:
+    """The choice, and for ``auto`` what HAMFIT_DEVICE says; ``auto`` only where nobody asks for anything."""
+    if choice != "auto":
+        return choice
+    asked = os.environ.get(VARIABLE, "auto")
+    if asked not in CHOICES:
+        raise DeviceError(f"{VARIABLE} is '{asked}': give one of {', '.join(CHOICES)}")
+    return asked
+
+
+class _Once:
+    """Makes a device when it is first asked for, one for all threads: its ``turn`` must be the same for all.
+
+    A failure is kept too. A machine without a GPU would else look for CuPy with every shard.
+    """
+
+    def __init__(self, make: Callable[[], AbstractDevice]) -> None:
+        self._make = make
+        # threads that ask while another makes it wait here
+        self._lock = threading.Lock()
+        self._made: AbstractDevice | None = None
+        self._failure: str | None = None
+
+    def __call__(self) -> AbstractDevice:
+        with self._lock:
+            if self._made is None and self._failure is None:
+                try:
+                    self._made = self._make()
+                except DeviceError as error:
+                    self._failure = str(error)
+        if self._made is None:
+            # a new exception each time: one that is raised again collects the tracebacks of all who met it
+            raise DeviceError(self._failure)
+        return self._made
+
+    def cache_clear(self) -> None:
+        """Forget the device, or that there is none."""
+        self._made = None
+        self._failure = None
+
+
+@_Once
 def _cuda() -> AbstractDevice:
     # no CUDA at import time: workers that never compute on a GPU do not pay for it
     from hamfit.devices.cuda import CupyDevice
@@ -59,7 +100,7 @@ def _cuda() -> AbstractDevice:
     return CupyDevice()
 
 
-@cache
+@_Once
 def _emulated() -> AbstractDevice:
     from hamfit.devices.emulated import EmulatedDevice
 

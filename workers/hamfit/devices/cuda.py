@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,8 @@ from hamfit.errors import DeviceError
 _INSTALL = "install hamfit[gpu] on a machine with an NVIDIA driver, or use the device cpu"
 #: Shared memory of a block that every GPU grants without being asked for more.
 _PLAIN_SHARED_BYTES = 48 * 1024
+#: What cuBLAS, cuSOLVER and the driver say when there is no memory for a handle, a workspace or a module.
+_NO_ROOM = ("alloc_failed", "out of memory", "memoryallocation", "not_initialized")
 
 
 class CupyDevice(AbstractDevice):
@@ -36,15 +37,22 @@ class CupyDevice(AbstractDevice):
         self.xp = cupy
         self.name = properties["name"].decode()
         self._most_shared = int(properties["sharedMemPerBlockOptin"])
-        self._module: Any = None
         self._functions: dict[str, Any] = {}
+        try:
+            # all that a fit will want of CUDA, so that what is missing is missed now
+            self._module = cupy.RawModule(code=source(), options=("--std=c++17",))
+            self._module.compile()
+            cupy.ones((2, 2)) @ cupy.ones((2, 2))
+            self.synchronize()
+        except Exception as error:
+            # whatever CuPy, NVRTC, cuBLAS and the driver have to say
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise DeviceError(f"{self.name} is there, but CuPy cannot compute on it ({reason}): {_INSTALL}") from None
 
     def _start(self, kernel: str, blocks: int, threads: int, arguments: list[Any], shared_bytes: int) -> None:
         self._function(kernel, shared_bytes)((blocks,), (threads,), tuple(arguments), shared_mem=shared_bytes)
 
     def _function(self, kernel: str, shared_bytes: int) -> Any:
-        if self._module is None:
-            self._module = self.xp.RawModule(code=source(), options=("--std=c++17",))
         if kernel not in self._functions:
             self._functions[kernel] = self._module.get_function(kernel)
         function = self._functions[kernel]
@@ -61,10 +69,9 @@ class CupyDevice(AbstractDevice):
         host: np.ndarray = self.xp.asnumpy(array)
         return host
 
-    def free_bytes(self) -> int:
-        """What the driver has left and what CuPy's pool, or RMM's, holds unused."""
-        free, _ = self.xp.cuda.runtime.memGetInfo()
-        return int(free) + int(self.xp.get_default_memory_pool().free_bytes()) + _unused_of_rmm()
+    def total_bytes(self) -> int:
+        """See ``AbstractDevice.total_bytes``."""
+        return int(self.xp.cuda.runtime.memGetInfo()[1])
 
     @property
     def shared_bytes(self) -> int:
@@ -87,31 +94,31 @@ class CupyDevice(AbstractDevice):
         except MemoryError as error:
             # CuPy's own is one; RMM raises the plain one
             raise DeviceMemoryFull(str(error)) from None
+        except Exception as error:
+            if not type(error).__module__.startswith("cupy"):
+                raise
+            # handles and workspaces of libraries lie outside the pool
+            if any(word in str(error).lower() for word in _NO_ROOM):
+                raise DeviceMemoryFull(str(error)) from None
+            raise DeviceError(
+                f"{self.name} failed ({error}): start the process anew, or use the device cpu"
+            ) from error
 
     def record(self, steps: Callable[[], None]) -> Callable[[], None]:
         """A CUDA graph of the launches: one call for the driver instead of one for each kernel."""
         stream = self.xp.cuda.Stream(non_blocking=True)
-        # the module is compiled, and functions are looked up, before anything is captured
-        for kernel in self._functions:
-            self._function(kernel, 0)
+        # what the steps launch must have been launched before: nothing is compiled or allocated while capturing
         self.synchronize()
         with stream:
             stream.begin_capture()
-            steps()
-            graph = stream.end_capture()
+            try:
+                steps()
+            finally:
+                # also after a failure: the stream would go on capturing
+                graph = stream.end_capture()
 
         def replay() -> None:
             # in the order of all else: on the stream that the caller works on
             graph.launch(self.xp.cuda.get_current_stream())
 
         return replay
-
-
-def _unused_of_rmm() -> int:
-    """What a pool of RMM holds unused, where CuPy takes memory from it and it counts what it gave."""
-    rmm = sys.modules.get("rmm")
-    counted = None if rmm is None else rmm.mr.get_current_device_resource()
-    if rmm is None or not isinstance(counted, rmm.mr.TrackingResourceAdaptor):
-        return 0
-    pool = counted.get_upstream()
-    return int(pool.pool_size() - counted.get_allocated_bytes()) if isinstance(pool, rmm.mr.PoolMemoryResource) else 0

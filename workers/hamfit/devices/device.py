@@ -1,4 +1,4 @@
-"""What every device offers: arrays of a NumPy-like module, kernels launched by name, and how much memory is left.
+"""What every device offers: arrays of a NumPy-like module, kernels launched by name, and how much memory there is.
 
 Code written against this contract runs on an NVIDIA GPU (``CupyDevice``) and on this machine's processor
 (``EmulatedDevice``), where tests execute the same CUDA source. Kernels are looked up in ``kernels/cuda``; every launch
@@ -84,8 +84,8 @@ class AbstractDevice(ABC):
         """A copy on the host, once all that was started has made it."""
 
     @abstractmethod
-    def free_bytes(self) -> int:
-        """Memory that can still be taken."""
+    def total_bytes(self) -> int:
+        """Memory of the device, taken or not: the same at all times, and on all devices of one kind."""
 
     @property
     @abstractmethod

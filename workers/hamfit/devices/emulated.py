@@ -37,10 +37,10 @@ class EmulatedDevice(AbstractDevice):
 
     kind = "emulated"
     name = "emulated GPU"
-    xp = np
 
     def __init__(self, memory_bytes: int | None = None) -> None:
         super().__init__()
+        self.xp = _Arrays()
         self._library = ctypes.CDLL(str(_compiled()))
         self._memory_bytes = memory_bytes
 
@@ -63,9 +63,9 @@ class EmulatedDevice(AbstractDevice):
         """See ``AbstractDevice.download``."""
         return np.array(array)
 
-    def free_bytes(self) -> int:
-        """See ``AbstractDevice.free_bytes``."""
-        return int(psutil.virtual_memory().available) if self._memory_bytes is None else self._memory_bytes
+    def total_bytes(self) -> int:
+        """See ``AbstractDevice.total_bytes``."""
+        return int(psutil.virtual_memory().total) if self._memory_bytes is None else self._memory_bytes
 
     @property
     def shared_bytes(self) -> int:
@@ -89,6 +89,29 @@ class EmulatedDevice(AbstractDevice):
     def record(self, steps: Callable[[], None]) -> Callable[[], None]:
         """The steps themselves."""
         return steps
+
+
+class _Arrays:
+    """NumPy, but that memory which is not set is full of what no sum survives: a fresh page of the system is zero."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    def empty(self, shape: Any, dtype: Any = np.float64, **others: Any) -> np.ndarray:
+        """As ``numpy.empty``."""
+        return _spoilt(np.empty(shape, dtype, **others))
+
+    def empty_like(self, prototype: np.ndarray, **others: Any) -> np.ndarray:
+        """As ``numpy.empty_like``."""
+        return _spoilt(np.empty_like(prototype, **others))
+
+
+def _spoilt(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind == "f":
+        array.fill(np.nan)
+    elif array.dtype.kind == "i":
+        array.fill(np.iinfo(array.dtype).max)
+    return array
 
 
 def _as_c(value: Any) -> Any:

@@ -1,7 +1,8 @@
-"""How many particles a panel on a device takes: as many as its free memory holds, fewer once that was too many.
+"""How many particles a panel on a device takes: as many as a share of its memory holds, fewer once that was too many.
 
-Panels are powers of two, so that a little more or less free memory does not change how rows are grouped, and with it
-the last bits of their sums.
+How rows are grouped decides the last bits of their sums. So panels are planned by the memory that the device has, not
+by what happens to be free, and are powers of two: devices of one kind take the same ones, until one of them has to
+halve them, which is said.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 
 from hamfit.devices.device import AbstractDevice
-from hamfit.errors import FitError
+from hamfit.errors import DeviceError
 
 _LOG = logging.getLogger(__name__)
 
@@ -17,8 +18,9 @@ _LOG = logging.getLogger(__name__)
 MOST_CENTRES = 2**15
 #: Centres of the smallest panel: what has no room for these has no room for a fit.
 FEWEST_CENTRES = 2**6
-#: Share of the free memory that a panel is planned for; the rest is for what nobody counts.
-_SHARE = 0.5
+#: Share of the device's memory that a panel is planned for; the rest is for the frame, for what nobody counts, and for
+#: whatever else is there.
+_SHARE = 0.25
 
 
 class PanelPlan:
@@ -32,18 +34,18 @@ class PanelPlan:
         """Centres of the next panel."""
 
     def measure(self, centre_bytes: float) -> None:
-        """Plan panels of centres that take ``centre_bytes`` each, by the memory that is free now."""
-        fitting = int(_SHARE * self._device.free_bytes() / max(centre_bytes, 1.0))
+        """Plan panels of centres that take ``centre_bytes`` each, by the memory of the device."""
+        fitting = int(_SHARE * self._device.total_bytes() / max(centre_bytes, 1.0))
         whole = 2 ** (max(fitting, 1).bit_length() - 1)
         self.centres = max(self._fewest, min(whole, self._limit))
 
     def halve(self, tried: int) -> None:
         """A panel of ``tried`` centres did not fit: this and all later ones are half as large.
 
-        Raises FitError when a panel could hardly be smaller.
+        Raises DeviceError when a panel could hardly be smaller.
         """
         if tried <= self._fewest:
-            raise FitError(
+            raise DeviceError(
                 f"{self._device.name} has no room for the rows of {tried} particles: free its memory, "
                 "give fewer features or a shorter cutoff, or use the device cpu"
             )

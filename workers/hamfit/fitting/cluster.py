@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hamfit.devices import DeviceChoice, choose_device
+from hamfit.devices import DeviceChoice
 from hamfit.errors import ClusterError
 from hamfit.fitting.basis import Basis
 from hamfit.fitting.executors import AbstractExecutor
@@ -21,14 +21,13 @@ from hamfit.fitting.stage import Stage, StateKeeper, StoredBasis, read_basis, re
 from hamfit.fitting.streaming import reductions_of
 from hamfit.fitting.warmup import warm_up
 from hamfit.lost_tasks import task_error
+from hamfit.reductions.device import LARGE_STATE_BYTES
 
 if TYPE_CHECKING:
     from distributed import Client
 
 #: Tasks handed to the cluster ahead of a free thread, so that none waits for the driver.
 _AHEAD = 2
-#: States below this size are merged by the driver.
-_SMALL_STATE_BYTES = 2 * 2**20
 
 
 class DaskExecutor(AbstractExecutor):
@@ -48,7 +47,7 @@ class DaskExecutor(AbstractExecutor):
 
         stage.store()
         reductions = reductions_of(stage.basis)
-        here = sum(reduction.state_bytes for reduction in reductions.values()) < _SMALL_STATE_BYTES
+        here = sum(reduction.state_bytes for reduction in reductions.values()) < LARGE_STATE_BYTES
         try:
             run = _DaskRun(self.client, stage, shards, here)
             for shard in run:
@@ -115,6 +114,7 @@ class _DaskRun:
         while merge is not None:
             node, left, right = merge
             if self.here:
+                # too small for a device, so the same on whichever machine the driver runs
                 merge = self.tree.add(node, merge_partial(self.reductions, left, right))
                 continue
             key = f"{self._prefix}-node-{'-'.join(map(str, node))}"
@@ -137,9 +137,9 @@ def leaf_task(
 def merge_task(
     stored: StoredBasis, left: PartialState, right: PartialState, device: DeviceChoice = "auto"
 ) -> PartialState:
-    """Runs on a worker: merge two states, on its device where they are large."""
+    """Runs on a worker: merge two states, by the same rule as threads of one process do."""
     _ready(manybody=False)
-    return merge_partial(reductions_of(_cached_basis(stored)), left, right, choose_device(device))
+    return merge_partial(reductions_of(_cached_basis(stored)), left, right, device)
 
 
 @cache

@@ -21,7 +21,7 @@ class DeviceResidualStream(DevicePartStream):
         super().__init__(part, reduction, device)
         # in sums without squares long rows do no harm
         self._rare = None
-        with device.turn:
+        with self._working("the residuals' sums"):
             self._sums = ResidualSums(part, device)
 
     def _reduce(
@@ -32,5 +32,5 @@ class DeviceResidualStream(DevicePartStream):
         self._sums.absorb(local, wanted, rows, additions)
 
     def _main_state(self) -> Triangle:
-        with self._device.turn:
+        with self._working("the sums over the rows"):
             return self._sums.state()

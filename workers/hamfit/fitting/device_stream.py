@@ -7,7 +7,7 @@ there. Blocks without kernels of their own are evaluated on the processor and up
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -109,17 +109,26 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
         self, frame: Frame, sources: Sequence[AbstractDevicePrepared | None], order: IntArray, targets: FloatArray
     ) -> None:
         self._plan.measure(self._centre_bytes(frame.dim, sources))
+        self._by_panels(order, lambda centres: self._absorb_panel(frame, sources, centres, targets))
+
+    def _by_panels(self, order: IntArray, work: Callable[[IntArray], None]) -> None:
+        """Do ``work`` for all particles in order, panel by panel; what does not fit must have counted nothing yet."""
         taken = 0
         while taken < order.size:
             centres = order[taken : taken + self._plan.centres]
-            try:
-                with self._device.guarded():
-                    self._absorb_panel(frame, sources, centres, targets)
-            except DeviceMemoryFull:
-                # nothing of the panel has been counted yet
-                self._plan.halve(centres.size)
-            else:
+            if self._fits(work, centres):
                 taken += centres.size
+            else:
+                # only here has the exception let go of the arrays of the panel
+                self._plan.halve(centres.size)
+
+    def _fits(self, work: Callable[[IntArray], None], centres: IntArray) -> bool:
+        try:
+            with self._device.guarded():
+                work(centres)
+        except DeviceMemoryFull:
+            return False
+        return True
 
     def _centre_bytes(self, dim: int, sources: Sequence[AbstractDevicePrepared | None]) -> float:
         """Memory that one centre takes in a panel: its rows, lifted ones, a copy without rare ones, and its edges."""
@@ -237,18 +246,15 @@ class DevicePartStream(AbstractPartStream[AbstractDevicePrepared]):
         self, block: AbstractRadialBlock, source: AbstractDevicePrepared, radial: DeviceRadial
     ) -> FloatArray:
         """Pooled features of one radial block, panel by panel in the order of the frame."""
-        device, total, taken = self._device, np.zeros(block.n_columns), 0
+        device, total = self._device, np.zeros(block.n_columns)
+
+        def add(centres: IntArray) -> None:
+            nonlocal total
+            edges = source.edges(device.upload(centres))
+            total = total + device.download(radial_sums(device, edges.distance, edges.channel, radial))
+
         self._plan.measure(_EDGE_BYTES * source.edges_per_centre)
-        while taken < source.order.size:
-            centres = source.order[taken : taken + self._plan.centres]
-            try:
-                with device.guarded():
-                    edges = source.edges(device.upload(centres))
-                    total += device.download(radial_sums(device, edges.distance, edges.channel, radial))
-            except DeviceMemoryFull:
-                self._plan.halve(centres.size)
-            else:
-                taken += centres.size
+        self._by_panels(source.order, add)
         return np.asarray(block.pooling * total)
 
     @property

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hamfit.data import Dataset
+from hamfit.devices import device_for
 from hamfit.errors import FitError, FitWarning, SpecError, StoreError
 from hamfit.fitting.building import energy_weight
 from hamfit.fitting.caveats import caveats
@@ -86,6 +87,8 @@ def fit(
     Raises:
         DataError, SpecError: data and options contradict each other.
         FitError, FeatureError, GraphError: the numbers cannot be fitted.
+        DeviceError: a GPU is asked for that cannot be used (without a cluster said before anything is read), or has no
+            room; what was done is kept.
         StoreError: ``out`` cannot be written, holds something else than a model, or another fit is writing it.
         ClusterError: the cluster was lost; repeating the call takes up where it was.
         TaskError: a worker failed for a reason that is not the data's.
@@ -94,6 +97,9 @@ def fit(
     options = (options or FitOptions()).with_changes(**changes)
     if options.workers is not None and client is None:
         raise SpecError("workers run on a cluster: give client=, or leave workers out to use threads of this process")
+    if client is None:
+        # a GPU asked for by name is missed before anything is read or written; workers look for their own
+        device_for(0, options.device)
     clock = Clock(progress)
     with clock.phase("reading"):
         problem = pose(as_datasets(data), options)
@@ -227,6 +233,9 @@ def _refuse(target: Path | None, overwrite: bool) -> None:
 def _json_options(options: FitOptions) -> dict[str, Any]:
     # where the fit ran is no part of what was fitted
     values: dict[str, Any] = options.model_dump(mode="json", include=set(FitSpec.model_fields))
+    if options.precision == "double":
+        # as before there was a choice: fits that were interrupted then can be taken up
+        del values["precision"]
     return values
 
 

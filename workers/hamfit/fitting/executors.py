@@ -52,7 +52,7 @@ class ThreadExecutor(AbstractExecutor):
                         merge = tree.add_leaf(shard, state)
                         while merge is not None:
                             node, left, right = merge
-                            merge = tree.add(node, merge_partial(reductions, left, right))
+                            merge = tree.add(node, merge_partial(reductions, left, right, stage.device))
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
         return tree.roots

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hamfit.devices import AbstractDevice
+from hamfit.devices import AbstractDevice, DeviceChoice, DeviceMemoryFull, choose_device
 from hamfit.reductions import AbstractReduction, Triangle
-from hamfit.reductions.device import merge_on_device
+from hamfit.reductions.device import joins_on_device, merge_on_device
 from hamfit.types import FloatArray
 
 
@@ -82,16 +82,30 @@ def merge_partial(
     reductions: Mapping[str, AbstractReduction],
     first: PartialState,
     second: PartialState,
-    device: AbstractDevice | None = None,
+    choice: DeviceChoice = "cpu",
 ) -> PartialState:
-    """The state of both sets of rows together; large triangles are joined on the device where one is given."""
+    """The state of both sets of rows together.
 
-    def merged(name: str) -> Triangle:
-        pair = first.triangles[name], second.triangles[name]
-        return reductions[name].merge(*pair) if device is None else merge_on_device(device, reductions[name], *pair)
-
+    Large R factors are joined on the device of this process where rows of theirs were computed on one of its name. What
+    computed the rows decides, not who merges: so threads of one process and workers of one kind give the same bits, and
+    systems too small for a GPU leave it alone here too. Where it has no room the processor joins them, which is noted.
+    """
+    large = any(joins_on_device(reductions[name]) for name in first.triangles)
+    device = _device_of(first, second, choice) if large else None
+    triangles, notes = {}, {*first.notes, *second.notes}
+    for name, triangle in first.triangles.items():
+        pair = triangle, second.triangles[name]
+        try:
+            triangles[name] = (
+                reductions[name].merge(*pair) if device is None else merge_on_device(device, reductions[name], *pair)
+            )
+        except DeviceMemoryFull:
+            assert device is not None
+            device.release()
+            notes.add(f"{device.name} ran out of memory: the processor joined R factors, which is slower, not worse")
+            triangles[name] = reductions[name].merge(*pair)
     return PartialState(
-        triangles={name: merged(name) for name in first.triangles},
+        triangles=triangles,
         squares={name: first.squares[name] + second.squares[name] for name in first.squares},
         extents={
             name: np.column_stack(
@@ -106,5 +120,12 @@ def merge_partial(
         seconds=first.seconds + second.seconds,
         peak_bytes=max(first.peak_bytes, second.peak_bytes),
         devices=tuple(sorted({*first.devices, *second.devices})),
-        notes=tuple(sorted({*first.notes, *second.notes})),
+        notes=tuple(sorted(notes)),
     )
+
+
+def _device_of(first: PartialState, second: PartialState, choice: DeviceChoice) -> AbstractDevice | None:
+    """The device of this process, if rows of either state were computed on it or its like."""
+    names = {*first.devices, *second.devices}
+    device = choose_device(choice) if names else None
+    return device if device is not None and device.name in names else None

@@ -85,7 +85,8 @@ def _basis(
     shards = plan_sample(table, centres, SAMPLE_TASKS, options.seed)
     sampled = tuple(replace(part, n_constants=0) for part in raw)
     basis = Basis(sampled, problem.labels, problem.bond_labels, "tsqr")
-    stage = Stage(basis, "sample", home, options.device, keep_states=False)
+    # on the processor whatever computes the rows: the columns of a fit are then the same everywhere
+    stage = Stage(basis, "sample", home, "cpu", keep_states=False)
     stage.store()
     with clock.phase("sampling", len(shards)) as done:
         state = executor.run(stage, shards, done)[0]

@@ -16,9 +16,9 @@ from hamfit.reductions.mixed import SINGLE_ROWS, MixedGram
 from hamfit.reductions.triangle import AbstractReduction, Triangle
 from hamfit.reductions.tsqr import Tsqr
 
-#: From so many columns on two R factors are joined on the device. An estimate: smaller ones take the processor a few
-#: milliseconds, as long as the copies.
-_LARGE_FACTOR = 512
+#: Size of a state from which on two R factors are joined on the device (some 720 columns), and from which on states of
+#: any kind are merged by workers of a cluster and not by its driver, which may have no device. An estimate.
+LARGE_STATE_BYTES = 2 * 2**20
 
 
 class AbstractDeviceAccumulator(ABC):
@@ -102,16 +102,21 @@ def device_accumulator(device: AbstractDevice, name: str, size: int) -> Abstract
     return _ACCUMULATORS[name](device, size)
 
 
+def joins_on_device(reduction: AbstractReduction) -> bool:
+    """Whether the states of this reduction are worth a device: large R factors are, sums of Gram matrices never."""
+    return isinstance(reduction, Tsqr) and reduction.state_bytes >= LARGE_STATE_BYTES
+
+
 def merge_on_device(
     device: AbstractDevice, reduction: AbstractReduction, first: Triangle, second: Triangle
 ) -> Triangle:
     """The state of both sets of rows together: large R factors are joined on the device, all others on the host.
 
-    Equal to ``reduction.merge`` up to rounding.
+    Equal to ``reduction.merge`` up to rounding. Raises DeviceMemoryFull where the device has no room for it.
     """
-    if not isinstance(reduction, Tsqr) or reduction.n_columns < _LARGE_FACTOR:
+    if not joins_on_device(reduction):
         return reduction.merge(first, second)
-    with device.turn:
+    with device.turn, device.guarded():
         stacked = device.xp.concatenate([device.upload(first.unpack()), device.upload(second.unpack())])
         upper = device.download(_factor(device, stacked))
     return Triangle.pack(upper, first.n_rows + second.n_rows)
