@@ -285,9 +285,7 @@ def cupy_that_finds_a_gpu(compile_kernels: Callable[[], None]) -> SimpleNamespac
         memGetInfo=lambda: (3 * 2**30, 80 * 2**30),
     )
     stream = SimpleNamespace(synchronize=lambda: None)
-    cuda = SimpleNamespace(
-        runtime=runtime, Device=lambda: SimpleNamespace(id=0), get_current_stream=lambda: stream
-    )
+    cuda = SimpleNamespace(runtime=runtime, Device=lambda: SimpleNamespace(id=0), get_current_stream=lambda: stream)
     module = SimpleNamespace(compile=compile_kernels)
     return SimpleNamespace(cuda=cuda, ones=np.ones, RawModule=lambda **options: module)
 

@@ -195,11 +195,10 @@ def test_threads_join_large_factors_where_rows_were_computed(
     binary: Dataset, monkeypatch: pytest.MonkeyPatch, device: DeviceChoice
 ) -> None:
     joined: list[str] = []
-    merge = partial.merge_on_device
 
     def spied(where: AbstractDevice, *rest: Any) -> Triangle:
         joined.append(where.name)
-        return merge(where, *rest)
+        return reductions_on_device.merge_on_device(where, *rest)
 
     monkeypatch.setattr(partial, "merge_on_device", spied)
     # several shards in a group, so that there is something to merge

@@ -124,8 +124,9 @@ def test_large_factors_are_joined_where_rows_were_computed(
 def test_small_states_do_not_ask_for_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     joins = Joins(monkeypatch, large=False)
     monkeypatch.setattr(partial, "choose_device", lambda choice: pytest.fail("asked for one"))
-    states = [replace(state_of(seed), devices=(NAME,)) for seed in (1, 2)]
-    assert bits(merge_partial(REDUCTIONS, *states, "auto")) == bits(merge_partial(REDUCTIONS, state_of(1), state_of(2)))
+    left, right = (replace(state_of(seed), devices=(NAME,)) for seed in (1, 2))
+    merged = merge_partial(REDUCTIONS, left, right, "auto")
+    assert bits(merged) == bits(merge_partial(REDUCTIONS, state_of(1), state_of(2)))
     assert joins.count == 0
 
 
@@ -145,8 +146,8 @@ class Full(EmulatedDevice):
 def test_where_a_device_has_no_room_the_processor_joins_which_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     joins = Joins(monkeypatch)
     monkeypatch.setattr(partial, "choose_device", lambda choice: Full())
-    states = [replace(state_of(seed), devices=(NAME,)) for seed in (1, 2)]
-    merged = merge_partial(REDUCTIONS, *states, "auto")
+    left, right = (replace(state_of(seed), devices=(NAME,)) for seed in (1, 2))
+    merged = merge_partial(REDUCTIONS, left, right, "auto")
     assert joins.count == 1
     assert bits(merged) == bits(merge_partial(REDUCTIONS, state_of(1), state_of(2)))
     (note,) = merged.notes

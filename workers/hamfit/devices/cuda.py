@@ -100,9 +100,7 @@ class CupyDevice(AbstractDevice):
             # handles and workspaces of libraries lie outside the pool
             if any(word in str(error).lower() for word in _NO_ROOM):
                 raise DeviceMemoryFull(str(error)) from None
-            raise DeviceError(
-                f"{self.name} failed ({error}): start the process anew, or use the device cpu"
-            ) from error
+            raise DeviceError(f"{self.name} failed ({error}): start the process anew, or use the device cpu") from error
 
     def record(self, steps: Callable[[], None]) -> Callable[[], None]:
         """A CUDA graph of the launches: one call for the driver instead of one for each kernel."""

@@ -17,7 +17,8 @@ from hamfit.reductions.triangle import AbstractReduction, Triangle
 from hamfit.reductions.tsqr import Tsqr
 
 #: Size of a state from which on two R factors are joined on the device (some 720 columns), and from which on states of
-#: any kind are merged by workers of a cluster and not by its driver, which may have no device. An estimate.
+#: any kind are merged by workers of a cluster and not by its driver, which may have no device. An
+#: estimate: one core joins two R factors of this size in some 15 ms, of 1200 columns in 60 ms; a GPU is not measured.
 LARGE_STATE_BYTES = 2 * 2**20
 
 
