@@ -122,7 +122,9 @@ def test_gpus_are_named_with_their_memory(
 ) -> None:
     (tmp_path / "cupy.py").write_text(CUPY.replace("broken = None", f"broken = {broken!r}"))
     # another cupy of this test may have been loaded
-    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    # and what an import leaves behind must go with the rest
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.delitem(sys.modules, "cupy")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(sys.modules, "cupy", importlib.import_module("cupy"))
     monkeypatch.delenv("HAMFIT_DEVICE", raising=False)
