@@ -125,9 +125,9 @@ def test_a_driver_that_dies_leaves_no_model_and_its_successor_computes_only_what
     computed = []
     reduce_shard = stage.reduce_shard
 
-    def counted(shard: Any, basis: Any) -> Any:
+    def counted(shard: Any, *rest: Any) -> Any:
         computed.append(shard)
-        return reduce_shard(shard, basis)
+        return reduce_shard(shard, *rest)
 
     monkeypatch.setattr(stage, "reduce_shard", counted)
     report = fit([liquid], out=out, options=OPTIONS).report
