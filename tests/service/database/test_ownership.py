@@ -138,6 +138,7 @@ def test_a_service_takes_its_database_again_when_postgres_let_go_of_it(
             onlooker.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": turns._OWNER_LOCK})
             assert time.monotonic() < deadline
     # let go: Postgres notices a closed connection a moment later
+    deadline = time.monotonic() + 20.0
     while not onlooker.scalar(TRY, {"key": turns._OWNER_LOCK}):
         assert time.monotonic() < deadline
         time.sleep(0.05)
