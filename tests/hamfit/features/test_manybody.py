@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -20,6 +20,30 @@ LABELS = ("A", "B")
 CUTOFFS = np.array([[2.3, 1.9], [1.9, 1.7]])
 
 
+class Shape(Protocol):
+    """What a frame is made of."""
+
+    dim: int
+    n: int
+    n_species: int
+    periodic: bool
+
+
+def small_frame(case: Shape, labels: tuple[str, ...], seed: int) -> Frame:
+    """Particles as a case has them, spread evenly."""
+    rng = np.random.default_rng(seed)
+    box = 2.1 * np.eye(case.dim) + np.triu(rng.uniform(-0.3, 0.3, (case.dim, case.dim)), 1)
+    spread = box if case.periodic else np.eye(case.dim) * 1.2 * case.n ** (1 / case.dim)
+    return Frame(
+        q=rng.uniform(0.0, 1.0, (case.n, case.dim)) @ spread,
+        species=np.arange(case.n, dtype=np.int64) % case.n_species,
+        labels=labels[: case.n_species],
+        masses=np.ones(case.n),
+        box=box if case.periodic else None,
+        periodic=(case.periodic,) * case.dim,
+    )
+
+
 @dataclass(frozen=True)
 class Case:
     """A small system; the boxes are smaller than twice the cutoff, so particles meet their own images."""
@@ -34,17 +58,7 @@ class Case:
     direct_links: bool = True
 
     def frame(self, seed: int = 11) -> Frame:
-        rng = np.random.default_rng(seed)
-        box = 2.1 * np.eye(self.dim) + np.triu(rng.uniform(-0.3, 0.3, (self.dim, self.dim)), 1)
-        spread = box if self.periodic else np.eye(self.dim) * 1.2 * self.n ** (1 / self.dim)
-        return Frame(
-            q=rng.uniform(0.0, 1.0, (self.n, self.dim)) @ spread,
-            species=np.arange(self.n, dtype=np.int64) % self.n_species,
-            labels=LABELS[: self.n_species],
-            masses=np.ones(self.n),
-            box=box if self.periodic else None,
-            periodic=(self.periodic,) * self.dim,
-        )
+        return small_frame(self, LABELS, seed)
 
     def block(self, frame: Frame) -> ManyBodyBlock:
         graph = CutoffGraph(LABELS[: self.n_species], CUTOFFS[: self.n_species, : self.n_species].copy())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_manybody import small_frame
 
 from hamfit.devices import AbstractDevice
 from hamfit.features.manybody import ManyBodyBlock
@@ -35,17 +36,7 @@ class Case:
     direct_links: bool = True
 
     def frame(self, seed: int = 11) -> Frame:
-        rng = np.random.default_rng(seed)
-        box = 2.1 * np.eye(self.dim) + np.triu(rng.uniform(-0.3, 0.3, (self.dim, self.dim)), 1)
-        spread = box if self.periodic else np.eye(self.dim) * 1.2 * self.n ** (1 / self.dim)
-        return Frame(
-            q=rng.uniform(0.0, 1.0, (self.n, self.dim)) @ spread,
-            species=np.arange(self.n, dtype=np.int64) % self.n_species,
-            labels=LABELS[: self.n_species],
-            masses=np.ones(self.n),
-            box=box if self.periodic else None,
-            periodic=(self.periodic,) * self.dim,
-        )
+        return small_frame(self, LABELS, seed)
 
     def block(self, frame: Frame) -> ManyBodyBlock:
         graph = CutoffGraph(LABELS[: self.n_species], CUTOFFS[: self.n_species, : self.n_species].copy())
