@@ -8,6 +8,7 @@ centres is mostly halo. The derivatives of the invariants are standardised from 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -243,7 +244,7 @@ class DeviceManyBody:
 
 def _upload_bumps(device: AbstractDevice, radial: RadialBumps) -> DeviceBumps:
     interact = radial.cutoff > 0
-    ratio = np.where(interact, radial.cutoff, np.e) / np.where(interact, radial.lower, 1.0)
+    ratio = np.where(interact, radial.cutoff, math.e) / np.where(interact, radial.lower, 1.0)
     return DeviceBumps(
         lower=device.upload(radial.lower),
         cutoff=device.upload(radial.cutoff),
