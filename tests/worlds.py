@@ -239,3 +239,13 @@ def force_of(frame: Frame) -> FloatArray:
     """The frame's forces, which it has."""
     assert frame.pdot is not None
     return frame.pdot
+
+
+def energy_rounding(constants: FloatArray, theta: Sequence[FloatArray], frame: Frame) -> float:
+    """What rounding leaves open of an energy: every particle's is a sum of coefficients, which may cancel.
+
+    Constants and coefficients of 1e8 against an energy of a few units, as fits of one composition may have, cost eight
+    digits; which way the last ones fall depends on the processor.
+    """
+    features = frame.n_particles * sum(float(np.abs(one).sum()) for one in theta)
+    return float(np.finfo(np.float64).eps * (features + np.abs(np.nan_to_num(constants))[frame.species].sum()))

@@ -101,9 +101,10 @@ def test_noise_asks_for_a_ridge_and_exact_data_for_next_to_none(kind: Form) -> N
     noisy = solve_groups(kind, states(kind, noisy_groups(3, k=30, sizes=(16, 16, 16), noise=2.0)), penalty)
     exact = solve_groups(kind, states(kind, noisy_groups(3, k=30, sizes=(50, 50, 50), noise=0.0)), penalty)
     assert noisy.ridge >= 1e-4
-    # the bias of a ridge grows with it, and a Gram matrix knows squares of errors only to eps times squared targets
-    assert exact.ridge <= (np.sqrt(np.finfo(np.float64).eps) if kind == "gram" else 1e-12)
-    assert np.sqrt(exact.held_out_square) < 1e-6
+    # a Gram matrix knows squares of errors only to eps times squared targets, and errors grow as the ridge does
+    ridge, error = (1e-8, 1e-5) if kind == "gram" else (1e-12, 1e-6)
+    assert exact.ridge <= ridge
+    assert np.sqrt(exact.held_out_square) < error
 
 
 @pytest.mark.parametrize("condition", [1.0, 1e3, 1e6, 1e9, 1e12, 1e14])
