@@ -174,7 +174,7 @@ class Service:
             Submission(process, final, identity.owner, identity.token_id, idempotency_key, sent),
             limit=identity.queued_jobs,
         )
-        self.supervisor.wake()
+        self.supervisor.accepted()
         return job, replayed
 
     def dismiss(self, job_id: str, identity: Identity) -> Job:
@@ -187,7 +187,8 @@ class Service:
         """
         self.check_owner(self.store.get(job_id), identity)
         job = self.store.ask_dismissal(job_id)
-        self.supervisor.wake()
+        if not job.is_final:
+            self.supervisor.wake()
         return job
 
     def check_owner(self, job: Job, identity: Identity) -> None:

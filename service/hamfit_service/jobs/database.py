@@ -25,6 +25,8 @@ BUSY_SECONDS = 5.0
 
 _CONNECT_SECONDS = 3
 _POOL = 10
+#: One for each thread that answers requests: a connection costs next to nothing to keep, and some to open.
+_SQLITE_POOL = 40
 
 
 class DatabaseAway(HamfitError):
@@ -61,7 +63,10 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session for queries; what it changes is thrown away. Raises DatabaseAway."""
+        """A session for queries, which changes nothing. What others commit in between a later query may see.
+
+        Raises DatabaseAway.
+        """
         with translated(), self._sessions() as session:
             if self.is_sqlite:
                 session.connection(execution_options={"hamfit_reading": True})
@@ -97,7 +102,7 @@ def _engine(url: str) -> Engine:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername == "sqlite":
         return create_engine(
-            parsed, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, pool_size=_POOL
+            parsed, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, pool_size=_SQLITE_POOL
         )
     if parsed.drivername != "postgresql+psycopg":
         raise SpecError(f"database_url names {parsed.drivername}; use sqlite or postgresql+psycopg")
@@ -151,9 +156,12 @@ def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:
 
 
 def _begin_immediately(connection: Any) -> None:
-    """Take SQLite's write lock at once: a transaction that reads first and writes later could only fail."""
-    reading = connection.get_execution_options().get("hamfit_reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    """Take SQLite's write lock at once: a transaction that reads first and writes later could only fail.
+
+    Queries are transactions by themselves.
+    """
+    if not connection.get_execution_options().get("hamfit_reading", False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @contextmanager

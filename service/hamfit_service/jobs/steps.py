@@ -8,23 +8,38 @@ claimed by one reconciler; the state is checked in each transaction all the same
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from hamfit_service.jobs.database import Database
-from hamfit_service.jobs.job import FINAL, Failure, Job, JobEvent, JobProgress
+from hamfit_service.jobs.job import Failure, Job, JobEvent, JobProgress, State
 from hamfit_service.jobs.rows import WrongState, as_job, find_row, move, record, utc_now
 from hamfit_service.jobs.tables import JobRow
 
 _DISMISSED = JobProgress("dismissed", 0.0, message="dismissed")
 #: More than any owner can have begun in one look at the jobs.
 _RUNNABLE_OF_AN_OWNER = 16
+#: Left-overs looked at in one go.
+_LEFT_OVERS = 500
 
 Listener = Callable[[JobEvent | None, Job], None]
 """Hears of every change after it is on disk: the event, or None where only progress changed. Must not block."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    """A job that ended and has left something behind."""
+
+    job_id: str
+    """Its name."""
+    state: State
+    """How it ended."""
+    finished_at: datetime
+    """When, UTC."""
 
 
 class JobSteps:
@@ -180,11 +195,20 @@ class JobSteps:
         self._tell(event, job)
         return job
 
-    def uncleaned(self) -> Sequence[str]:
-        """Final jobs whose left-overs are still to be removed."""
+    def uncleaned(self) -> Sequence[LeftOver]:
+        """Jobs that ended and whose left-overs are still to be removed, the first to end first; not all at once."""
         with self._database.reading() as session:
-            query = select(JobRow.id).where(JobRow.state.in_(sorted(FINAL)), JobRow.cleaned.is_(False)).limit(500)
-            return list(session.scalars(query))
+            query = (
+                select(JobRow.id, JobRow.state, JobRow.finished_at)
+                .where(JobRow.cleaned.is_(False), JobRow.finished_at.is_not(None))
+                .order_by(JobRow.finished_at)
+                .limit(_LEFT_OVERS)
+            )
+            return [
+                LeftOver(job_id, cast(State, state), finished_at)
+                for job_id, state, finished_at in session.execute(query)
+                if finished_at is not None
+            ]
 
     def cleaned(self, job_id: str) -> None:
         """Note that the left-overs of a final job are gone."""

@@ -207,6 +207,8 @@ class JobStore(JobSteps):
                 event = move(
                     session, row, "dismissed", JobProgress("dismissed", 0.0, message="dismissed while it waited")
                 )
+                # what never ran has left nothing
+                row.cleaned = row.started_at is None
             job = as_job(row)
         self._tell(event, job)
         return job

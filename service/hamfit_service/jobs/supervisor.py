@@ -9,17 +9,18 @@ where their checkpoints are.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 import structlog
 
 from hamfit.errors import ClusterError, DiskError, HamfitError
+from hamfit_service.jobs.cleaning import Cleaner
 from hamfit_service.jobs.database import DatabaseAway
 from hamfit_service.jobs.endings import Attempt, Endings
 from hamfit_service.jobs.fairness import next_to_run
@@ -43,8 +44,6 @@ _AWAY_SECONDS = 1.0
 _TOLD_SECONDS = 0.5
 #: How long a job that failed on a full disk may keep what it has written while the disk stays full.
 _STORAGE_PATIENCE_SECONDS = 600.0
-#: Tasks of a dismissed job may still be writing for this long; its left-overs are removed once more after that.
-_SETTLING = timedelta(seconds=30)
 #: A dismissed job has nothing to keep; it only lets go of the cluster in this time.
 _DISMISS_GRACE_SECONDS = 3.0
 #: Share of the machine's memory that the process of one job may take.
@@ -85,6 +84,8 @@ class Supervisor:
         self._cluster = cluster
         self._endings = endings
         self._running_limits = running_limits
+        self._cleaner = Cleaner(store, folders)
+        self._housekept_at = -math.inf
         self._pool = RunnerPool()
         self._running: dict[str, _Running] = {}
         self._stopping: set[asyncio.Task[None]] = set()
@@ -101,6 +102,12 @@ class Supervisor:
         """Take over what an earlier service left, and begin to work."""
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._work())
+
+    def accepted(self) -> None:
+        """A job was accepted: see whether it may begin, unless every place is taken; from any thread."""
+        # the end of a job looks at those that wait, and forgets its own first
+        if len(self._running) < self._settings.running_jobs:
+            self.wake()
 
     def wake(self) -> None:
         """Look at the jobs now; from any thread."""
@@ -172,10 +179,12 @@ class Supervisor:
         for running in self._running.values():
             if running.generation != self._cluster.generation:
                 self._stop(running, "cluster")
-        if self._cleaning is None or self._cleaning.done():
-            # beside the rest: a large store takes a while to remove
-            self._cleaning = asyncio.create_task(self._clean_beside())
-        await self._check_storage()
+        if time.monotonic() - self._housekept_at >= _LOOK_SECONDS:
+            self._housekept_at = time.monotonic()
+            if self._cleaning is None or self._cleaning.done():
+                # beside the rest: a large store takes a while to remove
+                self._cleaning = asyncio.create_task(self._clean())
+            await self._check_storage()
         if self.storage_problem is None and self._cluster.address is not None:
             await self._begin_jobs()
 
@@ -284,32 +293,13 @@ class Supervisor:
             # what is told is worth less than what is done
             log.exception("progress could not be kept", job=running.job.id)
 
-    async def _clean_beside(self) -> None:
+    async def _clean(self) -> None:
         try:
-            await asyncio.to_thread(self._clean)
+            await asyncio.to_thread(self._cleaner.clean)
         except DatabaseAway:
             return
         except Exception:
             log.exception("cleaning failed")
-
-    def _clean(self) -> None:
-        """Remove what jobs at their end left: workspaces of failed ones, everything of dismissed ones."""
-        for job_id in self._store.uncleaned():
-            try:
-                self._clean_one(job_id)
-            except (DatabaseAway, DiskError, OSError) as error:
-                log.warning("left-overs stay for now", job=job_id, reason=str(error))
-
-    def _clean_one(self, job_id: str) -> None:
-        job = self._store.get(job_id)
-        folder = self._folders.job(job_id)
-        if job.state == "dismissed":
-            folder.remove_results()
-            if job.finished_at is not None and datetime.now(UTC) - job.finished_at < _SETTLING:
-                return
-        else:
-            folder.remove_leftovers()
-        self._store.cleaned(job_id)
 
     async def _check_storage(self) -> None:
         """Hold jobs back while the disk is full or read-only; in the end, let those go that may have filled it."""

@@ -94,6 +94,7 @@ class JobRow(Base):
         Index(None, "state", "submitted_at"),
         Index(None, "submitted_at", "id"),
         Index(None, "owner", "state"),
+        Index(None, "cleaned", "finished_at"),
     )
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
