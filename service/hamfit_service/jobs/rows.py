@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
+from sqlalchemy import Connection, Row, bindparam, select
 from sqlalchemy.orm import Session
 
 from hamfit.errors import HamfitError
 from hamfit_service.jobs.job import FINAL, TRANSITIONS, Failure, Job, JobEvent, JobProgress, State, Target
 from hamfit_service.jobs.tables import EventRow, JobRow
+
+_ONE_JOB = select(JobRow.__table__).where(JobRow.__table__.c.id == bindparam("job_id"))
 
 
 class JobNotFound(HamfitError):
@@ -27,11 +30,23 @@ def utc_now() -> datetime:
 
 
 def find_row(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
-    """The job; ``lock`` keeps others from changing it between our look at its state and our change."""
+    """The job, to be changed; ``lock`` keeps others from changing it between our look at its state and our change."""
     row = session.get(JobRow, job_id, with_for_update=lock or None)
     if row is None:
-        raise JobNotFound(f"there is no job {job_id}; see the list of jobs for their names")
+        raise _not_found(job_id)
     return row
+
+
+def read_job(connection: Connection, job_id: str) -> Job:
+    """The job as it is now; raises JobNotFound."""
+    row = connection.execute(_ONE_JOB, {"job_id": job_id}).one_or_none()
+    if row is None:
+        raise _not_found(job_id)
+    return as_job(row)
+
+
+def _not_found(job_id: str) -> JobNotFound:
+    return JobNotFound(f"there is no job {job_id}; see the list of jobs for their names")
 
 
 def move(session: Session, row: JobRow, state: State, progress: JobProgress) -> JobEvent:
@@ -56,13 +71,13 @@ def record(session: Session, job_id: str, kind: str, data: Mapping[str, Any], no
     return as_event(row)
 
 
-def as_event(row: EventRow) -> JobEvent:
+def as_event(row: EventRow | Row[Any]) -> JobEvent:
     """The event that a row keeps."""
     kind = cast(Literal["state", "phase", "retry", "handover"], row.kind)
     return JobEvent(row.sequence, row.job_id, row.at, kind, row.data)
 
 
-def as_job(row: JobRow) -> Job:
+def as_job(row: JobRow | Row[Any]) -> Job:
     """The job that a row keeps."""
     return Job(
         id=row.id,

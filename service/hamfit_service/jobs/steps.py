@@ -57,13 +57,13 @@ class JobSteps:
         """Jobs that are running in the database. Of those without a runner the caller takes the outcome, or runs them
         again: an earlier service left them, or they could not be begun.
         """
-        with self._database.reading() as session:
-            query = select(JobRow).where(JobRow.state == "running").order_by(JobRow.submitted_at, JobRow.id)
-            return [as_job(row) for row in session.scalars(query)]
+        with self._database.reading() as connection:
+            query = select(JobRow.__table__).where(JobRow.state == "running").order_by(JobRow.submitted_at, JobRow.id)
+            return [as_job(row) for row in connection.execute(query)]
 
     def runnable(self) -> Sequence[Job]:
         """Jobs that may run now, in the order they were submitted: the first ones of every owner, who take turns."""
-        with self._database.reading() as session:
+        with self._database.reading() as connection:
             place = func.row_number().over(partition_by=JobRow.owner, order_by=(JobRow.submitted_at, JobRow.id))
             first = (
                 select(JobRow.id, place.label("place"))
@@ -75,18 +75,18 @@ class JobSteps:
                 .subquery()
             )
             query = (
-                select(JobRow)
+                select(JobRow.__table__)
                 .join(first, JobRow.id == first.c.id)
                 .where(first.c.place <= _RUNNABLE_OF_AN_OWNER)
                 .order_by(JobRow.submitted_at, JobRow.id)
             )
-            return [as_job(row) for row in session.scalars(query)]
+            return [as_job(row) for row in connection.execute(query)]
 
     def to_dismiss(self) -> Sequence[Job]:
         """Running jobs that should stop."""
-        with self._database.reading() as session:
-            query = select(JobRow).where(JobRow.state == "running", JobRow.target == "dismiss")
-            return [as_job(row) for row in session.scalars(query)]
+        with self._database.reading() as connection:
+            query = select(JobRow.__table__).where(JobRow.state == "running", JobRow.target == "dismiss")
+            return [as_job(row) for row in connection.execute(query)]
 
     def claim(self, job_id: str) -> Job:
         """accepted -> running. Raises WrongState when it is not waiting to run any more."""
@@ -197,7 +197,7 @@ class JobSteps:
 
     def uncleaned(self) -> Sequence[LeftOver]:
         """Jobs that ended and whose left-overs are still to be removed, the first to end first; not all at once."""
-        with self._database.reading() as session:
+        with self._database.reading() as connection:
             query = (
                 select(JobRow.id, JobRow.state, JobRow.finished_at)
                 .where(JobRow.cleaned.is_(False), JobRow.finished_at.is_not(None))
@@ -206,7 +206,7 @@ class JobSteps:
             )
             return [
                 LeftOver(job_id, cast(State, state), finished_at)
-                for job_id, state, finished_at in session.execute(query)
+                for job_id, state, finished_at in connection.execute(query)
                 if finished_at is not None
             ]
 

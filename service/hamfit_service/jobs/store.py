@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from hamfit.errors import HamfitError
 from hamfit_service.jobs.database import Database
 from hamfit_service.jobs.job import QUEUED, Job, JobEvent, JobProgress, State, new_job_id
-from hamfit_service.jobs.rows import WrongState, as_event, as_job, find_row, move, record, utc_now
+from hamfit_service.jobs.rows import WrongState, as_event, as_job, find_row, move, read_job, record, utc_now
 from hamfit_service.jobs.steps import JobSteps
 from hamfit_service.jobs.tables import EventRow, JobRow
 
@@ -129,11 +129,11 @@ class JobStore(JobSteps):
         """The job that this idempotency key has made; None when it is new or there is none. Raises KeyReused."""
         if submission.idempotency_key is None:
             return None
-        with self._database.reading() as session:
-            query = select(JobRow).where(
+        with self._database.reading() as connection:
+            query = select(JobRow.__table__).where(
                 JobRow.owner == submission.owner, JobRow.idempotency_key == submission.idempotency_key
             )
-            row = session.scalar(query)
+            row = connection.execute(query).one_or_none()
             if row is None:
                 return None
             if row.request_digest != submission.digest:
@@ -145,8 +145,8 @@ class JobStore(JobSteps):
 
     def get(self, job_id: str) -> Job:
         """The job; raises JobNotFound."""
-        with self._database.reading() as session:
-            return as_job(find_row(session, job_id))
+        with self._database.reading() as connection:
+            return read_job(connection, job_id)
 
     def page(
         self,
@@ -161,8 +161,8 @@ class JobStore(JobSteps):
 
         Raises JobNotFound when ``after`` is no job.
         """
-        with self._database.reading() as session:
-            query = select(JobRow).order_by(JobRow.submitted_at.desc(), JobRow.id.desc()).limit(limit + 1)
+        with self._database.reading() as connection:
+            query = select(JobRow.__table__).order_by(JobRow.submitted_at.desc(), JobRow.id.desc()).limit(limit + 1)
             if owner is not None:
                 query = query.where(JobRow.owner == owner)
             if states:
@@ -170,23 +170,23 @@ class JobStore(JobSteps):
             if process is not None:
                 query = query.where(JobRow.process == process)
             if after is not None:
-                last = find_row(session, after)
+                last = read_job(connection, after)
                 query = query.where(tuple_(JobRow.submitted_at, JobRow.id) < tuple_(last.submitted_at, last.id))
-            jobs = [as_job(row) for row in session.scalars(query)]
+            jobs = [as_job(row) for row in connection.execute(query)]
         more = len(jobs) > limit
         return JobPage(jobs[:limit], jobs[limit - 1].id if more else None)
 
     def events(self, job_id: str, after: int = 0, limit: int = 1000) -> Sequence[JobEvent]:
         """What happened to a job after the event of that sequence number; raises JobNotFound."""
-        with self._database.reading() as session:
-            find_row(session, job_id)
+        with self._database.reading() as connection:
+            read_job(connection, job_id)
             query = (
-                select(EventRow)
+                select(EventRow.__table__)
                 .where(EventRow.job_id == job_id, EventRow.sequence > after)
                 .order_by(EventRow.sequence)
                 .limit(limit)
             )
-            return [as_event(row) for row in session.scalars(query)]
+            return [as_event(row) for row in connection.execute(query)]
 
     def ask_dismissal(self, job_id: str) -> Job:
         """Want the job gone: one that waits is dismissed at once, one that runs as soon as it has stopped.
@@ -215,6 +215,6 @@ class JobStore(JobSteps):
 
     def counts(self) -> Mapping[str, int]:
         """Number of jobs in each state."""
-        with self._database.reading() as session:
+        with self._database.reading() as connection:
             query = select(JobRow.state, func.count()).group_by(JobRow.state)
-            return {str(row[0]): int(row[1]) for row in session.execute(query)}
+            return {str(row[0]): int(row[1]) for row in connection.execute(query)}

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import Connection, Row, func, select, tuple_
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
@@ -128,9 +128,9 @@ class ModelRegistry:
             raise SpecError(f"job {job.id} is a {job.process} and makes no model; give the job of a fit")
         if job.state != "succeeded":
             raise WrongState(f"job {job.id} is {job.state}; a model can be published once its fit has succeeded")
-        with self._database.reading() as session:
-            row = session.scalar(select(ModelRow).where(ModelRow.name == name, ModelRow.job_id == job.id))
-            known = None if row is None else row.version
+        with self._database.reading() as connection:
+            query = select(ModelRow.version).where(ModelRow.name == name, ModelRow.job_id == job.id)
+            known = connection.scalar(query)
         if known is None:
             prepared = self.prepare(name, self._folders.job(job.id), job.id)
             with self._database.writing() as session:
@@ -156,18 +156,18 @@ class ModelRegistry:
 
     def newest(self, name: str) -> int | None:
         """The newest version of a name; None when it is no name of a model."""
-        with self._database.reading() as session:
-            return session.scalar(select(func.max(ModelRow.version)).where(ModelRow.name == name))
+        with self._database.reading() as connection:
+            return connection.scalar(select(func.max(ModelRow.version)).where(ModelRow.name == name))
 
     def published(self, job_id: str) -> str | None:
         """NAME@VERSION under which the model of a job was last published; None when it was not."""
-        with self._database.reading() as session:
+        with self._database.reading() as connection:
             query = (
-                select(ModelRow)
+                select(ModelRow.name, ModelRow.version)
                 .where(ModelRow.job_id == job_id)
                 .order_by(ModelRow.published_at.desc(), ModelRow.name.desc())
             )
-            row = session.scalars(query).first()
+            row = connection.execute(query).first()
             return None if row is None else f"{row.name}@{row.version}"
 
     def page(self, *, name: str | None = None, limit: int = 50, after: str | None = None) -> ModelList:
@@ -176,22 +176,22 @@ class ModelRegistry:
         Raises ModelNotFound when ``after`` is no model.
         """
         order = (ModelRow.published_at, ModelRow.name, ModelRow.version)
-        with self._database.reading() as session:
-            query = select(ModelRow).order_by(*(column.desc() for column in order)).limit(limit + 1)
+        with self._database.reading() as connection:
+            query = select(ModelRow.__table__).order_by(*(column.desc() for column in order)).limit(limit + 1)
             if name is not None:
                 query = query.where(ModelRow.name == name)
             if after is not None:
-                last = _find(session, *_split(after))
+                last = _find(connection, *_split(after))
                 query = query.where(tuple_(*order) < tuple_(last.published_at, last.name, last.version))
-            models = [_document(row) for row in session.scalars(query)]
+            models = [_document(row) for row in connection.execute(query)]
         more = len(models) > limit
         return ModelList(models=models[:limit], next=models[limit - 1].reference if more else None)
 
-    def _row(self, name: str, version: int | None) -> ModelRow:
-        with self._database.reading() as session:
-            return _find(session, name, version)
+    def _row(self, name: str, version: int | None) -> Row[Any]:
+        with self._database.reading() as connection:
+            return _find(connection, name, version)
 
-    def _verify(self, row: ModelRow) -> Path:
+    def _verify(self, row: Row[Any]) -> Path:
         """The folder of a model, once its files are known to be those that were published.
 
         They are read once; later a look at their sizes, places and times of change (which nobody can set) is enough.
@@ -230,18 +230,18 @@ def _split(reference: str) -> tuple[str, int]:
     return name, int(version)
 
 
-def _find(session: Session, name: str, version: int | None) -> ModelRow:
-    query = select(ModelRow).where(ModelRow.name == name).order_by(ModelRow.version.desc()).limit(1)
+def _find(connection: Connection, name: str, version: int | None) -> Row[Any]:
+    query = select(ModelRow.__table__).where(ModelRow.name == name).order_by(ModelRow.version.desc()).limit(1)
     if version is not None:
         query = query.where(ModelRow.version == version)
-    row = session.scalar(query)
+    row = connection.execute(query).one_or_none()
     if row is None:
         what = name if version is None else f"{name}@{version}"
         raise ModelNotFound(f"there is no model {what}; see the list of models for what there is")
     return row
 
 
-def _document(row: ModelRow) -> ModelDocument:
+def _document(row: Row[Any]) -> ModelDocument:
     at = f"/v1/models/{row.name}/{row.version}"
     return ModelDocument(
         name=row.name,

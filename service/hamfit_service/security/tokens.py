@@ -17,10 +17,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
-from sqlalchemy import delete, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Row, delete, func, or_, select
 
 from hamfit.errors import HamfitError, SpecError
 from hamfit_service.jobs.database import Database
@@ -161,9 +160,9 @@ class TokenStore:
 
     def all(self) -> TokenList:
         """All tokens there ever were, the newest first."""
-        with self._database.reading() as session:
-            query = select(TokenRow).order_by(TokenRow.created_at.desc(), TokenRow.id)
-            return TokenList(tokens=[_document(row) for row in session.scalars(query)])
+        with self._database.reading() as connection:
+            query = select(TokenRow.__table__).order_by(TokenRow.created_at.desc(), TokenRow.id)
+            return TokenList(tokens=[_document(row) for row in connection.execute(query)])
 
     def any_ever(self) -> bool:
         """Whether there was ever a token, also one that is revoked or out of date by now; remembered like a token."""
@@ -171,18 +170,18 @@ class TokenStore:
 
     def any_live(self) -> bool:
         """Whether some token is neither revoked nor out of date."""
-        with self._database.reading() as session:
-            return _has_live(session)
+        with self._database.reading() as connection:
+            return _has_live(connection)
 
     def running_limits(self) -> Mapping[str, int]:
         """Jobs that an owner may have running, for owners whose tokens say so; of several tokens the largest counts."""
-        with self._database.reading() as session:
+        with self._database.reading() as connection:
             query = (
                 select(TokenRow.owner, func.max(TokenRow.running_jobs))
                 .where(TokenRow.running_jobs.is_not(None), TokenRow.revoked_at.is_(None))
                 .group_by(TokenRow.owner)
             )
-            return {owner: running for owner, running in session.execute(query) if running is not None}
+            return {owner: running for owner, running in connection.execute(query) if running is not None}
 
     def open_session(self, identity: Identity) -> str:
         """Sign a browser in; the cookie is told this once. Raises SpecError where there is no token."""
@@ -219,31 +218,35 @@ class TokenStore:
         self._sessions.clear()
 
     def _prove(self, token_id: str, proof: str) -> _Known | None:
-        with self._database.reading() as session:
-            row = session.get(TokenRow, token_id)
+        with self._database.reading() as connection:
+            row = connection.execute(select(TokenRow.__table__).where(TokenRow.id == token_id)).one_or_none()
             # an id that is not there takes as long as a wrong secret
             proven = hmac.compare_digest(proof, _NOBODY if row is None else row.secret_hash)
             return _known(row, row.expires_at) if row is not None and proven else None
 
     def _find_session(self, proof: str) -> _Known | None:
-        with self._database.reading() as session:
-            row = session.get(SessionRow, proof)
-            token = None if row is None else session.get(TokenRow, row.token_id)
-            return None if row is None or token is None else _known(token, row.expires_at)
+        with self._database.reading() as connection:
+            query = (
+                select(TokenRow.__table__, SessionRow.expires_at.label("session_ends"))
+                .join(SessionRow, SessionRow.token_id == TokenRow.id)
+                .where(SessionRow.secret_hash == proof)
+            )
+            row = connection.execute(query).one_or_none()
+            return None if row is None else _known(row, row.session_ends)
 
     def _had_any(self) -> bool:
-        with self._database.reading() as session:
-            return session.scalar(select(TokenRow.id).limit(1)) is not None
+        with self._database.reading() as connection:
+            return connection.scalar(select(TokenRow.id).limit(1)) is not None
 
 
-def _has_live(session: Session) -> bool:
+def _has_live(connection: Connection) -> bool:
     now = datetime.now(UTC)
     query = (
         select(func.count())
         .select_from(TokenRow)
         .where(TokenRow.revoked_at.is_(None), or_(TokenRow.expires_at.is_(None), TokenRow.expires_at > now))
     )
-    return (session.scalar(query) or 0) > 0
+    return (connection.scalar(query) or 0) > 0
 
 
 def _hash(secret: str) -> str:
@@ -254,7 +257,7 @@ def _is_live(expires_at: datetime | None, revoked_at: datetime | None, now: date
     return revoked_at is None and (expires_at is None or now < expires_at)
 
 
-def _known(token: TokenRow, expires_at: datetime | None) -> _Known | None:
+def _known(token: Row[Any], expires_at: datetime | None) -> _Known | None:
     """The identity of a token that was not taken back."""
     if not _is_live(token.expires_at, token.revoked_at, datetime.now(UTC)):
         return None
@@ -267,7 +270,7 @@ def _living(known: _Known | None) -> Identity | None:
     return known.identity if known is not None and _is_live(known.expires_at, None, datetime.now(UTC)) else None
 
 
-def _document(row: TokenRow) -> TokenDocument:
+def _document(row: TokenRow | Row[Any]) -> TokenDocument:
     return TokenDocument(
         id=row.id,
         owner=row.owner,
