@@ -32,7 +32,7 @@ lint: $(STAMP) ## Check style
 types: $(STAMP) ## Check types
 	$(BIN)/mypy
 
-test-faults: $(STAMP) ## Run the tests that kill workers and drivers
+test-faults: $(STAMP) ## Run the tests that kill services, clusters, workers and drivers
 	$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
 
 results: $(STAMP) ## Measure docs/results again (minutes; DFT only with HAMFIT_DFT_DATA)

@@ -157,6 +157,7 @@ def test_a_failure_is_told_with_its_kind_and_what_to_do(open_page: Opener, serve
     expect(page.locator("#in-files")).to_have_value("noise.xyz")
 
 
+@pytest.mark.faults
 def test_the_page_tells_when_the_service_is_away_and_goes_on_when_it_is_back(
     open_page: Opener, served: Served, watch: Watch
 ) -> None:

@@ -176,6 +176,7 @@ def test_the_asynchronous_client_does_all_that_too(live_server: Served, tmp_path
     Dataset.open(tmp_path / "d").verify()
 
 
+@pytest.mark.faults
 def test_watching_goes_on_through_the_death_of_a_service(live_server: Served, tmp_path: Path) -> None:
     served = Served(tmp_path / "root", tmp_path, "--workers", "1", "--threads", "1")
     served.start()

@@ -78,6 +78,7 @@ def test_it_runs_tasks_tells_how_it_fares_and_leaves_nothing(run: Run, scratch: 
     run(work())
 
 
+@pytest.mark.faults
 def test_a_process_that_is_killed_is_replaced_and_its_workers_are_gone(scratch: Path) -> None:
     async def work() -> None:
         async with running() as cluster:
@@ -95,6 +96,7 @@ def test_a_process_that_is_killed_is_replaced_and_its_workers_are_gone(scratch: 
     asyncio.run(work())
 
 
+@pytest.mark.faults
 @pytest.mark.usefixtures("scratch")
 def test_a_worker_that_is_killed_is_replaced_and_nothing_counts_as_lost() -> None:
     async def work() -> None:
@@ -114,6 +116,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_counts_as_lost() -> Non
     asyncio.run(work())
 
 
+@pytest.mark.faults
 @pytest.mark.usefixtures("scratch")
 def test_a_scheduler_that_a_client_shuts_down_is_replaced() -> None:
     async def work() -> None:
@@ -131,6 +134,7 @@ def test_a_scheduler_that_a_client_shuts_down_is_replaced() -> None:
     asyncio.run(work())
 
 
+@pytest.mark.faults
 def test_a_process_that_is_frozen_is_replaced(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosted, "FROZEN_SECONDS", 3.0)
     monkeypatch.setattr(hosted, "STOP_SECONDS", 0.5)
@@ -170,6 +174,7 @@ def test_a_cluster_that_cannot_start_is_tried_again_ever_more_seldom(monkeypatch
     assert waits[2] > waits[1] > waits[0]
 
 
+@pytest.mark.faults
 def test_a_machine_without_space_or_processes_keeps_the_cluster_away_only_for_so_long(
     scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +273,7 @@ uvloop.run(main())
 """
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("victims", ["service", "hosting", "both"])
 def test_no_orphan_survives_a_kill_not_even_a_worker_that_cannot_listen(scratch: Path, victims: str) -> None:
     service = subprocess.Popen([sys.executable, "-c", SERVICE], stdout=subprocess.PIPE, text=True)

@@ -68,6 +68,7 @@ def service_certificates(certificates: dict[str, Path]) -> dict[str, Path | None
 NONE: dict[str, Path | None] = {"tls_ca": None, "tls_cert": None, "tls_key": None}
 
 
+@pytest.mark.faults
 def test_a_scheduler_that_is_replaced_is_another_generation(certificates: dict[str, Path], tmp_path: Path) -> None:
     port = free_port()
 

@@ -41,6 +41,7 @@ def pids(folder: Path) -> dict[str, int]:
     return {path.stem: int(path.read_text().split()[0]) for path in (folder / "run").glob("*.pid")}
 
 
+@pytest.mark.faults
 def test_a_fit_runs_through_postgres_tls_and_two_workers_and_survives_a_restart(folder: Path) -> None:
     simulate("lj", folder / "data" / "lj.zarr", shape="2x2x2", n_frames=20, every=5, melt_steps=100, seed=3)
     address = up(folder, "--threads", "1")
