@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from hamfit_service.jobs.job import Job, JobEvent
 from hamfit_service.processes import Process
-from hamfit_service.wire import FailureDocument, JobDocument, Link, ProcessDocument, ProgressDocument
+from hamfit_service.wire import (
+    FailureDocument,
+    JobDocument,
+    Link,
+    ProcessDocument,
+    ProgressDocument,
+    ResultsDocument,
+)
 
 JSON = "application/json"
+
+REPORT = "report.json"
+"""The output of every job that holds its report."""
 
 Redact = Callable[[str], str]
 
@@ -49,6 +60,20 @@ def progress_document(job: Job, redact: Redact) -> ProgressDocument:
     """How far a job is."""
     found = job.progress.to_json()
     return ProgressDocument(**{**found, "message": redacted_text(found["message"], redact)})
+
+
+def results_document(found: ResultsDocument, redact: Redact) -> ResultsDocument:
+    """What a job made, with its report as it is told to clients, and the size of that."""
+    if found.report is None:
+        return found
+    size = len(report_content(found.report, redact))
+    outputs = [one.model_copy(update={"bytes": size}) if one.name == REPORT else one for one in found.outputs]
+    return found.model_copy(update={"report": redacted(found.report, redact), "outputs": outputs})
+
+
+def report_content(report: Mapping[str, Any], redact: Redact) -> bytes:
+    """The file `REPORT` as it is sent: on the disk it names places of this machine."""
+    return json.dumps(redacted(report, redact)).encode()
 
 
 def process_document(process: Process) -> ProcessDocument:

@@ -39,13 +39,22 @@ def send(found: Found) -> Response:
             facts = os.fstat(file.fileno())
     except OSError as error:
         raise ResultNotFound(f"'{found.name}' was removed this moment; see the list of results") from error
-    media_type = _TYPES.get(found.path.suffix, BINARY)
+    media_type = _media_type(found.name)
     headers = {"Content-Length": str(facts.st_size)}
     if media_type.startswith("text/html"):
         headers |= {"Content-Security-Policy": _REPORT_POLICY, "X-Frame-Options": "SAMEORIGIN"}
     else:
         headers["Content-Disposition"] = _attachment(found.name)
     return _Stream(_file(found.path, facts), headers=headers, media_type=media_type)
+
+
+def send_content(content: bytes, name: str) -> Response:
+    """A file that is made for its client."""
+    return Response(content, headers={"Content-Disposition": _attachment(name)}, media_type=_media_type(name))
+
+
+def _media_type(name: str) -> str:
+    return _TYPES.get(Path(name).suffix, BINARY)
 
 
 class _Stream(StreamingResponse):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import shutil
 import tarfile
@@ -130,6 +131,19 @@ def test_nothing_but_results_can_be_fetched(client: httpx.Client, service: Servi
     archive = client.get(f"/v1/jobs/{job_id}/results/files/folder").content
     with tarfile.open(fileobj=io.BytesIO(archive)) as found:
         assert found.getnames() == ["folder/file.json"]
+
+
+def test_a_report_is_no_result_before_its_job_is_recorded_as_ended(client: httpx.Client, service: Service) -> None:
+    job_id, results = running_job(service, "fit", {})
+    report = {"path": f"{results}/model", "rank": 3}
+    (results / "report.json").write_text(json.dumps(report))
+    at = f"/v1/jobs/{job_id}/results/files/report.json"
+    answer = client.get(at)
+    assert (answer.status_code, "once it has ended" in answer.json()["detail"]) == (404, True)
+    service.store.succeed(job_id, report)
+    assert client.get(at).json() == {"path": f"job:{job_id}/model", "rank": 3}
+    (results / "report.json").unlink()
+    assert client.get(at).status_code == 404
 
 
 def test_a_report_runs_nothing_and_is_framed_by_nobody_else(client: httpx.Client, service: Service) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,10 @@ from hamfit.data import Dataset
 from hamfit.model import Model
 from hamfit.systems import simulate
 from hamfit_service.client import AsyncClient, Client, Conflict, JobFailed, NotFound, Refused, ServerAway
+from hamfit_service.processes import PROCESSES
+from hamfit_service.processes.evaluate import EvaluateInputs
 from hamfit_service.processes.fit import FitInputs
+from hamfit_service.processes.ingest import IngestInputs
 from hamfit_service.processes.rollout import RolloutInputs
 from hamfit_service.processes.simulate import SimulateInputs
 from hamfit_service.wire import JobDocument
@@ -103,6 +107,37 @@ def test_a_model_is_downloaded_as_it_was_fitted(client: Client, fitted: JobDocum
     assert report["held_out"]["force"] < 1e-2
     client.download(fitted.id, tmp_path / "report.json", name="report.json")
     assert (tmp_path / "report.json").read_text().startswith("{")
+
+
+def test_nothing_that_any_job_made_names_places_of_the_server(
+    live_server: Served, client: Client, fitted: JobDocument, rolled: JobDocument, rings: str
+) -> None:
+    pairs = "2\nProperties=species:S:1:pos:R:3:forces:R:3\nO 0 0 0 1 0 0\nO 0 0 2.5 -1 0 0\n"
+    (live_server.data_root / "seen.extxyz").write_text(pairs * 3)
+    started = [
+        client.submit(EvaluateInputs(model=f"job:{fitted.id}", data=rings, rollout=True)),
+        client.submit(IngestInputs(files=("seen.extxyz",), units="ase")),
+        client.submit(RINGS),
+    ]
+    jobs = [fitted, rolled, *(client.wait(job.id) for job in started)]
+    assert {job.process for job in jobs} == set(PROCESSES)
+    places = [os.path.realpath(place).encode() for place in (live_server.root, live_server.data_root)]
+    for job in jobs:
+        document = live_server.http.get(f"/v1/jobs/{job.id}/results")
+        outputs = {one["name"]: one for one in document.json()["outputs"]}
+        sent = {name: live_server.http.get(one["href"]) for name, one in outputs.items()}
+        assert all(answer.status_code == 200 for answer in sent.values())
+        for name, content in [("document", document.content), *((name, one.content) for name, one in sent.items())]:
+            assert [place for place in places if place in content] == [], (job.process, name)
+        report = sent["report.json"]
+        assert report.json() == document.json()["report"]
+        assert int(report.headers["content-length"]) == outputs["report.json"]["bytes"] == len(report.content)
+        assert report.headers["content-type"] == "application/json"
+        head = live_server.http.head(outputs["report.json"]["href"])
+        assert (head.headers["content-length"], head.content) == (report.headers["content-length"], b"")
+    # it is the answer that is made short: the service itself keeps whole paths
+    kept = (live_server.root / "jobs" / jobs[-1].id / "results" / "report.json").read_bytes()
+    assert places[0] in kept
 
 
 def test_a_model_is_published_once_for_each_job(client: Client, fitted: JobDocument) -> None:

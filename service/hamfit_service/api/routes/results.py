@@ -9,10 +9,11 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from hamfit.errors import HamfitError
-from hamfit_service.api.documents import redacted
-from hamfit_service.api.downloads import BINARY, TAR, send
+from hamfit_service.api.documents import REPORT, report_content, results_document
+from hamfit_service.api.downloads import BINARY, TAR, send, send_content
 from hamfit_service.api.operations import JSON, AnyCall, Call, JobId, answer, operation
 from hamfit_service.jobs.job import Job
+from hamfit_service.jobs.results import ResultNotFound
 from hamfit_service.wire import ResultsDocument, TrajectoryList
 
 router = APIRouter(tags=["results"])
@@ -34,8 +35,7 @@ def get_results(call: AnyCall, job_id: JobId) -> Response:
     """The report and the outputs, as far as they are; `complete` says whether more will come."""
     service = call.service
     document = service.results.document(service.store.get(job_id))
-    report = redacted(document.report, service.confinement.redacted)
-    return answer(document.model_copy(update={"report": report}))
+    return answer(results_document(document, service.confinement.redacted))
 
 
 @operation(
@@ -51,8 +51,14 @@ def get_results(call: AnyCall, job_id: JobId) -> Response:
 def get_result_file(
     call: AnyCall, job_id: JobId, path: Annotated[str, Path(description="Path within the results.")]
 ) -> Response:
-    """A file as it is; a store, or any other folder, as a tar archive."""
-    return send(call.service.results.find(call.service.store.get(job_id), path))
+    """A file as it is; a store, or any other folder, as a tar archive; `report.json` as the results tell it."""
+    job = call.service.store.get(job_id)
+    found = call.service.results.find(job, path)
+    if path != REPORT:
+        return send(found)
+    if job.result is None:
+        raise ResultNotFound(f"job {job.id} has no result '{REPORT}' yet; ask again once it has ended")
+    return send_content(report_content(job.result, call.service.confinement.redacted), found.name)
 
 
 @operation(

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from hamfit.errors import HamfitError
-from hamfit_service.api.documents import job_document
+from hamfit_service.api.documents import job_document, results_document
 from hamfit_service.jobs.job import Job, State
 from hamfit_service.jobs.logs import read_log
 from hamfit_service.processes import PROCESSES
@@ -185,8 +185,9 @@ class JobPages:
         values |= {"trajectories": [], "kind": PROCESSES[job.process].kind}
         if not job.is_final:
             return values
-        results = self._site.service.results.document(job)
-        found = self._site.redacted(results.report)
+        service = self._site.service
+        results = results_document(service.results.document(job), service.confinement.redacted)
+        found = results.report
         trajectories = self._trajectories(job) if job.process == "rollout" and job.state == "succeeded" else []
         values |= {
             "results": results,
