@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar, cast
 
-from sqlalchemy import Connection, Row, delete, func, or_, select
+from sqlalchemy import ColumnElement, Row, and_, delete, func, or_, select
 
 from hamfit.errors import HamfitError, SpecError
 from hamfit_service.jobs.database import Database
@@ -171,14 +171,18 @@ class TokenStore:
     def any_live(self) -> bool:
         """Whether some token is neither revoked nor out of date."""
         with self._database.reading() as connection:
-            return _has_live(connection)
+            return connection.scalar(select(TokenRow.id).where(_is_live_now()).limit(1)) is not None
 
     def running_limits(self) -> Mapping[str, int]:
-        """Jobs that an owner may have running, for owners whose tokens say so; of several tokens the largest counts."""
+        """Jobs that an owner may have running, for owners whose live tokens say so; of several the largest counts.
+
+        A token without a number says nothing: an owner who has no other is under the service's own limit, and is left
+        out here. One that is revoked or out of date says nothing either.
+        """
         with self._database.reading() as connection:
             query = (
                 select(TokenRow.owner, func.max(TokenRow.running_jobs))
-                .where(TokenRow.running_jobs.is_not(None), TokenRow.revoked_at.is_(None))
+                .where(TokenRow.running_jobs.is_not(None), _is_live_now())
                 .group_by(TokenRow.owner)
             )
             return {owner: running for owner, running in connection.execute(query) if running is not None}
@@ -239,14 +243,12 @@ class TokenStore:
             return connection.scalar(select(TokenRow.id).limit(1)) is not None
 
 
-def _has_live(connection: Connection) -> bool:
-    now = datetime.now(UTC)
-    query = (
-        select(func.count())
-        .select_from(TokenRow)
-        .where(TokenRow.revoked_at.is_(None), or_(TokenRow.expires_at.is_(None), TokenRow.expires_at > now))
+def _is_live_now() -> ColumnElement[bool]:
+    """`_is_live` of a row, as a condition of a query."""
+    return and_(
+        TokenRow.revoked_at.is_(None),
+        or_(TokenRow.expires_at.is_(None), TokenRow.expires_at > datetime.now(UTC)),
     )
-    return (connection.scalar(query) or 0) > 0
 
 
 def _hash(secret: str) -> str:

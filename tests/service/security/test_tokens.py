@@ -172,6 +172,23 @@ def test_a_token_out_of_date_is_refused_to_the_second_also_while_it_is_remembere
     assert store.any_ever()
 
 
+def test_only_live_tokens_say_how_many_jobs_may_run_and_of_their_numbers_the_largest_counts(parts: Parts) -> None:
+    def limited(owner: str, running_jobs: int | None) -> str:
+        asked = TokenRequest(owner=owner, scopes=["submit"], running_jobs=running_jobs)
+        return parts.tokens.create(asked).id
+
+    for number in (3, 7, 5, None):
+        limited("ann", number)
+    revoked, late = limited("ann", 11), limited("ann", 13)
+    parts.tokens.revoke(revoked)
+    end(parts, late, datetime.now(UTC))
+    # nothing is left of bob's, and dora's never said anything: both are under the service's own limit
+    end(parts, limited("bob", 2), datetime.now(UTC))
+    limited("dora", None)
+    end(parts, limited("eve", 17), datetime.now(UTC) + timedelta(hours=1))
+    assert parts.tokens.running_limits() == {"ann": 7, "eve": 17}
+
+
 def test_a_token_without_an_end_has_none(parts: Parts) -> None:
     assert make(parts, days=None).expires_at is None
     made = make(parts, days=1)
