@@ -129,8 +129,17 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
+def _tried_address(settings: Settings) -> str:
+    """Whether the service could listen where it is told to: `ok`, or a sentence that says why not."""
+    try:
+        _listen(settings).close()
+    except SpecError as error:
+        return str(error)
+    return "ok"
+
+
 def _check(settings: Settings, *, as_json: bool) -> None:
-    """Start everything but the server, ask whether it is ready, and stop it again."""
+    """Try the address, start everything but the server, ask whether it is ready, and stop it again."""
     import asyncio
 
     from hamfit_service.clusters.host import come_up
@@ -138,6 +147,8 @@ def _check(settings: Settings, *, as_json: bool) -> None:
     from hamfit_service.service import Service
 
     set_up_logging(settings.log_format)
+
+    address = _tried_address(settings)
 
     async def look() -> dict[str, Any]:
         service = Service.create(settings)
@@ -150,7 +161,8 @@ def _check(settings: Settings, *, as_json: bool) -> None:
                 checks["journal"] = service.database.journal
             missing = [path.name for path in settings.data_roots if not path.is_dir()]
             checks["data roots"] = f"{', '.join(missing)}: no such folder" if missing else "ok"
-            return {"ready": found.ready and not missing, "checks": checks}
+            checks["address"] = address
+            return {"ready": found.ready and not missing and address == "ok", "checks": checks}
         finally:
             await service.cluster.stop()
             service.close()
