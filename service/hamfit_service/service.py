@@ -158,8 +158,8 @@ class Service:
         if (known := self.store.replay(submission)) is not None:
             # what it points to may be gone by now: the answer is the same all the same
             return known, True
-        if self.supervisor.storage_problem is not None:
-            raise Busy(f"no job can be taken now: {self.supervisor.storage_problem}")
+        if (problem := self.supervisor.housekeeping.storage_problem) is not None:
+            raise Busy(f"no job can be taken now: {problem}")
         pinned = {}
         for name, kind, reference in inputs.references():
             try:

@@ -25,7 +25,7 @@ BUSY_SECONDS = 5.0
 
 _CONNECT_SECONDS = 3
 _POOL = 10
-#: One for each thread that answers requests: a connection costs next to nothing to keep, and some to open.
+#: One for each thread that answers requests; opening a connection costs more than a query.
 _SQLITE_POOL = 40
 
 
@@ -52,23 +52,25 @@ class Database:
             SpecError: the URL is not one of SQLite or Postgres, or the driver is missing.
 
         """
-        self.engine = _engine(url)
+        self.engine = self.readers = _engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self.journal = ""
         if self.is_sqlite:
             self.journal = _probe_journal(self.engine)
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_immediately)
+            self.readers = _engine(url)
+            event.listen(self.readers, "connect", _prepare_reader)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
-        self._readers = self.engine.execution_options(hamfit_reading=True)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection for queries of columns: no objects are made of rows, which is most of what a query costs.
 
-        What others commit in between a later query may see. Raises DatabaseAway.
+        What others commit in between, a later query may see. What is written here is not kept: SQLite refuses it, and
+        Postgres takes it back. Raises DatabaseAway.
         """
-        with translated(), self._readers.connect() as connection:
+        with translated(), self.readers.connect() as connection:
             yield connection
 
     @contextmanager
@@ -90,6 +92,7 @@ class Database:
     def close(self) -> None:
         """Let go of all connections."""
         self.engine.dispose()
+        self.readers.dispose()
 
 
 def _engine(url: str) -> Engine:
@@ -155,12 +158,15 @@ def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:
 
 
 def _begin_immediately(connection: Any) -> None:
-    """Take SQLite's write lock at once: a transaction that reads first and writes later could only fail.
+    """Take SQLite's write lock at once: a transaction that reads first and writes later could only fail."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    Queries are transactions by themselves.
-    """
-    if not connection.get_execution_options().get("hamfit_reading", False):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+def _prepare_reader(connection: sqlite3.Connection, record: Any) -> None:
+    del record
+    # every query is a transaction by itself, and nothing else is done here
+    connection.isolation_level = None
+    connection.execute("PRAGMA query_only=ON").close()
 
 
 @contextmanager

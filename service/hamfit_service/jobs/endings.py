@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -114,7 +115,9 @@ class Endings:
     async def dismissed(self, job: Job) -> None:
         """running -> dismissed: its runner is gone; say so, and then remove what it made."""
         await asyncio.to_thread(self._store.dismissed, job.id)
-        await asyncio.to_thread(self._folders.job(job.id).remove_results)
+        with suppress(DiskError):
+            # what the disk refuses now is removed later, see `cleaning`
+            await asyncio.to_thread(self._folders.job(job.id).remove_results)
         JobLog(self._folders.job(job.id).log).write("info", "dismissed")
         log.info("job dismissed", job=job.id)
 

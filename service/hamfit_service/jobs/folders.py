@@ -78,19 +78,19 @@ class JobFolder:
         (self.path / OUTCOME).unlink(missing_ok=True)
 
     def remove_results(self) -> None:
-        """Remove all that was made, finished or not; the log stays."""
-        shutil.rmtree(self.results, ignore_errors=True)
+        """Remove all that was made, finished or not; the log stays. Raises DiskError."""
+        _remove(self.results)
 
     def remove_leftovers(self) -> None:
-        """Remove what lies hidden beside the results: workspaces and locks of runs that will not go on."""
+        """Remove what lies hidden beside the results: workspaces and locks of runs that will not go on.
+
+        Raises DiskError.
+        """
         if not self.results.is_dir():
             return
         for entry in self.results.iterdir():
             if entry.name.startswith("."):
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry, ignore_errors=True)
-                else:
-                    entry.unlink(missing_ok=True)
+                _remove(entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,23 @@ class Folders:
             raise DiskError(
                 f"the disk of the root has {free:,} bytes left, less than {min_free_bytes:,}; free some space"
             )
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, which may be gone already; raises DiskError."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, onerror=_raise_unless_gone)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise_store_error(error, path)
+
+
+def _raise_unless_gone(function: object, path: str, found: Any) -> None:
+    del function, path
+    if not isinstance(found[1], FileNotFoundError):
+        raise found[1]
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -29,9 +29,9 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def find_row(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
-    """The job, to be changed; ``lock`` keeps others from changing it between our look at its state and our change."""
-    row = session.get(JobRow, job_id, with_for_update=lock or None)
+def find_row(session: Session, job_id: str) -> JobRow:
+    """The job, to be changed: nobody else changes it between our look at its state and our change."""
+    row = session.get(JobRow, job_id, with_for_update=True)
     if row is None:
         raise _not_found(job_id)
     return row

@@ -91,7 +91,7 @@ class JobSteps:
     def claim(self, job_id: str) -> Job:
         """accepted -> running. Raises WrongState when it is not waiting to run any more."""
         with self._database.writing() as session:
-            row = find_row(session, job_id, lock=True)
+            row = find_row(session, job_id)
             if row.state != "accepted" or row.target != "run":
                 raise WrongState(f"job {job_id} is {row.state} and wanted to {row.target}; it cannot be begun")
             row.started_at = row.started_at or utc_now()
@@ -105,7 +105,7 @@ class JobSteps:
     def report(self, job_id: str, progress: JobProgress) -> None:
         """Keep the progress of a running job; a new phase is an event. Of a job that does not run it is dropped."""
         with self._database.writing() as session:
-            row = find_row(session, job_id, lock=True)
+            row = find_row(session, job_id)
             if row.state != "running":
                 return
             now = utc_now()
@@ -131,7 +131,7 @@ class JobSteps:
         A job that is wanted gone becomes dismissed instead, as it does in `succeed` and `fail`.
         """
         with self._database.writing() as session:
-            row = find_row(session, job_id, lock=True)
+            row = find_row(session, job_id)
             again = None
             if row.target == "dismiss":
                 event = move(session, row, "dismissed", _DISMISSED)
@@ -160,7 +160,7 @@ class JobSteps:
     ) -> Job:
         """running -> succeeded; ``also`` writes more in the same transaction, such as a published model."""
         with self._database.writing() as session:
-            row = find_row(session, job_id, lock=True)
+            row = find_row(session, job_id)
             if row.target == "dismiss":
                 event = move(session, row, "dismissed", _DISMISSED)
             else:
@@ -175,7 +175,7 @@ class JobSteps:
     def fail(self, job_id: str, failure: Failure) -> Job:
         """running -> failed."""
         with self._database.writing() as session:
-            row = find_row(session, job_id, lock=True)
+            row = find_row(session, job_id)
             if row.target == "dismiss":
                 event = move(session, row, "dismissed", _DISMISSED)
             else:
@@ -189,7 +189,7 @@ class JobSteps:
     def dismissed(self, job_id: str) -> Job:
         """running -> dismissed, once its work has really stopped."""
         with self._database.writing() as session:
-            row = find_row(session, job_id, lock=True)
+            row = find_row(session, job_id)
             event = move(session, row, "dismissed", _DISMISSED)
             job = as_job(row)
         self._tell(event, job)
@@ -213,7 +213,7 @@ class JobSteps:
     def cleaned(self, job_id: str) -> None:
         """Note that the left-overs of a final job are gone."""
         with self._database.writing() as session:
-            find_row(session, job_id, lock=True).cleaned = True
+            find_row(session, job_id).cleaned = True
 
     def _tell(self, event: JobEvent | None, job: Job) -> None:
         for listener in self._listeners:

@@ -197,7 +197,7 @@ class JobStore(JobSteps):
 
         """
         with self._database.writing() as session:
-            row = find_row(session, job_id, lock=True)
+            row = find_row(session, job_id)
             if row.state in ("succeeded", "failed"):
                 raise WrongState(f"job {job_id} has {row.state}, and what it made is kept; there is nothing to dismiss")
             row.target = "dismiss"

@@ -9,8 +9,6 @@ where their checkpoints are.
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,11 +18,11 @@ import psutil
 import structlog
 
 from hamfit.errors import ClusterError, DiskError, HamfitError
-from hamfit_service.jobs.cleaning import Cleaner
 from hamfit_service.jobs.database import DatabaseAway
 from hamfit_service.jobs.endings import Attempt, Endings
 from hamfit_service.jobs.fairness import next_to_run
 from hamfit_service.jobs.folders import Folders
+from hamfit_service.jobs.housekeeping import Housekeeping
 from hamfit_service.jobs.job import Failure, Job, JobProgress
 from hamfit_service.jobs.logs import JobLog
 from hamfit_service.jobs.rows import JobNotFound, WrongState
@@ -42,8 +40,6 @@ T = TypeVar("T")
 _LOOK_SECONDS = 1.0
 _AWAY_SECONDS = 1.0
 _TOLD_SECONDS = 0.5
-#: How long a job that failed on a full disk may keep what it has written while the disk stays full.
-_STORAGE_PATIENCE_SECONDS = 600.0
 #: A dismissed job has nothing to keep; it only lets go of the cluster in this time.
 _DISMISS_GRACE_SECONDS = 3.0
 #: Share of the machine's memory that the process of one job may take.
@@ -84,19 +80,15 @@ class Supervisor:
         self._cluster = cluster
         self._endings = endings
         self._running_limits = running_limits
-        self._cleaner = Cleaner(store, folders)
-        self._housekept_at = -math.inf
         self._pool = RunnerPool()
         self._running: dict[str, _Running] = {}
         self._stopping: set[asyncio.Task[None]] = set()
-        self._cleaning: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
-        self._storage_failed_at: float | None = None
-        self.storage_problem: str | None = None
-        """What keeps jobs from starting, in one sentence."""
+        self.housekeeping = Housekeeping(settings, store, folders, confinement, endings)
+        """Removes left-overs, and knows whether the disk keeps jobs from starting."""
 
     async def start(self) -> None:
         """Take over what an earlier service left, and begin to work."""
@@ -127,8 +119,7 @@ class Supervisor:
         if watchers:
             # a database that is away must not keep the service from ending: the next one finds the jobs running
             await asyncio.wait(watchers, timeout=grace)
-        if self._cleaning is not None:
-            await self._cleaning
+        await self.housekeeping.stop(grace)
         await self._pool.close()
 
     @property
@@ -179,13 +170,8 @@ class Supervisor:
         for running in self._running.values():
             if running.generation != self._cluster.generation:
                 self._stop(running, "cluster")
-        if time.monotonic() - self._housekept_at >= _LOOK_SECONDS:
-            self._housekept_at = time.monotonic()
-            if self._cleaning is None or self._cleaning.done():
-                # beside the rest: a large store takes a while to remove
-                self._cleaning = asyncio.create_task(self._clean())
-            await self._check_storage()
-        if self.storage_problem is None and self._cluster.address is not None:
+        await self.housekeeping.look()
+        if self.housekeeping.storage_problem is None and self._cluster.address is not None:
             await self._begin_jobs()
 
     async def _begin_jobs(self) -> None:
@@ -292,33 +278,6 @@ class Supervisor:
         except Exception:
             # what is told is worth less than what is done
             log.exception("progress could not be kept", job=running.job.id)
-
-    async def _clean(self) -> None:
-        try:
-            await asyncio.to_thread(self._cleaner.clean)
-        except DatabaseAway:
-            return
-        except Exception:
-            log.exception("cleaning failed")
-
-    async def _check_storage(self) -> None:
-        """Hold jobs back while the disk is full or read-only; in the end, let those go that may have filled it."""
-        try:
-            await asyncio.to_thread(self._folders.check, self._settings.min_free_bytes)
-        except (DiskError, OSError) as error:
-            self.storage_problem = self._confinement.redacted(str(error))
-        else:
-            self.storage_problem, self._storage_failed_at = None, None
-            return
-        now = time.monotonic()
-        self._storage_failed_at = self._storage_failed_at or now
-        if now - self._storage_failed_at < _STORAGE_PATIENCE_SECONDS:
-            return
-        for job in await asyncio.to_thread(self._store.runnable):
-            if job.failure is not None and job.failure.type == DiskError.__name__:
-                with suppress(WrongState):
-                    await asyncio.to_thread(self._store.claim, job.id)
-                    await self._endings.failed(job, job.failure)
 
     def _stop(self, running: _Running, reason: str) -> None:
         """Stop a runner without waiting for it."""

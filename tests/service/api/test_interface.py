@@ -302,11 +302,12 @@ def test_while_the_database_is_away_every_request_says_when_to_come_back(
 ) -> None:
     assert client.get("/v1/jobs").status_code == 200
     url, secret = service.database.engine.url, "unable to open database file at"
-    monkeypatch.setattr(
-        service.database.engine.dialect,
-        "do_execute",
-        lambda *_, **__: (_ for _ in ()).throw(sqlite3.OperationalError(f"{secret} {url}")),
-    )
+    for engine in (service.database.engine, service.database.readers):
+        monkeypatch.setattr(
+            engine.dialect,
+            "do_execute",
+            lambda *_, **__: (_ for _ in ()).throw(sqlite3.OperationalError(f"{secret} {url}")),
+        )
     answer = client.request(method, path, json=ASKED if method == "POST" else None)
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
@@ -327,7 +328,7 @@ def test_health_says_ok_and_readiness_names_what_is_missing(client: httpx.Client
 def test_a_disk_that_takes_nothing_refuses_jobs_and_says_when_to_come_back(
     client: httpx.Client, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service.supervisor, "storage_problem", "the disk is full")
+    monkeypatch.setattr(service.supervisor.housekeeping, "storage_problem", "the disk is full")
     answer = submit(client)
     assert answer.status_code == 503
     assert answer.headers["retry-after"]

@@ -64,8 +64,8 @@ def test_a_statement_that_hangs_is_ended(postgres_url: str, monkeypatch: pytest.
     monkeypatch.setattr("hamfit_service.jobs.database.BUSY_SECONDS", 0.5)
     database = Database(postgres_url)
     began = time.monotonic()
-    with pytest.raises(DatabaseAway), database.reading() as session:
-        session.execute(text("SELECT pg_sleep(20)"))
+    with pytest.raises(DatabaseAway), database.reading() as connection:
+        connection.execute(text("SELECT pg_sleep(20)"))
     assert time.monotonic() - began < 5.0
     database.check()
     database.close()

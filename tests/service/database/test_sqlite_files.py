@@ -77,8 +77,8 @@ def test_a_lock_that_somebody_keeps_is_told_within_seconds(tmp_path: Path, monke
 
 def test_a_wrong_statement_is_a_fault_and_no_pause(tmp_path: Path) -> None:
     database = opened(tmp_path / "a.sqlite")
-    with pytest.raises(OperationalError, match="no such table"), database.reading() as session:
-        session.execute(text("SELECT * FROM nowhere"))
+    with pytest.raises(OperationalError, match="no such table"), database.reading() as connection:
+        connection.execute(text("SELECT * FROM nowhere"))
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:

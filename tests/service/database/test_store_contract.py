@@ -5,17 +5,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
 
 import pytest
+from sqlalchemy import update
 
 from hamfit.errors import HamfitError, SpecError
-from hamfit_service.jobs.database import Database
+from hamfit_service.jobs.database import Database, DatabaseAway
 from hamfit_service.jobs.job import TRANSITIONS, Failure, Job, JobEvent, JobProgress, State
 from hamfit_service.jobs.rows import JobNotFound, WrongState
 from hamfit_service.jobs.store import JobStore, KeyReused, QueueFull, Submission
+from hamfit_service.jobs.tables import JobRow
 
 FAILURE = Failure("system", "ClusterError", "the workers were lost")
 
@@ -318,3 +321,10 @@ def test_nul_within_what_was_told_is_kept(store: JobStore) -> None:
     assert found.failure is not None
     assert (found.failure.message, found.inputs["title"]) == ("a\0b", "a\0b")
     assert store.events(job.id)[-1].data["message"] == "a\0b"
+
+
+def test_what_is_written_where_one_only_reads_is_not_kept(store: JobStore, database: Database) -> None:
+    job = submitted(store)
+    with suppress(DatabaseAway), database.reading() as connection:
+        connection.execute(update(JobRow).values(owner="eve"))
+    assert store.get(job.id).owner == job.owner
