@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from hamfit import Model
+from hamfit.fitting import fit
+from hamfit.options import FitOptions
 from hamfit.systems import simulate
 from hamfit_service.client import Client
 from hamfit_service.processes.fit import FitInputs
+from serving import FINAL
 
 UP = Path(__file__).parents[3] / "deploy" / "local" / "up"
 
@@ -66,3 +73,39 @@ def test_a_fit_runs_through_postgres_tls_and_two_workers_and_survives_a_restart(
     with Client(address) as client:
         assert client.job(job.id).status == "succeeded"
         assert [model.reference for model in client.models()] == ["liquid@1"]
+
+
+@pytest.mark.faults
+def test_a_fit_outlives_the_death_of_every_part_and_makes_the_same_bits(folder: Path) -> None:
+    data = simulate("lj", folder / "data" / "lj.zarr", shape="4x4x4", n_frames=150, every=5, melt_steps=100, seed=3)
+    options: dict[str, Any] = {"cutoff": 2.5, "features": 128, "sampler": "elm", "solver": "tsqr"}
+    undisturbed = fit([data], options=FitOptions(**options, threads=1)).model
+    address = up(folder, "--threads", "1")
+    draw, killed = random.Random(13), []
+    with Client(address) as client:
+        job = client.submit(FitInputs(data=("lj.zarr",), **options))
+        for name in ("worker-2", "scheduler", "service", "scheduler", "worker-1", "service"):
+            wait_until_running(client, job.id)
+            time.sleep(draw.uniform(0.5, 2.0))
+            if client.job(job.id).status != "running":
+                break
+            os.kill(pids(folder)[name], 9)
+            killed.append(name)
+            up(folder, "--threads", "1")
+        # workers that lost their scheduler take a moment to end, and are begun anew by another `up`
+        deadline = time.monotonic() + 180.0
+        while client.job(job.id).status not in FINAL and time.monotonic() < deadline:
+            up(folder, "--threads", "1")
+            time.sleep(2.0)
+        assert client.job(job.id).failure is None
+        assert client.job(job.id).status == "succeeded"
+    assert {"worker-2", "scheduler", "service"} <= set(killed)
+    found = Model.open(folder / "root" / "jobs" / job.id / "results" / "model")
+    assert [theta.tobytes() for theta in found.theta] == [theta.tobytes() for theta in undisturbed.theta]
+
+
+def wait_until_running(client: Client, job: str) -> None:
+    """Until the job runs, or has ended."""
+    deadline = time.monotonic() + 120.0
+    while client.job(job).status == "accepted" and time.monotonic() < deadline:
+        time.sleep(0.1)
