@@ -164,21 +164,12 @@ def _opened(
         with connect(server, token_file) as client:
             yield client
         return
-    from hamfit_service.jobs.database import Database
-    from hamfit_service.jobs.folders import Folders
-    from hamfit_service.jobs.migrate import upgrade
-    from hamfit_service.jobs.ownership import make_root
+    from hamfit_service.cli.database import opened_database
     from hamfit_service.security.tokens import TokenStore
     from hamfit_service.settings import Settings
 
-    settings = Settings.load(config, {"root": root, "database_url": database_url})
-    make_root(Folders(settings.root))
-    database = Database(settings.database)
-    try:
-        upgrade(database)
+    with opened_database(Settings.load(config, {"root": root, "database_url": database_url})) as database:
         yield _Stored(TokenStore(database))
-    finally:
-        database.close()
 
 
 def _add(group: typer.Typer, name: str, declared: Callable[..., Task]) -> None:
