@@ -145,7 +145,7 @@ def test_holding_another_root_is_no_leave_to_change_tables_of_an_older_version(
     older = form(database)
     url = database.engine.url.render_as_string()
     refused = cli("tokens", "list", "--root", tmp_path / "other", "--database-url", url)
-    assert (refused.exit_code, "another root" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "another database" in refused.stderr) == (2, True)
     assert form(database) == older
     assert cli("tokens", "list", "--root", tmp_path / "root", "--database-url", url).exit_code == 0
     assert form(database) != older

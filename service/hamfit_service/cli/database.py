@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import select
 
 from hamfit_service.jobs import migrate
 from hamfit_service.jobs.database import Database
 from hamfit_service.jobs.folders import Folders
-from hamfit_service.jobs.ownership import RootInUse, WrongPartner, claim_root, make_root
-from hamfit_service.jobs.tables import NoteRow
+from hamfit_service.jobs.ownership import RootInUse, claim_root, make_root
 from hamfit_service.settings import Settings
-
-_ROOT_ID = "root-id"
-"""The file and the note by which `jobs.ownership` knows a root and its database."""
 
 
 @contextmanager
@@ -39,7 +30,7 @@ def opened_database(settings: Settings) -> Iterator[Database]:
     make_root(folders)
     database = Database(settings.database)
     try:
-        if _has_older_tables(database):
+        if migrate.has_older_tables(database):
             _change_tables(folders, database)
         else:
             # makes all tables or none, and refuses those of a newer version
@@ -49,17 +40,7 @@ def opened_database(settings: Settings) -> Iterator[Database]:
         database.close()
 
 
-def _has_older_tables(database: Database) -> bool:
-    """Whether there are tables, and steps of this version that they have not gone through."""
-    steps = ScriptDirectory(str(Path(migrate.__file__).with_name("migrations")))
-    known = {step.revision for step in steps.walk_revisions()}
-    with database.reading() as connection:
-        done = set(MigrationContext.configure(connection).get_current_heads())
-    return bool(done) and done <= known and done != set(steps.get_heads())
-
-
 def _change_tables(folders: Folders, database: Database) -> None:
-    _check_root(folders, database)
     try:
         with claim_root(folders, database):
             pass
@@ -68,16 +49,3 @@ def _change_tables(folders: Folders, database: Database) -> None:
             f"a service of an older version of hamfit works in {folders.root} or on its database, whose tables cannot"
             " be changed meanwhile; ask it with --server, or stop it and start it with this version"
         ) from error
-
-
-def _check_root(folders: Folders, database: Database) -> None:
-    """Raises WrongPartner unless the root is that of the database: to hold another keeps no service away."""
-    with database.reading() as connection:
-        of_database = connection.scalar(select(NoteRow.value).where(NoteRow.name == _ROOT_ID))
-    path = folders.root / _ROOT_ID
-    of_root = path.read_text().strip() if path.exists() else None
-    if of_database is not None and of_database != of_root:
-        raise WrongPartner(
-            f"the tables of the database are of an older version of hamfit and belong to another root than"
-            f" {folders.root}; give that --root too, or start its service with this version first"
-        )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
@@ -47,6 +48,15 @@ def upgrade(database: Database) -> None:
         configuration = _configuration(connection)
         _refuse_newer(connection, configuration)
         command.upgrade(configuration, "head")
+
+
+def has_older_tables(database: Database) -> bool:
+    """Whether there are tables that `upgrade` would change; none, and those of a newer version, are not."""
+    steps = ScriptDirectory(str(_STEPS))
+    known = {step.revision for step in steps.walk_revisions()}
+    with database.reading() as connection:
+        done = set(MigrationContext.configure(connection).get_current_heads())
+    return bool(done) and done <= known and done != set(steps.get_heads())
 
 
 def make_step(database: Database, message: str) -> None:

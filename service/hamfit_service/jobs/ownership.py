@@ -22,7 +22,7 @@ from hamfit.errors import HamfitError
 from hamfit.stores.publish import raise_store_error
 from hamfit_service.jobs.database import Database
 from hamfit_service.jobs.folders import Folders, write_whole
-from hamfit_service.jobs.migrate import upgrade
+from hamfit_service.jobs.migrate import has_older_tables, upgrade
 from hamfit_service.jobs.tables import JobRow, NoteRow
 from hamfit_service.jobs.turns import RootInUse, end_this_service, held_database
 
@@ -56,8 +56,11 @@ def claim_root(folders: Folders, database: Database, on_loss: Callable[[], None]
     descriptor = _hold_root(folders)
     try:
         with _held(database, on_loss):
+            if has_older_tables(database):
+                # a service that has another root may work with them
+                _check_partner(folders, database, may_join=False)
             upgrade(database)
-            _check_partner(folders, database)
+            _check_partner(folders, database, may_join=True)
             yield
     finally:
         os.close(descriptor)
@@ -117,7 +120,7 @@ def _hold_root(folders: Folders) -> int:
     return descriptor
 
 
-def _check_partner(folders: Folders, database: Database) -> None:
+def _check_partner(folders: Folders, database: Database, *, may_join: bool) -> None:
     path = folders.root / "root-id"
     of_root = _read(path)
     with database.writing() as session:
@@ -128,10 +131,10 @@ def _check_partner(folders: Folders, database: Database) -> None:
         # partners that have nothing to lose may be joined: new ones, or a start that was cut short between both ids
         used_root = any((folders.root / name).is_dir() for name in ("jobs", "models"))
         used_database = session.scalar(select(JobRow.id).limit(1)) is not None
-        if used_root and of_root != of_database:
+        if (used_root or not may_join) and of_root != of_database:
             raise WrongPartner(
-                f"the root {folders.root} holds files of another database than the one given; give the database_url"
-                " that it was used with, or another root"
+                f"the root {folders.root} belongs to another database than the one given; give the database_url"
+                " that it was used with, or the root of this database"
             )
         if used_database:
             raise WrongPartner(

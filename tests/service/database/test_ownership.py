@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from sqlalchemy import Connection, create_engine, inspect, make_url, text
 
 from hamfit.errors import DiskError
 from hamfit_service.jobs import ownership, turns
 from hamfit_service.jobs.database import Database
 from hamfit_service.jobs.folders import Folders
+from hamfit_service.jobs.migrate import _configuration, has_older_tables
 from hamfit_service.jobs.ownership import RootInUse, WrongPartner, claim_root, make_root
 from hamfit_service.jobs.store import JobStore, Submission
 
@@ -204,12 +206,26 @@ def test_a_root_and_its_database_stay_together(root: Path, empty: Database, tmp_
     with claim_root(Folders(root), empty):
         pass
     other = Database(f"sqlite:///{tmp_path / 'other.sqlite'}")
-    with pytest.raises(WrongPartner, match="holds files of another database"), claim_root(Folders(root), other):
+    with pytest.raises(WrongPartner, match="belongs to another database"), claim_root(Folders(root), other):
         pytest.fail("a root with two databases")
     with pytest.raises(WrongPartner, match="holds jobs of another root"), claim_root(Folders(tmp_path / "new"), empty):
         pytest.fail("a database with two roots")
     with claim_root(Folders(root), empty):
         pass
+
+
+def test_older_tables_are_changed_only_with_the_root_that_they_belong_to(
+    root: Path, empty: Database, tmp_path: Path
+) -> None:
+    with claim_root(Folders(root), empty):
+        pass
+    with empty.writing() as session:
+        command.downgrade(_configuration(session.connection()), "0001")
+    with pytest.raises(WrongPartner, match="belongs to another"), claim_root(Folders(tmp_path / "new"), empty):
+        pytest.fail("the tables of another root")
+    assert has_older_tables(empty)
+    with claim_root(Folders(root), empty):
+        assert not has_older_tables(empty)
 
 
 def test_a_start_that_was_cut_short_between_both_ids_is_mended(root: Path, empty: Database, tmp_path: Path) -> None:
