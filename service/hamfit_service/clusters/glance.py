@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
+from urllib.parse import urlsplit
 
 from hamfit_service.clusters.connection import connection_arguments
 from hamfit_service.wire import ClusterState
@@ -61,8 +63,9 @@ class Glance:
                 self._rpc = rpc(connection["address"], timeout=CONNECT_SECONDS, connection_args=arguments)
             answer: Identity = await asyncio.wait_for(self._rpc.identity(), ANSWER_SECONDS)
             return answer
-        except (OSError, TimeoutError, ValueError, RuntimeError) as error:
-            self.refused = isinstance(_root(error), ConnectionRefusedError)
+        except (OSError, TimeoutError, ValueError, RuntimeError):
+            # distributed tries until its time is up, and tells of the last try only, which may have had no time left
+            self.refused = await asyncio.to_thread(_is_refused, connection["address"])
             # a comm that was left in the middle of an answer must not be used again
             await self._let_go()
             return None
@@ -74,10 +77,16 @@ class Glance:
             await held.close_rpc()
 
 
-def _root(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
+def _is_refused(address: str) -> bool:
+    """Whether the machine is there and nothing listens on the port."""
+    place = urlsplit(address)
+    try:
+        with socket.create_connection((place.hostname, place.port), CONNECT_SECONDS):
+            return False
+    except ConnectionRefusedError:
+        return True
+    except (OSError, ValueError):
+        return False
 
 
 def state_of(kind: str, identity: Identity | None, **others: Any) -> ClusterState:

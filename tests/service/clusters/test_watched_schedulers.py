@@ -19,6 +19,7 @@ from hamfit.errors import ClusterError, SpecError
 from hamfit_service.clusters import connection as rooms
 from hamfit_service.clusters import watched
 from hamfit_service.clusters.dashboard import dashboard_link
+from hamfit_service.clusters.glance import Glance
 from hamfit_service.clusters.host import choose_host, connect
 from hamfit_service.clusters.hosted import HostedCluster
 from hamfit_service.clusters.watched import SchedulerHost
@@ -89,6 +90,17 @@ def test_a_scheduler_that_is_replaced_is_another_generation(certificates: dict[s
         assert host.address is None
 
     uvloop.run(work())
+
+
+def test_that_nothing_listens_is_known_at_every_look() -> None:
+    async def work() -> list[bool]:
+        glance, found = Glance(), []
+        for _ in range(4):
+            assert await glance.identity({"address": f"tcp://127.0.0.1:{free_port()}"}, fresh=True) is None
+            found.append(glance.refused)
+        return found
+
+    assert asyncio.run(work()) == [True] * 4
 
 
 def test_tasks_run_on_its_workers_with_tls(certificates: dict[str, Path], tmp_path: Path) -> None:
