@@ -7,7 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from hamfit_service.api.operations import ALWAYS, BODIES, refused
 from hamfit_service.wire import Problem
@@ -36,8 +37,9 @@ def openapi_of(app: FastAPI) -> dict[str, Any]:
     )
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    models = [(model, "validation") for model in BODIES.values()] + [(Problem, "serialization")]
-    _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in BODIES.values()]
+    models.append((Problem, "serialization"))
+    _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")
     for name, schema in definitions["$defs"].items():
         schemas.setdefault(name, schema)
     # the framework's own form of validation errors, which is not sent here

@@ -37,7 +37,7 @@ class Cleaner:
         for left in found:
             try:
                 self._remove(left)
-            except (DiskError, OSError) as error:
+            except DiskError as error:
                 if left.job_id not in self._refused:
                     self._refused.add(left.job_id)
                     log.warning("left-overs stay for now", job=left.job_id, reason=str(error))

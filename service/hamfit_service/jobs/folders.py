@@ -86,11 +86,14 @@ class JobFolder:
 
         Raises DiskError.
         """
-        if not self.results.is_dir():
+        try:
+            hidden = [entry for entry in self.results.iterdir() if entry.name.startswith(".")]
+        except FileNotFoundError:
             return
-        for entry in self.results.iterdir():
-            if entry.name.startswith("."):
-                _remove(entry)
+        except OSError as error:
+            raise_store_error(error, self.results)
+        for entry in hidden:
+            _remove(entry)
 
 
 @dataclass(frozen=True, slots=True)

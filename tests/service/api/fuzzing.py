@@ -45,6 +45,7 @@ class Findings:
     phases: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     operations: Counter[str] = field(default_factory=Counter)
+    checks: Counter[str] = field(default_factory=Counter)
     failures: dict[str, str] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 
@@ -113,6 +114,7 @@ def _count(findings: Findings, event: events.ScenarioFinished) -> None:
             findings.operations[recorder.cases[case_id].value.operation.label] += 1
     for case_id, checks in recorder.checks.items():
         for check in checks:
+            findings.checks[check.name] += 1
             if check.failure_info is not None:
                 where = recorder.cases[case_id].value.operation.label
                 failure = check.failure_info.failure

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from api_server import served, settings_for
-from fuzzing import Findings, fuzz
+from fuzzing import CHECKED, Findings, fuzz
 
 from hamfit.systems import simulate
 from hamfit_service.service import Service
@@ -54,4 +54,5 @@ def test_two_thousand_cases_and_more_find_nothing_wrong_while_jobs_run(tmp_path:
     assert not findings.errors
     assert not findings.failures, "\n\n".join(f"{what}\n{how}" for what, how in findings.failures.items())
     assert findings.cases >= 2000
+    assert set(CHECKED) <= set(findings.checks), "an answer was held to less than this suite says"
     assert not any(status >= 500 for status in findings.statuses)

@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -174,7 +175,7 @@ def test_the_clean_up_also_follows_an_interrupt(tmp_path: Path) -> None:
             return store(MODEL)(request)
 
         class Interrupted(httpx.SyncByteStream):
-            def __iter__(self):  # type: ignore[no-untyped-def]
+            def __iter__(self) -> Iterator[bytes]:
                 yield MODEL[:100_000]
                 raise KeyboardInterrupt
 

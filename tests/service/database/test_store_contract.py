@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -32,8 +33,8 @@ def asked(key: str | None = None, owner: str = "ada", **inputs: object) -> Submi
     return Submission("fit", {"data": ["a.zarr"], **inputs}, owner, idempotency_key=key)
 
 
-def submitted(store: JobStore, **more: object) -> Job:
-    return store.submit(asked(**more))[0]  # type: ignore[arg-type]
+def submitted(store: JobStore, **more: Any) -> Job:
+    return store.submit(asked(**more))[0]
 
 
 @dataclass(frozen=True)

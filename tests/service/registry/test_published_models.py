@@ -16,6 +16,7 @@ from threading import Barrier
 
 import pytest
 from parts import Parts
+from sqlalchemy.orm import Session
 
 from hamfit.errors import SpecError, StoreError
 from hamfit.model import Model
@@ -212,8 +213,8 @@ def test_a_transaction_that_fails_gives_no_version(parts: Parts, chain: Path) ->
     job = parts.fit(chain, "running")
     prepared = parts.registry.prepare("liquid", parts.folders.job(job.id), job.id)
 
-    def insert_and_fail(session: object, now: datetime) -> None:
-        parts.registry.insert(session, now, prepared, "ann")  # type: ignore[arg-type]
+    def insert_and_fail(session: Session, now: datetime) -> None:
+        parts.registry.insert(session, now, prepared, "ann")
         raise RuntimeError("lost")
 
     with pytest.raises(RuntimeError, match="lost"):
