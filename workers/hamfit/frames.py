@@ -39,6 +39,8 @@ class Frame:
     """Forces dp/dt, (N, d)."""
     potential_energy: float | None = None
     """Potential energy of the whole frame."""
+    stress: FloatArray | None = None
+    """Stress of the whole frame, (d, d), energy per volume (length^d), symmetric, tension positive."""
     bonds: IntArray | None = None
     """Pairs of bonded particles, (B, 2)."""
     bond_types: IntArray | None = None
@@ -53,7 +55,7 @@ class Frame:
         if not self.periodic:
             object.__setattr__(self, "periodic", (False,) * d)
         expected: dict[str, tuple[int, ...]] = {"species": (n,), "masses": (n,), "p": (n, d), "qdot": (n, d)}
-        expected |= {"pdot": (n, d), "box": (d, d)}
+        expected |= {"pdot": (n, d), "box": (d, d), "stress": (d, d)}
         for name, shape in expected.items():
             value = getattr(self, name)
             if value is not None and value.shape != shape:

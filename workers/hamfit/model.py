@@ -16,12 +16,11 @@ import numpy as np
 
 from hamfit.bundles import read_bundle, read_manifest, write_bundle
 from hamfit.errors import ModelError, StoreError
-from hamfit.features.block import AbstractBlock
-from hamfit.features.curves import RadialCurve
-from hamfit.features.manybody import ManyBodyBlock
-from hamfit.features.pooled import AbstractRadialBlock
-from hamfit.features.store import blocks_from_store, blocks_to_store
+from hamfit.features.block import AbstractBlock, Evaluator
+from hamfit.features.registry import blocks_from_store, blocks_to_store
+from hamfit.features.source import Range
 from hamfit.frames import Frame
+from hamfit.graphs import AbstractGraphs, FrameGraphs
 from hamfit.types import FloatArray
 
 MODEL_SCHEMA = 1
@@ -41,6 +40,24 @@ class Potential:
     The pressure of a periodic system is (2 T + trace W) / (d volume), its stress (tension positive) -W / volume.
     None where it was not asked for.
     """
+    outside: int
+    """Edges outside the range seen in training, over all blocks that have edges; every pair is an edge of both ends."""
+    edges: int
+    """Edges in all."""
+
+
+class _Evaluated:
+    """What the blocks of one part add up to."""
+
+    def __init__(self, gradient: FloatArray) -> None:
+        self.energy, self.gradient = 0.0, gradient
+        self.outside = self.edges = 0
+
+    def add(self, found: tuple[float, FloatArray], range: Range | None) -> None:
+        self.energy += found[0]
+        self.gradient += found[1]
+        if range is not None:
+            self.outside, self.edges = self.outside + range.outside, self.edges + range.total
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,8 +84,8 @@ class Model:
     """Options, data digests, package versions and the report of the fit."""
     factors: Mapping[str, FloatArray] = field(default_factory=dict)
     """For each part the (n, k) matrix G with covariance of theta = G G^T."""
-    _curves: dict[int, RadialCurve] = field(default_factory=dict, init=False, repr=False)
-    """Curves compiled so far, by position of their block."""
+    _compiled: dict[int, Evaluator] = field(default_factory=dict, init=False, repr=False)
+    """Blocks compiled so far, by their position."""
 
     def adapt(self, frame: Frame) -> Frame:
         """The frame in the model's species and bond labels; ModelError when it does not fit the model."""
@@ -80,71 +97,66 @@ class Model:
         """V(q) with the constants where they are known, in the data's energy unit."""
         return self.potential(frame, virial=False).energy
 
-    def potential(self, frame: Frame, *, virial: bool = True) -> Potential:
+    def potential(self, frame: Frame, *, virial: bool = True, graphs: AbstractGraphs | None = None) -> Potential:
         """Energy, forces and virial together, every block evaluated once.
 
-        Raises ModelError when a block has no virial (the field block), DataError and GraphError as the blocks do.
+        ``graphs`` may know what was prepared before. Raises ModelError when a virial is asked of a block that has none
+        (the field block), DataError and GraphError as the blocks do.
         """
         frame = self.adapt(frame)
         strained = np.zeros((frame.dim, frame.dim)) if virial else None
-        energy, gradient = self._evaluated(frame, "force", strained)
+        found = self._evaluated(frame, "force", strained, graphs)
         constants = float(np.nan_to_num(self.constants)[frame.species].sum())
         if strained is not None:
             # no torque acts on the whole, so the virial is symmetric but for rounding
             strained = 0.5 * (strained + strained.T)
-        return Potential(constants + energy, -gradient, strained)
+        return Potential(constants + found.energy, -found.gradient, strained, found.outside, found.edges)
 
     def kinetic_energy(self, frame: Frame) -> float:
         """T(p), in the data's energy unit; ModelError when the frame has no momenta."""
         frame = self.adapt(frame)
         if frame.p is None:
             raise ModelError("the frame has no momenta, so its kinetic energy is unknown: give velocities")
-        blocks = self._of("velocity")
-        if not blocks:
+        if not self._of("velocity"):
             return float(0.5 * np.sum(frame.p**2 / frame.masses[:, None]))
         # T(0) = 0 fixes the constant that velocities leave open
         rest = replace(frame, p=np.zeros_like(frame.p))
-        return self._evaluated(frame, "velocity")[0] - self._evaluated(rest, "velocity")[0]
+        return self._evaluated(frame, "velocity").energy - self._evaluated(rest, "velocity").energy
 
     def energy(self, frame: Frame) -> float:
         """H(q, p): potential energy, and kinetic energy where the frame has momenta."""
         potential = self.potential_energy(frame)
         return potential if frame.p is None else potential + self.kinetic_energy(frame)
 
-    def forces(self, frame: Frame) -> FloatArray:
+    def forces(self, frame: Frame, *, graphs: AbstractGraphs | None = None) -> FloatArray:
         """-dH/dq of every particle, (N, d)."""
-        return self.potential(frame, virial=False).forces
+        return self.potential(frame, virial=False, graphs=graphs).forces
 
     def velocities(self, frame: Frame) -> FloatArray:
         """dH/dp of every particle, (N, d); ModelError when the frame has no momenta."""
         frame = self.adapt(frame)
         if frame.p is None:
             raise ModelError("the frame has no momenta, so its velocities are unknown: give velocities")
-        blocks = self._of("velocity")
-        if not blocks:
+        if not self._of("velocity"):
             return frame.p / frame.masses[:, None]
-        return self._evaluated(frame, "velocity")[1]
+        return self._evaluated(frame, "velocity").gradient
 
-    def _evaluated(self, frame: Frame, part: str, virial: FloatArray | None = None) -> tuple[float, FloatArray]:
-        """Energy and gradient (N, d) of one part, radial blocks through their compiled curves; fills ``virial``."""
-        energy, gradient = 0.0, np.zeros_like(frame.q)
-        for position, (block, theta) in enumerate(zip(self.blocks, self.theta, strict=True)):
+    def _evaluated(
+        self, frame: Frame, part: str, virial: FloatArray | None = None, graphs: AbstractGraphs | None = None
+    ) -> _Evaluated:
+        """One part, every block with its coefficients compiled in; fills ``virial``."""
+        found, graphs = _Evaluated(np.zeros_like(frame.q)), graphs or FrameGraphs()
+        for position, block in enumerate(self.blocks):
             if block.part != part:
                 continue
-            if isinstance(block, AbstractRadialBlock):
-                more, steeper = block.follow(frame, self._curve(position, block), virial)
-            else:
-                more, steeper = block.energy_and_gradient(frame, theta, virial)
-            energy += more
-            gradient += steeper
-        return energy, gradient
-
-    def _curve(self, position: int, block: AbstractRadialBlock) -> RadialCurve:
-        if position not in self._curves:
-            nothing = np.full((block.radial.n_channels, 2), np.nan)
-            extent = self.extents.get(block.kind, nothing)
-            self._curves[position] = RadialCurve.compile(block.radial, self.theta[position], extent)
-        return self._curves[position]
+            seen = block.extent(self.extents.get(block.kind))
+            source = block.prepare(frame, graphs)
+            if seen is not None:
+                source = replace(source, range=Range(seen))
+            if position not in self._compiled:
+                self._compiled[position] = block.compiled(self.theta[position], seen)
+            found.add(self._compiled[position](source, virial), source.range)
+        return found
 
     def force_uncertainty(self, frame: Frame) -> FloatArray:
         """Standard error of every force component from the noise of the training data, (N, d)."""
@@ -158,12 +170,13 @@ class Model:
         frame = self.adapt(frame)
         if part not in self.factors:
             raise ModelError(f"the model holds no covariance of its {part} part: fit again with this version")
-        blocks = [block for block, _ in self._of(part)]
+        graphs = FrameGraphs()
+        sources = [(block, block.prepare(frame, graphs)) for block, _ in self._of(part)]
         factor = self.factors[part]
         out = np.empty(frame.q.shape)
         for start in range(0, frame.n_particles, 256):
             centres = np.arange(start, min(start + 256, frame.n_particles), dtype=np.int64)
-            rows = np.hstack([block.rows(frame, centres) for block in blocks])
+            rows = np.hstack([block.rows(source, centres) for block, source in sources])
             out[centres] = np.sqrt(np.sum((rows @ factor) ** 2, axis=1)).reshape(centres.size, -1)
         return out
 
@@ -214,26 +227,29 @@ class Model:
     def extrapolated(self, frame: Frame) -> tuple[int, int]:
         """Edges of the frame outside the range seen in training, and edges in all, over all blocks that have edges.
 
-        A many-body block knows the shortest distances alone (``ManyBodyBlock.extent``).
+        As ``potential`` counts them, without computing anything else.
         """
-        frame = self.adapt(frame)
+        frame, graphs = self.adapt(frame), FrameGraphs()
         outside = total = 0
-        for block in self.blocks:
-            if block.part != "force":
+        for block, _ in self._of("force"):
+            seen = block.extent(self.extents.get(block.kind))
+            if seen is None:
                 continue
-            if isinstance(block, AbstractRadialBlock):
-                extent, source = self.extents[block.kind], block.prepare(frame)
-            elif isinstance(block, ManyBodyBlock):
-                extent, source = block.extent, block.graph.prepare(frame)
-            else:
-                continue
+            source = replace(block.prepare(frame, graphs), range=(found := Range(seen)))
             for start in range(0, frame.n_particles, 4096):
-                edges = source.edges(source.order[start : start + 4096])
-                low, high = extent[edges.channel, 0], extent[edges.channel, 1]
-                # a channel without a range has all its edges outside
-                outside += int(np.count_nonzero(~((low <= edges.distance) & (edges.distance <= high))))
-                total += int(edges.distance.size)
+                source.edges(source.order[start : start + 4096])
+            outside, total = outside + found.outside, total + found.total
         return outside, total
+
+    @property
+    def has_virial(self) -> bool:
+        """Whether ``potential`` can give a virial."""
+        return all(block.has_virial for block in self.blocks if block.part == "force")
+
+    @property
+    def conserves_momentum(self) -> bool:
+        """Whether the total momentum is constant: whether no block depends on absolute positions."""
+        return all(block.conserves_momentum for block in self.blocks)
 
 
 def _with_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, FloatArray]:

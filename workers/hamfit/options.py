@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from hamfit.block_names import BUILT_IN, is_offered
 from hamfit.checked_options import CheckedOptions, threads_per_process
 from hamfit.device_choice import DeviceChoice
 
-Block: TypeAlias = Literal["kinetic", "pair", "manybody", "field"]
+
+def _offered(name: str) -> str:
+    if not is_offered(name):
+        known = ", ".join(f"'{block}'" for block in BUILT_IN)
+        raise ValueError(f"name {known}, or a block of a package that is installed")
+    return name
+
+
+Block: TypeAlias = Annotated[str, AfterValidator(_offered)]
 Sampler: TypeAlias = Literal["auto", "elm", "swim", "swim-gradient"]
 InputMap: TypeAlias = Literal["auto", "r", "1/r", "r2"]
 Taper: TypeAlias = Literal["auto", "smooth", "none"]
@@ -39,8 +48,9 @@ class FitSpec(CheckedOptions):
     )
     blocks: tuple[Block, ...] | None = Field(
         default=None,
-        description="Families of features: kinetic, pair, manybody, field; by default kinetic and pair,"
-        " as the data allow.",
+        description="Families of features: kinetic, pair, manybody, field, and those that installed packages offer;"
+        " by default kinetic and pair, as the data allow.",
+        json_schema_extra={"words": list(BUILT_IN)},
     )
     sampler: Sampler = Field(
         default="auto",
@@ -89,6 +99,12 @@ class FitSpec(CheckedOptions):
         description="Weight of the energy rows beside the force rows; by default 1 with the many-body block and"
         " 0 without it. 0 uses energies for the constant only.",
     )
+    stress_weight: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="Weight of stress rows beside the force rows, for data with stresses and blocks that know the"
+        " virials of their features (pair); 0 fits none.",
+    )
     l_max: int = Field(default=3, ge=0, le=3, description="Largest angular moment of the many-body block.")
     radial: int = Field(
         default=32,
@@ -97,6 +113,11 @@ class FitSpec(CheckedOptions):
         " model of one density.",
     )
     direct_links: bool = Field(default=True, description="Use the inputs themselves as features too.")
+
+    @property
+    def plain_sampler(self) -> Literal["elm", "swim"]:
+        """The sampler of blocks that neither judge candidates nor have a gradient to weigh by."""
+        return "swim" if self.sampler in ("swim", "swim-gradient") else "elm"
 
     @field_validator("cutoff")
     @classmethod

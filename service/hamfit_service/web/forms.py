@@ -156,6 +156,10 @@ def _number(text: str, *, whole: bool) -> int | float | str:
 
 def _field(name: str, info: FieldInfo, *, first: bool, points_to: str | None) -> FormField:
     kind, choices = _kind(info.annotation)
+    extra = info.json_schema_extra
+    if isinstance(extra, dict) and isinstance(words := extra.get("words"), list):
+        # some of the words that there may be: the rest depends on what is installed
+        kind, choices = "choices", tuple(map(str, words))
     default = None if info.is_required() or info.default_factory is not None else info.default
     return FormField(
         name=name,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hamfit.features.pair import PairBlock
 from hamfit.model import Model
 from hamfit.systems.truth import AbstractTrueLaw, Truth
 from hamfit.types import FloatArray
@@ -47,15 +46,16 @@ def pair_curves(model: Model, truth: Truth | None) -> tuple[PairCurve, ...]:
     laws = {} if truth is None else truth.pair_laws
     curves = []
     for block, theta in zip(model.blocks, model.theta, strict=True):
-        if not isinstance(block, PairBlock):
+        functions = block.pair_functions
+        if functions is None:
             continue
         extents = model.extents.get(block.kind, np.empty((0, 2)))
-        for channel, (label, extent) in enumerate(zip(block.channel_labels, extents, strict=False)):
+        for channel, (label, extent) in enumerate(zip(functions.graph.channel_labels, extents, strict=False)):
             if not (np.isfinite(extent).all() and extent[1] > extent[0]):
                 continue
             r = np.linspace(extent[0], extent[1], _POINTS)
-            learned = block.radial.contract(r, np.full(r.size, channel, dtype=np.int64), theta)[0]
-            curves.append(_curve(label, r, learned, bool(np.isfinite(block.radial.cutoffs[channel])), laws))
+            learned = functions.radial.contract(r, np.full(r.size, channel, dtype=np.int64), theta)[0]
+            curves.append(_curve(label, r, learned, bool(np.isfinite(functions.radial.cutoffs[channel])), laws))
     return tuple(curves)
 
 

@@ -186,6 +186,11 @@ class Trajectory:
         return self._has("potential_energy")
 
     @property
+    def has_stresses(self) -> bool:
+        """Whether frames carry their stress."""
+        return self._has("stress")
+
+    @property
     def has_time(self) -> bool:
         """Whether the times of the frames are known."""
         return self._has("time")

@@ -8,9 +8,11 @@ halve them, which is said.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
-from hamfit.devices.device import AbstractDevice
+from hamfit.devices.device import AbstractDevice, DeviceMemoryFull
 from hamfit.errors import DeviceError
+from hamfit.types import IntArray
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,6 +40,28 @@ class PanelPlan:
         fitting = int(_SHARE * self._device.total_bytes() / max(centre_bytes, 1.0))
         whole = 2 ** (max(fitting, 1).bit_length() - 1)
         self.centres = max(self._fewest, min(whole, self._limit))
+
+    def run(self, order: IntArray, work: Callable[[IntArray], None]) -> None:
+        """Do ``work`` for all particles in order, panel by panel; what does not fit must have left no trace.
+
+        Raises DeviceError when a panel could hardly be smaller.
+        """
+        taken = 0
+        while taken < order.size:
+            some = order[taken : taken + self.centres]
+            if self._fits(work, some):
+                taken += some.size
+            else:
+                # only here has the exception let go of the arrays of the panel
+                self.halve(some.size)
+
+    def _fits(self, work: Callable[[IntArray], None], some: IntArray) -> bool:
+        try:
+            with self._device.guarded():
+                work(some)
+        except DeviceMemoryFull:
+            return False
+        return True
 
     def halve(self, tried: int) -> None:
         """A panel of ``tried`` centres did not fit: this and all later ones are half as large.

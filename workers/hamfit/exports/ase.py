@@ -13,8 +13,6 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 
 from hamfit.errors import ModelError, SpecError
 from hamfit.exports.kinetics import checked_masses
-from hamfit.features.field import FieldBlock
-from hamfit.features.pair import PairBlock
 from hamfit.frames import Frame
 from hamfit.graphs import BondGraph
 from hamfit.model import Model
@@ -69,7 +67,7 @@ class HamfitCalculator(Calculator):
         learned = checked_masses(self.model, "ASE")
         self._masses = None if learned is None else learned.masses
         self._has_warned = False
-        self._has_virial = not any(isinstance(block, FieldBlock) for block in self.model.blocks)
+        self._without_virial = [b for b in self.model.blocks if b.part == "force" and not b.has_virial]
 
     def masses(self, atoms: Any) -> FloatArray:
         """The masses that the model learned for the atoms' species, (N,), for ``atoms.set_masses``.
@@ -95,7 +93,7 @@ class HamfitCalculator(Calculator):
         has_volume = all(frame.periodic)
         if "stress" in properties:
             self._check_stress(has_volume)
-        found = self.model.potential(frame, virial=has_volume and self._has_virial)
+        found = self.model.potential(frame, virial=has_volume and not self._without_virial)
         self.results = {"energy": found.energy, "free_energy": found.energy, "forces": found.forces}
         if found.virial is not None and frame.box is not None:
             stress = -found.virial / abs(float(np.linalg.det(frame.box)))
@@ -145,9 +143,9 @@ class HamfitCalculator(Calculator):
             )
 
     def _check_stress(self, has_volume: bool) -> None:
-        if not self._has_virial:
+        for block in self._without_virial:
             raise StressError(
-                "the field block acts at absolute positions, so the model has no stress: do not ask for it"
+                f"the {block.kind} block {block.form}, so the model has no stress: do not ask for it"
             )
         if not has_volume:
             raise StressError(
@@ -172,5 +170,5 @@ def _refuse_unservable(model: Model, bonds: IntArray | None) -> None:
     if not any(block.part == "force" for block in model.blocks):
         raise ModelError("the model has no forces (it was fitted to velocities only): fit data that have forces")
     for block in model.blocks:
-        if isinstance(block, PairBlock) and isinstance(block.graph, BondGraph) and bonds is None:
+        if isinstance(block.graph, BondGraph) and bonds is None:
             raise ModelError("the model acts along bonds, which ASE's atoms do not have: give bonds=[(i, j), ..]")

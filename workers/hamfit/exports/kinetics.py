@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamfit.errors import ModelError, SpecError
-from hamfit.features.kinetic import KineticBlock
 from hamfit.model import Model
 from hamfit.types import FloatArray
 
@@ -35,7 +34,8 @@ class LearnedMasses:
 def learned_masses(model: Model) -> LearnedMasses | None:
     """The masses that the model's velocity part implies; None for a model without one."""
     for block, theta in zip(model.blocks, model.theta, strict=True):
-        if not isinstance(block, KineticBlock):
+        radial = block.momentum_functions
+        if radial is None:
             continue
         extent = model.extents[block.kind]
         masses, variation = np.full(len(model.labels), np.nan), np.zeros(len(model.labels))
@@ -43,7 +43,7 @@ def learned_masses(model: Model) -> LearnedMasses | None:
             if not np.isfinite(low) or not np.isfinite(high):
                 continue
             p = np.linspace(low, high, _MOMENTA)
-            rate = block.radial.contract(p, np.full(p.size, s, dtype=np.int64), theta)[1]
+            rate = radial.contract(p, np.full(p.size, s, dtype=np.int64), theta)[1]
             mean = float(rate.mean())
             masses[s], variation[s] = 1.0 / mean, float(np.abs(rate / mean - 1.0).max())
         return LearnedMasses(masses, variation)

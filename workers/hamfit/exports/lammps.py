@@ -21,9 +21,9 @@ from hamfit.exports.kinetics import masses_for
 from hamfit.exports.lammps_eam import eam_tables
 from hamfit.exports.lammps_table import PairTable, pair_table
 from hamfit.features.curves import RadialCurve
-from hamfit.features.manybody import ManyBodyBlock
-from hamfit.features.pair import PairBlock
-from hamfit.graphs import CutoffGraph
+from hamfit.features.functions import DensityFunctions
+from hamfit.features.radial import RadialFeatures
+from hamfit.graphs import AbstractGraph, BondGraph, CutoffGraph
 from hamfit.graphs.channels import pair_channels, species_pairs
 from hamfit.model import Model
 from hamfit.types import FloatArray
@@ -53,6 +53,22 @@ class LammpsExport:
     """Error of the forces by LAMMPS's interpolation over the distances seen in training, rms, relative."""
     missing_energies: tuple[float, ...]
     """Energy of a particle of each type that the model counts and LAMMPS's potential energy lacks."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pair:
+    """The pair functions of a model."""
+
+    radial: RadialFeatures
+    graph: CutoffGraph
+    theta: FloatArray
+    extent: FloatArray
+    """Distances seen in training, (channels, 2)."""
+
+    @property
+    def curve(self) -> RadialCurve:
+        """The functions as the model itself evaluates them."""
+        return RadialCurve.compile(self.radial, self.theta, self.extent)
 
 
 def export_lammps(
@@ -101,61 +117,46 @@ def export_lammps(
     return LammpsExport(targets, settings, commands, units, tuple(weights.tolist()), error, missing)
 
 
-def _parts(model: Model) -> tuple[tuple[PairBlock, FloatArray] | None, tuple[ManyBodyBlock, FloatArray] | None]:
-    """The pair and the one-density block; ModelError for all that LAMMPS has no style for."""
+def _parts(model: Model) -> tuple[_Pair | None, tuple[DensityFunctions, FloatArray] | None]:
+    """The pair functions and the one-density model; ModelError for all that LAMMPS has no style for."""
     if model.dim == 1:
         raise ModelError(
             "the model is one-dimensional, where LAMMPS simulates two or three dimensions: use hamfit itself"
         )
     pair = density = None
     for block, theta in zip(model.blocks, model.theta, strict=True):
-        if isinstance(block, PairBlock):
-            _check_graph(block)
-            pair = (block, theta)
-        elif isinstance(block, ManyBodyBlock):
-            _check_density(block)
-            density = (block, theta)
-        elif block.part == "force":
+        if block.part != "force":
+            continue
+        if (functions := block.pair_functions) is not None:
+            pair = _Pair(functions.radial, _checked_graph(functions.graph), theta, model.extents[block.kind])
+        elif (one := block.density_functions) is not None:
+            density = (one, theta)
+        else:
             raise ModelError(
-                f"the {block.kind} block acts at absolute positions, which no pair style of LAMMPS does:"
-                f" fit without the {block.kind} block"
+                f"the {block.kind} block {block.form}, where LAMMPS's styles know functions of the distance within a"
+                f" cutoff and one round density (--l-max 0 --radial 1): fit without the {block.kind} block, or run the"
+                " model through ASE"
             )
     if pair is None and density is None:
         raise ModelError("the model has no forces (it was fitted to velocities only): fit data that have forces")
     return pair, density
 
 
-def _check_graph(block: PairBlock) -> None:
-    if not isinstance(block.graph, CutoffGraph):
-        joined = "bonds" if block.graph.kind == "bonds" else "all pairs of particles, however far apart"
+def _checked_graph(graph: AbstractGraph) -> CutoffGraph:
+    if not isinstance(graph, CutoffGraph):
+        joined = "bonds" if isinstance(graph, BondGraph) else "all pairs of particles, however far apart"
         raise ModelError(
             f"the pair block acts along {joined}, where LAMMPS's tables and eam files need a cutoff:"
             " fit with --cutoff, or run the model with hamfit itself"
         )
-
-
-def _check_density(block: ManyBodyBlock) -> None:
-    n_radial = block.layer.mixing.shape[2]
-    if block.layer.l_max > 0 or n_radial > 1:
-        raise ModelError(
-            f"the many-body block has angular moments up to {block.layer.l_max} of {n_radial} radial functions, and"
-            " LAMMPS's eam styles know one round density: fit with --l-max 0 --radial 1, or run the model through ASE"
-        )
-
-
-def _compiled(model: Model, pair: tuple[PairBlock, FloatArray]) -> tuple[RadialCurve, FloatArray]:
-    """The pair functions as the model itself evaluates them, and the distances seen in training, (channels, 2)."""
-    extent = model.extents[pair[0].kind]
-    return RadialCurve.compile(pair[0].radial, pair[1], extent), extent
+    return graph
 
 
 def _as_tables(
-    model: Model, pair: tuple[PairBlock, FloatArray], n_points: int | None, comment: tuple[str, ...]
+    model: Model, pair: _Pair, n_points: int | None, comment: tuple[str, ...]
 ) -> tuple[tuple[str, ...], str, Iterator[str], float]:
     """Commands, file name, text and error of a pair model."""
-    graph = pair[0].graph
-    assert isinstance(graph, CutoffGraph)
-    curve, extent = _compiled(model, pair)
+    graph, curve, extent = pair.graph, pair.curve, pair.extent
     pairs = [(s, t) for s, t in species_pairs(len(model.labels)) if graph.cutoffs[s, t] > 0.0]
 
     def tabulated(n: int | None) -> list[PairTable]:
@@ -200,14 +201,14 @@ def _shortest(extent: FloatArray, label: str) -> float:
 
 def _as_eam(
     model: Model,
-    pair: tuple[PairBlock, FloatArray] | None,
-    density: tuple[ManyBodyBlock, FloatArray],
+    pair: _Pair | None,
+    density: tuple[DensityFunctions, FloatArray],
     masses: FloatArray,
     n_points: int | None,
     comment: tuple[str, ...],
 ) -> tuple[tuple[str, ...], str, Iterator[str], float, tuple[float, ...]]:
     """Commands, file name, text, error and missing energies of a one-density model."""
-    compiled = None if pair is None else _compiled(model, pair)
+    compiled = None if pair is None else (pair.curve, pair.extent)
     tables = eam_tables(density[0].layer, density[1], model.constants, model.labels, compiled, n_points)
     names = tuple("_".join(label.split()) or "_" for label in model.labels)
     style, name = ("alloy", "hamfit.eam.alloy") if len(names) == 1 else ("fs", "hamfit.eam.fs")

@@ -11,10 +11,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hamfit.errors import DataError, ModelError
-from hamfit.features.block import AbstractBlock, Part
+from hamfit.errors import ModelError
+from hamfit.features.block import AbstractBlock, Part, Sampled, Source
 from hamfit.features.sampling import sample_elm, sample_swim
+from hamfit.features.survey import Sampling
 from hamfit.frames import Frame
+from hamfit.options import FitSpec
 from hamfit.types import FloatArray, IntArray
 
 
@@ -23,6 +25,10 @@ class FieldBlock(AbstractBlock):
 
     kind: ClassVar[str] = "field"
     part: ClassVar[Part] = "force"
+    form = "acts at absolute positions"
+    has_virial: ClassVar[bool] = False
+    conserves_momentum: ClassVar[bool] = False
+    needs_open_space: ClassVar[bool] = True
 
     def __init__(
         self, low: FloatArray, high: FloatArray, weights: FloatArray, biases: FloatArray, species: int
@@ -34,8 +40,6 @@ class FieldBlock(AbstractBlock):
     @classmethod
     def sample(cls, frames: Sequence[Frame], *, n_features: int, sampler: str, rng: np.random.Generator) -> FieldBlock:
         """Sample n_features functions from the positions in ``frames``; ``sampler`` is elm or swim."""
-        for frame in frames:
-            _refuse_periodic(frame)
         q = np.concatenate([frame.q for frame in frames])
         low, high = q.min(axis=0), q.max(axis=0)
         high = np.where(high > low, high, low + 1.0)
@@ -45,20 +49,36 @@ class FieldBlock(AbstractBlock):
             weights, biases = sample_swim((q - low) / (high - low), n_features, rng)
         return cls(low, high, weights, biases, len(frames[0].labels))
 
+    @classmethod
+    def sampled(cls, sampling: Sampling) -> Sampled:
+        """Functions of the positions met."""
+        options = sampling.options
+        block = cls.sample(
+            sampling.frames, n_features=options.features, sampler=options.plain_sampler, rng=sampling.rng(6)
+        )
+        for frame in sampling.frames:
+            block.prepare(frame)
+        return Sampled(block)
+
+    @classmethod
+    def expected_columns(cls, options: FitSpec, n_species: int, n_channels: int, dim: int) -> int:
+        """Features, coordinates and their products, for each species."""
+        return n_species * (options.features + dim * (dim + 3) // 2)
+
     @property
     def per_species(self) -> int:
         """Features of one species, direct links included."""
         d = self.weights.shape[1]
-        return int(self.weights.shape[0] + d + d * (d + 1) // 2)
+        return int(self.weights.shape[0] + d * (d + 3) // 2)
 
     @property
     def n_columns(self) -> int:
         """Number of features."""
         return self.n_species * self.per_species
 
-    def rows(self, frame: Frame, centres: IntArray) -> FloatArray:
+    def rows(self, source: Source, centres: IntArray) -> FloatArray:
         """Derivatives of all features, (len(centres) * d, n_columns)."""
-        _refuse_periodic(frame)
+        frame = source.frame
         n, d = self.weights.shape
         slope = 1.0 - self._tanh(frame.q[centres]) ** 2
         scale = 1.0 / (self.high - self.low)
@@ -69,12 +89,12 @@ class FieldBlock(AbstractBlock):
             out[mine, :, s, n:] = self._link_slopes(frame.q[centres[mine]])
         return out.reshape(centres.size * d, self.n_columns)
 
-    def features(self, frame: Frame) -> FloatArray:
+    def features(self, source: Source) -> FloatArray:
         """Pooled features of the whole frame, (n_columns,)."""
-        return self._pooled(frame, self._values(frame))
+        return self._pooled(source.frame, self._values(source.frame))
 
     def energy_and_gradient(
-        self, frame: Frame, theta: FloatArray, virial: FloatArray | None = None
+        self, source: Source, theta: FloatArray, virial: FloatArray | None = None
     ) -> tuple[float, FloatArray]:
         """``E = sum_k theta_k Phi_k`` and dE/dq of all particles, (N, d); ModelError where a virial is asked for."""
         if virial is not None:
@@ -82,7 +102,7 @@ class FieldBlock(AbstractBlock):
                 "the field block acts at absolute positions, so its energy under strain depends on where the origin is"
                 " and it has no virial: ask for virial=False, or fit without the field block"
             )
-        n = self.weights.shape[0]
+        frame, n = source.frame, self.weights.shape[0]
         mine = theta.reshape(self.n_species, self.per_species)[frame.species]
         values = self._values(frame)
         slope = (1.0 - values[:, :n] ** 2) * mine[:, :n]
@@ -104,8 +124,7 @@ class FieldBlock(AbstractBlock):
         return np.concatenate([values[frame.species == s].sum(axis=0) for s in range(self.n_species)])
 
     def _values(self, frame: Frame) -> FloatArray:
-        """Every feature of one species at every particle, (N, per_species); DataError for a periodic frame."""
-        _refuse_periodic(frame)
+        """Every feature of one species at every particle, (N, per_species)."""
         x = (frame.q - self.low) / (self.high - self.low)
         a, b = np.triu_indices(x.shape[1])
         return np.hstack([self._tanh(frame.q), x, x[:, a] * x[:, b]])
@@ -127,7 +146,3 @@ class FieldBlock(AbstractBlock):
         x = (q - self.low) / (self.high - self.low)
         return np.asarray(np.tanh(x @ self.weights.T + self.biases))
 
-
-def _refuse_periodic(frame: Frame) -> None:
-    if any(frame.periodic):
-        raise DataError("the field block needs absolute positions, which a periodic box does not have: leave it out")

@@ -6,44 +6,20 @@ are there for what is not of that form (relativistic particles, velocity-depende
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from hamfit.errors import DataError, ModelError
-from hamfit.features.block import Part
+from hamfit.errors import ModelError
+from hamfit.features.block import Part, Sampled, Source
+from hamfit.features.choosing import RadialSettings, choose_radial
 from hamfit.features.pooled import AbstractRadialBlock, Curve
-from hamfit.features.radial import RadialFeatures
+from hamfit.features.radial import N_LINKS, RadialFeatures
+from hamfit.features.survey import Sampling
 from hamfit.frames import Frame
-from hamfit.graphs import Edges
-from hamfit.types import FloatArray, IntArray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MomentumEdges:
-    """Every particle's momentum as its one edge; the channel is the species."""
-
-    vector: FloatArray
-    """Momenta padded to three components, (N, 3)."""
-    species: IntArray
-    """Species index, (N,)."""
-
-    @property
-    def order(self) -> IntArray:
-        """Particles as they come."""
-        return np.arange(self.species.size, dtype=np.int64)
-
-    def edges(self, centres: IntArray) -> Edges:
-        """One edge for each centre."""
-        vector = self.vector[centres]
-        return Edges(
-            offsets=np.arange(centres.size + 1, dtype=np.int64),
-            neighbour=centres,
-            vector=vector,
-            distance=np.sqrt(np.einsum("ij,ij->i", vector, vector)),
-            channel=self.species[centres],
-        )
+from hamfit.graphs import MomentumGraph
+from hamfit.options import FitSpec
+from hamfit.types import FloatArray
 
 
 class KineticBlock(AbstractRadialBlock):
@@ -51,44 +27,54 @@ class KineticBlock(AbstractRadialBlock):
 
     kind: ClassVar[str] = "kinetic"
     part: ClassVar[Part] = "velocity"
+    has_virial: ClassVar[bool] = False
     pooling = 1.0
 
     def __init__(self, radial: RadialFeatures, labels: tuple[str, ...]) -> None:
-        super().__init__(radial)
-        self.labels = labels
+        super().__init__(radial, MomentumGraph(labels))
 
     @property
-    def channel_labels(self) -> tuple[str, ...]:
-        """Name of each channel: the species."""
-        return self.labels
+    def momentum_functions(self) -> RadialFeatures:
+        """The functions themselves."""
+        return self.radial
 
-    def prepare(self, frame: Frame) -> MomentumEdges:
-        """The frame's momenta; DataError where it has none."""
-        return momentum_edges(frame)
-
-    def follow(self, frame: Frame, curve: Curve, virial: FloatArray | None = None) -> tuple[float, FloatArray]:
+    def follow(self, source: Source, curve: Curve, virial: FloatArray | None = None) -> tuple[float, FloatArray]:
         """Energy and gradient (N, d) by p; ModelError where a virial is asked for."""
         if virial is not None:
             raise ModelError(
                 "the kinetic block depends on momenta, not on positions, so it has no virial: ask for none"
             )
-        return super().follow(frame, curve)
+        return super().follow(source, curve)
+
+    @classmethod
+    def sampled(cls, sampling: Sampling) -> Sampled:
+        """|p|^2 is the natural input: its direct link is the kinetic energy of a free particle."""
+        graph, options = MomentumGraph(sampling.labels), sampling.options
+        sample = sampling.edges(graph, sampling.rng(3))
+        settings = RadialSettings(options.features, "r2", "shift", "elm", options.direct_links)
+        radial, _ = choose_radial(sample, graph.channel_cutoffs, settings, options.seed)
+        return Sampled(cls(radial, sampling.labels), sample.extent(radial.n_channels))
+
+    @classmethod
+    def expected_columns(cls, options: FitSpec, n_species: int, n_channels: int, dim: int) -> int:
+        """Features and direct links of every species."""
+        return n_species * (options.features + N_LINKS * int(options.direct_links))
+
+    @classmethod
+    def warm_up(cls, frame: Frame) -> None:
+        """Rows and energies of momenta, with and without a table."""
+        one = np.ones(1)
+        radial = RadialFeatures(
+            ("r2",), 0.5 * one, 2.0 * one, np.ones((1, 2)), np.zeros((1, 2)), np.inf * one, ("shift",)
+        )
+        cls(radial, frame.labels).run_once(frame)
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Attributes and arrays that ``from_store`` turns back into the same block."""
         attrs, arrays = self.radial.to_store()
-        return {"radial": attrs, "labels": list(self.labels)}, arrays
+        return {"radial": attrs, "labels": list(self.channel_labels)}, arrays
 
     @classmethod
     def from_store(cls, attrs: dict[str, Any], arrays: dict[str, np.ndarray]) -> KineticBlock:
         """The block that ``to_store`` described."""
         return cls(RadialFeatures.from_store(attrs["radial"], arrays), tuple(attrs["labels"]))
-
-
-def momentum_edges(frame: Frame) -> MomentumEdges:
-    """The momenta of a frame as edges; DataError where it has none."""
-    if frame.p is None:
-        raise DataError("the frame has no momenta, which the kinetic block needs: give velocities, or leave it out")
-    vector = np.zeros((frame.n_particles, 3))
-    vector[:, : frame.dim] = frame.p
-    return MomentumEdges(vector, frame.species)

@@ -13,40 +13,81 @@ energy and forces cost the same per edge for any number of features.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from hamfit.errors import FeatureError, ModelError
-from hamfit.features.block import AbstractBlock, Part
+from hamfit.features.block import AbstractBlock, Part, Sampled, Source
+from hamfit.features.functions import DensityFunctions
 from hamfit.features.manybody_moments import edge_species, mix, monomials, sensitivity
 from hamfit.features.manybody_radial import RadialBumps
 from hamfit.features.manybody_round import Round
 from hamfit.features.manybody_rows import CHUNK_CENTRES, fill_rows
 from hamfit.features.manybody_sampling import sample_round
+from hamfit.features.survey import Sampling
 from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph, graph_from_attrs
 from hamfit.graphs.channels import species_pairs
 from hamfit.kernels.manybody import scatter_forces
+from hamfit.options import FitSpec
 from hamfit.types import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from hamfit.devices import AbstractDevice
+    from hamfit.features.device_block import AbstractDeviceBlock
+    from hamfit.features.tables import RadialTable
 
 #: Relative difference of two distances that differ by rounding only.
 _ROUNDING = 1e-9
 _ARRAYS = ("mixing", "mean", "deviation", "weights", "bias", "first")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class ManyBodyBlock(AbstractBlock):
     """Pooled random features of environments; build with ``sample``."""
 
-    graph: CutoffGraph
-    """Which particles are neighbours."""
-    layer: Round
-    """The sampled round of message passing."""
-
     kind: ClassVar[str] = "manybody"
     part: ClassVar[Part] = "force"
+    needs_graph: ClassVar[Literal["no", "any", "cutoff"]] = "cutoff"
+    needs_energies: ClassVar[bool] = True
+    is_smooth: ClassVar[bool] = True
+
+    graph: CutoffGraph
+
+    def __init__(self, graph: CutoffGraph, layer: Round) -> None:
+        self.graph, self.layer = graph, layer
+        self.form = f"has angular moments up to {layer.l_max} of {layer.mixing.shape[2]} radial functions"
+
+    @classmethod
+    def sampled(cls, sampling: Sampling) -> Sampled:
+        """Bumps, mixtures and hidden weights from the environments met."""
+        options = sampling.options
+        return Sampled(
+            cls.sample(
+                sampling.frames,
+                sampling.cutoff_graph,
+                n_features=options.features,
+                n_radial=options.radial,
+                l_max=options.l_max,
+                sampler=options.plain_sampler,
+                direct_links=options.direct_links,
+                rng=sampling.rng(5),
+            )
+        )
+
+    @classmethod
+    def expected_columns(cls, options: FitSpec, n_species: int, n_channels: int, dim: int) -> int:
+        """Features, and as direct links one invariant for each moment of each sampled radial function."""
+        return options.features + int(options.direct_links) * options.radial * (options.l_max + 1) * n_species
+
+    @classmethod
+    def warm_up(cls, frame: Frame) -> None:
+        """Rows and energies of a small block."""
+        reach, rng = CutoffGraph(frame.labels, np.full((1, 1), 2.0)), np.random.default_rng(0)
+        block = cls.sample([frame], reach, n_features=2, n_radial=2, n_bumps=3, rng=rng)
+        source = block.prepare(frame)
+        block.rows(source, source.order)
+        block.energy_and_gradient(source, np.ones(block.n_columns))
 
     @classmethod
     def sample(
@@ -96,7 +137,13 @@ class ManyBodyBlock(AbstractBlock):
         return self.layer.n_columns
 
     @property
-    def extent(self) -> FloatArray:
+    def density_functions(self) -> DensityFunctions | None:
+        """The block itself, where its environments are one density."""
+        if self.layer.l_max > 0 or self.layer.mixing.shape[2] != 1:
+            return None
+        return DensityFunctions(self.layer, self.graph, self.extent())
+
+    def extent(self, seen: FloatArray | None = None) -> FloatArray:
         """Shortest distance seen where the block was sampled, less rounding, and inf, for each channel, (C, 2).
 
         For pairs of species never met there it is half their cutoff. Longer distances than those seen end at the
@@ -106,39 +153,41 @@ class ManyBodyBlock(AbstractBlock):
         # the same pair seen from its other end, or in another image, must not count as nearer
         return np.column_stack([(1.0 - _ROUNDING) * np.array(low), np.full(len(low), np.inf)])
 
-    def order(self, frame: Frame) -> IntArray:
-        """The order of the neighbour list, in which close particles are close."""
-        return self.graph.prepare(frame).order
-
-    def rows(self, frame: Frame, centres: IntArray) -> FloatArray:
+    def rows(self, source: Source, centres: IntArray) -> FloatArray:
         """Derivatives of all features by the positions of the centres, (len(centres) * d, n_columns)."""
-        rows = np.zeros((centres.size, frame.dim, self.n_columns))
-        fill_rows(self.layer, self.graph.prepare(frame), frame.species, centres, rows)
+        rows = np.zeros((centres.size, source.frame.dim, self.n_columns))
+        fill_rows(self.layer, source, source.frame.species, centres, rows)
         return rows.reshape(-1, self.n_columns)
 
-    def features(self, frame: Frame) -> FloatArray:
+    def features(self, source: Source) -> FloatArray:
         """The pooled features of the whole frame, (n_columns,)."""
-        layer, prepared = self.layer, self.graph.prepare(frame)
+        layer, species = self.layer, source.frame.species
         total = np.zeros(self.n_columns)
-        for centres in _chunks(prepared.order):
-            _, standard = layer.environments(prepared.edges(centres), centres, frame.species)
-            layer.pool(standard, frame.species[centres], total)
+        for centres in _chunks(source.order):
+            _, standard = layer.environments(source.edges(centres), centres, species)
+            layer.pool(standard, species[centres], total)
         return total
 
+    def on_device(self, device: AbstractDevice, table: RadialTable | None = None) -> AbstractDeviceBlock:
+        """See ``AbstractBlock.on_device``."""
+        from hamfit.features.manybody_device import DeviceManyBody
+
+        return DeviceManyBody(device, self)
+
     def energy_and_gradient(
-        self, frame: Frame, theta: FloatArray, virial: FloatArray | None = None
+        self, source: Source, theta: FloatArray, virial: FloatArray | None = None
     ) -> tuple[float, FloatArray]:
         """``E = sum_k theta_k Phi_k`` and dE/dq, (N, d); theta is contracted per particle, before any work on edges.
 
         The virial costs next to nothing: it is summed from the pushes along each edge, and added to ``virial`` (d, d)
         where it is given.
         """
-        layer, prepared = self.layer, self.graph.prepare(frame)
+        layer, frame = self.layer, source.frame
         tensor = monomials(layer.l_max)
         total, gradient = np.zeros(self.n_columns), np.zeros(frame.q.shape)
         strained = np.zeros((frame.dim, frame.dim)) if virial is None else virial
-        for centres in _chunks(prepared.order):
-            edges = prepared.edges(centres)
+        for centres in _chunks(source.order):
+            edges = source.edges(centres)
             species, neighbour_species = frame.species[centres], frame.species[edges.neighbour]
             moments, standard = layer.environments(edges, centres, frame.species)
             slope = layer.energy_slope(layer.pool(standard, species, total), species, theta)

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamfit.devices import AbstractDevice, DeviceArray
+from hamfit.devices.planner import PanelPlan
+from hamfit.features.block import Outside
+from hamfit.features.device_block import AbstractGraphedBlock, DeviceSource
 from hamfit.features.manybody import ManyBodyBlock
 from hamfit.features.manybody_moments import monomials
 from hamfit.features.manybody_radial import RadialBumps
@@ -32,7 +35,7 @@ from hamfit.kernels.gpu_manybody import (
     tanh_slopes,
     term_derivatives,
 )
-from hamfit.types import IntArray
+from hamfit.types import FloatArray, IntArray
 
 #: Memory that the environments, edges and products of one chunk take: matrix products of some 10 Gflop, and a halo that
 #: is small beside its centres. A constant, not a share of what is free, so that the same rows give the same bits.
@@ -88,12 +91,12 @@ class _Chunk:
         return sum(int(own.size) for own in self.particles)
 
 
-class DeviceManyBody:
+class DeviceManyBody(AbstractGraphedBlock):
     """A many-body block made ready for a device, once for all frames."""
 
     def __init__(self, device: AbstractDevice, block: ManyBodyBlock, budget_bytes: int = BUDGET_BYTES) -> None:
+        super().__init__(device, block)
         layer = block.layer
-        self._device = device
         self._layer = layer
         self._budget_bytes = budget_bytes
         self._bumps = _upload_bumps(device, layer.radial)
@@ -106,18 +109,21 @@ class DeviceManyBody:
         )
         self._species = [_upload_species(device, layer, s) for s in range(layer.n_species)]
 
-    def fill_rows(
-        self, prepared: AbstractDevicePrepared, species: IntArray, centres: IntArray, out: DeviceArray, column: int
-    ) -> None:
-        """Write the rows of ``centres`` (C,) into out (C * d, stride), columns ``column`` to ``column + n_columns``.
-
-        species (N,) is of all particles of the frame that was prepared.
-        """
+    def fill(
+        self,
+        source: DeviceSource,
+        centres: IntArray,
+        on_device: DeviceArray,
+        out: DeviceArray,
+        column: int,
+        seen: FloatArray,
+    ) -> Outside | None:
+        """See ``AbstractDeviceBlock.fill``: chunk by chunk."""
+        prepared, wanted, dim = source.prepared, on_device, source.frame.dim
+        assert prepared is not None
         if not centres.size:
-            return
-        device = self._device
-        everyone, wanted = device.upload(species), device.upload(centres)
-        dim = int(out.shape[0]) // centres.size
+            return None
+        everyone = self.device.upload(source.frame.species)
         size = self._first_guess(prepared.edges_per_centre)
         start = 0
         while start < centres.size:
@@ -128,6 +134,11 @@ class DeviceManyBody:
                 continue
             self._fill_chunk(prepared, chunk, dim, out, start * dim, column)
             start += int(part.size)
+        return None
+
+    def features(self, source: DeviceSource, plan: PanelPlan) -> FloatArray:
+        """See ``AbstractDeviceBlock.features``: by the processor: a row a frame is no work for a GPU."""
+        return self.block.features(self.block.prepare(source.frame))
 
     def _environment_bytes(self) -> int:
         """Memory of what is kept of one environment."""
@@ -144,7 +155,7 @@ class DeviceManyBody:
         return max(1, int(self._budget_bytes / 2 / each))
 
     def _gather(self, prepared: AbstractDevicePrepared, centres: DeviceArray, species: DeviceArray) -> _Chunk:
-        xp = self._device.xp
+        xp = self.device.xp
         edges = prepared.edges(centres)
         needed = xp.zeros(species.size, dtype=bool)
         needed[centres] = True
@@ -158,7 +169,7 @@ class DeviceManyBody:
     def _fill_chunk(
         self, prepared: AbstractDevicePrepared, chunk: _Chunk, dim: int, out: DeviceArray, row: int, column: int
     ) -> None:
-        device, n_species, n_centres = self._device, self._layer.n_species, chunk.edges.n_centres
+        device, n_species, n_centres = self.device, self._layer.n_species, chunk.edges.n_centres
         terms = list_terms(device, chunk.edges, chunk.centres, chunk.species, chunk.position, n_species)
         # where panels are cut; the only array that the host sees
         first = device.download(terms.first)
@@ -174,7 +185,7 @@ class DeviceManyBody:
         self, prepared: AbstractDevicePrepared, s: int, particles: DeviceArray, species: DeviceArray
     ) -> _Environments:
         """Moments, invariants and tanh' of environments of one species, as many at a time as memory allows."""
-        device, own, tensor = self._device, self._species[s], self._monomials
+        device, own, tensor = self.device, self._species[s], self._monomials
         xp = device.xp
         n, n_radial = int(particles.size), int(own.mixing.shape[1])
         response = xp.empty((n, tensor.count, n_radial))
@@ -218,7 +229,7 @@ class DeviceManyBody:
         column: int,
     ) -> None:
         """Write the columns of one species for the centres of terms.first[bounds], whose terms are ``span``."""
-        device, layer, own = self._device, self._layer, self._species[s]
+        device, layer, own = self.device, self._layer, self._species[s]
         derivatives = term_derivatives(
             device,
             chunk.edges,

@@ -18,7 +18,8 @@ import numpy as np
 
 from hamfit.features.manybody_moments import monomials, sensitivity
 from hamfit.features.manybody_round import Round
-from hamfit.graphs import Edges, Prepared
+from hamfit.features.source import Source
+from hamfit.graphs import Edges
 from hamfit.kernels.manybody import accumulate_derivatives, accumulate_rows
 from hamfit.types import FloatArray, IntArray
 
@@ -43,34 +44,34 @@ class _Halo:
     """tanh' of the features of the environment's own species, (H, widest species)."""
 
 
-def fill_rows(layer: Round, prepared: Prepared, species: IntArray, centres: IntArray, rows: FloatArray) -> None:
+def fill_rows(layer: Round, source: Source, species: IntArray, centres: IntArray, rows: FloatArray) -> None:
     """Add the rows of ``centres`` (C,) into ``rows`` (C, d, n_columns), which the caller has zeroed."""
     for start in range(0, centres.size, CHUNK_CENTRES):
         part = slice(start, start + CHUNK_CENTRES)
-        _fill_chunk(layer, prepared, species, centres[part], rows[part])
+        _fill_chunk(layer, source, species, centres[part], rows[part])
 
 
-def _fill_chunk(layer: Round, prepared: Prepared, species: IntArray, centres: IntArray, rows: FloatArray) -> None:
-    edges = prepared.edges(centres)
+def _fill_chunk(layer: Round, source: Source, species: IntArray, centres: IntArray, rows: FloatArray) -> None:
+    edges = source.edges(centres)
     particles = np.unique(np.concatenate([centres, edges.neighbour]))
     if centres.size > 1 and particles.size * layer.n_columns * 8 > CHUNK_BYTES:
         half = centres.size // 2
-        _fill_chunk(layer, prepared, species, centres[:half], rows[:half])
-        _fill_chunk(layer, prepared, species, centres[half:], rows[half:])
+        _fill_chunk(layer, source, species, centres[:half], rows[:half])
+        _fill_chunk(layer, source, species, centres[half:], rows[half:])
         return
-    halo = _evaluate_halo(layer, prepared, species, particles)
+    halo = _evaluate_halo(layer, source, species, particles)
     for first, last in _panels(edges.offsets):
         _fill_panel(layer, edges, species, centres, halo, first, last, rows)
 
 
-def _evaluate_halo(layer: Round, prepared: Prepared, species: IntArray, particles: IntArray) -> _Halo:
+def _evaluate_halo(layer: Round, source: Source, species: IntArray, particles: IntArray) -> _Halo:
     n_monomials = monomials(layer.l_max).degree.size
     widest = int(np.diff(layer.first).max())
     response = np.empty((particles.size, n_monomials, layer.mixing.shape[2]))
     slopes = np.zeros((particles.size, widest))
     for start in range(0, particles.size, CHUNK_CENTRES):
         chunk = particles[start : start + CHUNK_CENTRES]
-        moments, standard = layer.environments(prepared.edges(chunk), chunk, species)
+        moments, standard = layer.environments(source.edges(chunk), chunk, species)
         response[start : start + chunk.size] = sensitivity(moments, layer.l_max)
         for own, tanh in layer.hidden(standard, species[chunk]).values():
             slopes[start + own, : tanh.shape[1]] = 1.0 - tanh**2

@@ -15,6 +15,7 @@ from hamfit.features.manybody_moments import bump_moments, invariants, mix
 from hamfit.features.manybody_radial import RadialBumps
 from hamfit.features.manybody_round import Round
 from hamfit.features.sampling import sample_swim
+from hamfit.features.source import Source
 from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph
 from hamfit.types import FloatArray, IntArray
@@ -43,7 +44,9 @@ def sample_round(
         raise FeatureError(f"sampler {sampler!r} is unknown to the many-body block: use one of {', '.join(SAMPLERS)}")
     n_species = len(graph.labels)
     chosen = _choose_environments(frames, rng)
-    radial = RadialBumps(_shortest_distances(frames, chosen, graph), graph.cutoffs, n_bumps, bump_width)
+    # prepared once; the edges of 20,000 environments may take hundreds of megabytes and are found again
+    sources = [Source(frame, graph.prepare(frame)) for frame in frames]
+    radial = RadialBumps(_shortest_distances(sources, chosen, graph), graph.cutoffs, n_bumps, bump_width)
     mixing = rng.normal(0.0, 1.0 / np.sqrt(n_bumps), size=(n_species, n_species * n_bumps, n_radial))
     if l_max == 0 and n_radial == 1:
         # One density alone is that of an embedded-atom model, which other programs tabulate from zero upwards; of one
@@ -51,7 +54,7 @@ def sample_round(
         np.abs(mixing, out=mixing)
     species = np.concatenate([f.species[c] for f, c in zip(frames, chosen, strict=True)])
     values = np.concatenate(
-        [_raw_invariants(f, c, graph, radial, mixing, l_max) for f, c in zip(frames, chosen, strict=True)]
+        [_raw_invariants(source, c, radial, mixing, l_max) for source, c in zip(sources, chosen, strict=True)]
     )
     mean, deviation = _moments_per_species(values, species, n_species)
     standard = (values - mean[species]) / deviation[species]
@@ -80,14 +83,14 @@ def _choose_environments(frames: Sequence[Frame], rng: np.random.Generator) -> l
     ]
 
 
-def _shortest_distances(frames: Sequence[Frame], chosen: list[IntArray], graph: CutoffGraph) -> FloatArray:
+def _shortest_distances(sources: list[Source], chosen: list[IntArray], graph: CutoffGraph) -> FloatArray:
     """Shortest distance seen for each pair of species, (S, S); half the cutoff for pairs never seen."""
     n_species = len(graph.labels)
     shortest = np.full((n_species, n_species), np.inf)
-    for frame, centres in zip(frames, chosen, strict=True):
-        edges = graph.prepare(frame).edges(centres)
-        centre = np.repeat(frame.species[centres], np.diff(edges.offsets))
-        np.minimum.at(shortest, (centre, frame.species[edges.neighbour]), edges.distance)
+    for source, centres in zip(sources, chosen, strict=True):
+        edges, species = source.edges(centres), source.frame.species
+        centre = np.repeat(species[centres], np.diff(edges.offsets))
+        np.minimum.at(shortest, (centre, species[edges.neighbour]), edges.distance)
     shortest = np.minimum(shortest, shortest.T)
     if not np.isfinite(shortest).any():
         raise FeatureError(
@@ -97,11 +100,11 @@ def _shortest_distances(frames: Sequence[Frame], chosen: list[IntArray], graph: 
 
 
 def _raw_invariants(
-    frame: Frame, centres: IntArray, graph: CutoffGraph, radial: RadialBumps, mixing: FloatArray, l_max: int
+    source: Source, centres: IntArray, radial: RadialBumps, mixing: FloatArray, l_max: int
 ) -> FloatArray:
-    edges = graph.prepare(frame).edges(centres)
-    moments = bump_moments(edges, centres, frame.species, radial, l_max)
-    return invariants(mix(moments, mixing, frame.species[centres]), l_max)
+    species = source.frame.species
+    moments = bump_moments(source.edges(centres), centres, species, radial, l_max)
+    return invariants(mix(moments, mixing, species[centres]), l_max)
 
 
 def _moments_per_species(values: FloatArray, species: IntArray, n_species: int) -> tuple[FloatArray, FloatArray]:

@@ -133,6 +133,17 @@ class RadialFeatures:
             slope += plain * (-6.0 / cutoff**2 * v**2)[:, None]
         return slope
 
+    def mixed_slopes(self, channel: IntArray, r: FloatArray) -> FloatArray:
+        """phi_k'(r) / r for distances of mixed channels, (len(r), per_channel)."""
+        if self.n_channels == 1:
+            return self.slopes_over_r(0, r)
+        out = np.empty((r.size, self.per_channel))
+        for c in range(self.n_channels):
+            which = np.flatnonzero(channel == c)
+            if which.size:
+                out[which] = self.slopes_over_r(c, r[which])
+        return out
+
     def _plain(self, channel: int, x: FloatArray) -> FloatArray:
         n = self.weights.shape[1]
         out = np.empty((x.shape[0], self.per_channel))

@@ -13,22 +13,18 @@ and read by every worker.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from hamfit.bundles import nested, within
 from hamfit.features.block import AbstractBlock, Part
-from hamfit.features.pooled import AbstractRadialBlock
-from hamfit.features.radial import map_inverse, map_value
-from hamfit.features.store import blocks_from_store, blocks_to_store
-from hamfit.features.tables import RadialTable, build_table
+from hamfit.features.registry import blocks_from_store, blocks_to_store
+from hamfit.features.tables import RadialTable
+from hamfit.fitting.frame_rows import FrameRows
 from hamfit.reductions import Whitening
 from hamfit.types import FloatArray
-
-#: Tables reach this share of the range further than the survey saw, so that few edges need the slow way.
-_MARGIN = 0.02
 
 RESIDUALS = "residuals"
 """``Basis.reduction`` of the pass that refines a solution: of the Gram matrix it sums the last column alone."""
@@ -48,10 +44,8 @@ class PartBasis:
     """Basis change; None for raw columns."""
     tables: tuple[RadialTable | None, ...] = ()
     """Table of each block; None where the block's own rows are used."""
-    energy_scale: float = 0.0
-    """rms of the energies per particle; 0 when energies are no rows."""
-    n_constants: int = 0
-    """One constant column for each species where energies are rows, else 0."""
+    frame_rows: tuple[FrameRows, ...] = ()
+    """Rows that belong to whole frames."""
 
     @property
     def n_raw(self) -> int:
@@ -59,9 +53,24 @@ class PartBasis:
         return sum(block.n_columns for block in self.blocks)
 
     @property
+    def n_features(self) -> int:
+        """Whitened or raw features."""
+        return self.n_raw if self.whitening is None else self.whitening.rank
+
+    @property
+    def n_own(self) -> int:
+        """Columns that rows of frames have of their own."""
+        return sum(rows.columns for rows in self.frame_rows)
+
+    @property
     def n_columns(self) -> int:
-        """Columns of the reduction: whitened or raw features, then constants."""
-        return (self.n_raw if self.whitening is None else self.whitening.rank) + self.n_constants
+        """Columns of the reduction: features, then those of rows of frames."""
+        return self.n_features + self.n_own
+
+    def first_own(self, rows: FrameRows) -> int:
+        """First of the columns that rows of frames of one kind have of their own."""
+        before = self.frame_rows[: self.frame_rows.index(rows)]
+        return self.n_features + sum(other.columns for other in before)
 
     @property
     def local_widths(self) -> tuple[int, ...]:
@@ -84,7 +93,7 @@ class PartBasis:
         return self.whitening.projection[first : first + self.blocks[position].n_columns]
 
     def lift(self) -> FloatArray | None:
-        """Local columns to [whitened | constants | preliminary prediction], (n_local, n_columns + 1)."""
+        """Local columns to [whitened | of frames | preliminary prediction], (n_local, n_columns + 1)."""
         if self.whitening is None:
             return None
         parts = []
@@ -94,8 +103,8 @@ class PartBasis:
             assert projection is not None
             parts.append(projection if table is None else table.lift)
         stacked = np.vstack(parts)
-        constants = np.zeros((stacked.shape[0], self.n_constants))
-        return np.ascontiguousarray(np.hstack([stacked, constants, (stacked @ self.whitening.preliminary)[:, None]]))
+        own = np.zeros((stacked.shape[0], self.n_own))
+        return np.ascontiguousarray(np.hstack([stacked, own, (stacked @ self.whitening.preliminary)[:, None]]))
 
     def table_error(self) -> float:
         """Largest relative error of the tables; 0 without tables."""
@@ -103,44 +112,14 @@ class PartBasis:
 
 
 def whitened_basis(basis: PartBasis, whitening: Whitening, extents: Sequence[FloatArray | None]) -> PartBasis:
-    """The basis with its columns whitened, and its radial blocks tabulated on the extents the survey saw."""
+    """The basis with its columns whitened, and blocks tabulated on the extents the survey saw where they can be."""
+    whitened = replace(basis, whitening=whitening)
     tables: list[RadialTable | None] = []
-    first = 0
-    for block, extent in zip(basis.blocks, extents, strict=True):
-        projection = whitening.projection[first : first + block.n_columns]
-        first += block.n_columns
-        if isinstance(block, AbstractRadialBlock) and extent is not None:
-            reach = _table_extent(block, extent)
-            tables.append(build_table(block.radial, reach, projection, whitening.preliminary))
-        else:
-            tables.append(None)
-    return PartBasis(
-        part=basis.part,
-        blocks=basis.blocks,
-        target_scale=basis.target_scale,
-        whitening=whitening,
-        tables=tuple(tables),
-        energy_scale=basis.energy_scale,
-        n_constants=basis.n_constants,
-    )
-
-
-def _table_extent(block: AbstractRadialBlock, extent: FloatArray) -> FloatArray:
-    """Distances the table covers, (channels, 2): the survey's and a margin in the mapped distance; nan for no edges."""
-    out = np.full_like(extent, np.nan)
-    radial = block.radial
-    for c, input_map in enumerate(radial.input_maps):
-        ends = np.sort(map_value(input_map, extent[c]))
-        if not np.all(np.isfinite(ends)):
-            continue
-        if ends[1] <= ends[0]:
-            # one length only, as in a crystal at rest: the range the features were sampled for
-            ends = np.array([radial.low[c], radial.high[c]])
-        margin = _MARGIN * (ends[1] - ends[0])
-        low, high = max(ends[0] - margin, 0.5 * ends[0], 0.0), ends[1] + margin
-        distances = np.sort(map_inverse(input_map, np.array([low, high])))
-        out[c] = np.minimum(distances, radial.cutoffs[c])
-    return out
+    for position, (block, extent) in enumerate(zip(basis.blocks, extents, strict=True)):
+        projection = whitened.projection(position)
+        assert projection is not None
+        tables.append(None if extent is None else block.tabulate(extent, projection, whitening.preliminary))
+    return replace(whitened, tables=tuple(tables))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,8 +150,7 @@ class Basis:
                 "part": part.part,
                 "blocks": entries,
                 "target_scale": part.target_scale,
-                "energy_scale": part.energy_scale,
-                "n_constants": part.n_constants,
+                "frame_rows": [asdict(rows) for rows in part.frame_rows],
                 "condition": None if part.whitening is None else repr(part.whitening.condition),
                 "tables": [None if table is None else repr(table.error) for table in part.tables],
             }
@@ -205,8 +183,7 @@ class Basis:
                     target_scale=float(entry["target_scale"]),
                     whitening=whitening,
                     tables=tables,
-                    energy_scale=float(entry["energy_scale"]),
-                    n_constants=int(entry["n_constants"]),
+                    frame_rows=tuple(FrameRows(**rows) for rows in entry["frame_rows"]),
                 )
             )
         return cls(tuple(parts), tuple(attrs["labels"]), tuple(attrs["bond_labels"]), str(attrs["reduction"]))

@@ -130,7 +130,7 @@ def leaf_task(
 ) -> PartialState:
     """Runs on a worker: reduce one shard, on a GPU where the worker has one and nothing else is asked for."""
     basis = _cached_basis(stored)
-    _ready(manybody=any(block.kind == "manybody" for part in basis.parts for block in part.blocks))
+    _ready(tuple(sorted({block.kind for part in basis.parts for block in part.blocks})))
     return reduce_and_keep(shard, basis, keeper, device)
 
 
@@ -138,19 +138,19 @@ def merge_task(
     stored: StoredBasis, left: PartialState, right: PartialState, device: DeviceChoice = "auto"
 ) -> PartialState:
     """Runs on a worker: merge two states, by the same rule as threads of one process do."""
-    _ready(manybody=False)
+    _ready(())
     return merge_partial(reductions_of(_cached_basis(stored)), left, right, device)
 
 
 @cache
-def _ready(*, manybody: bool) -> None:
+def _ready(kinds: tuple[str, ...]) -> None:
     """Prepare this worker once: BLAS on one thread for the rest of its life, kernels compiled one process at a time."""
     from threadpoolctl import threadpool_limits
 
     # not a context: tasks run side by side, and the first to end must not restore the others' BLAS
     threadpool_limits(limits=1, user_api="blas")
     keep_freed_memory()
-    warm_up(manybody=manybody)
+    warm_up(kinds)
 
 
 def keep_freed_memory() -> None:

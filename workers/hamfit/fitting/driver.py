@@ -17,7 +17,8 @@ import numpy as np
 from hamfit.data import Dataset
 from hamfit.devices import device_for
 from hamfit.errors import FitError, FitWarning, SpecError, StoreError
-from hamfit.fitting.building import energy_weight
+from hamfit.features.survey import Survey
+from hamfit.fitting.building import frame_weights
 from hamfit.fitting.caveats import caveats
 from hamfit.fitting.clock import Clock
 from hamfit.fitting.cluster import DaskExecutor
@@ -30,7 +31,7 @@ from hamfit.fitting.refining import refine, with_steps
 from hamfit.fitting.shards import FrameTable, plan_shards
 from hamfit.fitting.solving import SolvedPart, constants_from_energies, solve_part
 from hamfit.fitting.stage import single_blas_thread
-from hamfit.fitting.survey import Survey
+from hamfit.fitting.survey import few_energy_frames
 from hamfit.fitting.workspace import workspace
 from hamfit.model import Model, is_model, theta_of_blocks
 from hamfit.options import FitOptions, FitSpec
@@ -133,7 +134,7 @@ def _run(
 ) -> FitResult:
     prepared = prepare(problem, options, executor, home, clock)
     stage, shards, basis = prepared.stage, prepared.shards, prepared.stage.basis
-    solve = partial(solve_part, ridge=options.ridge, energy_weight=energy_weight(problem, options))
+    solve = partial(solve_part, ridge=options.ridge, weights=frame_weights(problem, options))
     passes = 2 if options.precision == "mixed" else 1
     with clock.phase("features", passes * len(shards), passes * prepared.n_rows) as done:
         roots = executor.run(stage, shards, done)
@@ -187,7 +188,7 @@ def _model(
         factors={part.basis.part: part.factor for part in solved},
     )
     if constants is None:
-        model = replace(model, constants=constants_from_energies(model, found.few_energy_frames()))
+        model = replace(model, constants=constants_from_energies(model, few_energy_frames(found)))
     return model
 
 
@@ -204,7 +205,7 @@ def _report(
         warnings.warn(note, FitWarning, stacklevel=4)
     return {
         "warnings": notes,
-        "blocks": list(problem.kinds),
+        "blocks": [block.kind for block in problem.blocks],
         "precision": options.precision,
         "rows": sum(p["rows"] for p in parts.values()),
         "columns": sum(p["columns"] for p in parts.values()),
@@ -233,9 +234,6 @@ def _refuse(target: Path | None, overwrite: bool) -> None:
 def _json_options(options: FitOptions) -> dict[str, Any]:
     # where the fit ran is no part of what was fitted
     values: dict[str, Any] = options.model_dump(mode="json", include=set(FitSpec.model_fields))
-    if options.precision == "double":
-        # as before there was a choice: fits that were interrupted then can be taken up
-        del values["precision"]
     return values
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from hamfit.features.block import AbstractBlock
-from hamfit.features.pooled import AbstractRadialBlock, EdgeSource
+from hamfit.features.block import AbstractBlock, Outside
+from hamfit.features.source import Source
 from hamfit.fitting.basis import PartBasis
+from hamfit.fitting.frame_rows import Pooled
 from hamfit.fitting.part_stream import RARE_LENGTH, AbstractPartStream, Lift
 from hamfit.frames import Frame
-from hamfit.graphs import Edges
-from hamfit.kernels.cpu import widen_extent
+from hamfit.graphs import FrameGraphs
 from hamfit.reductions import AbstractReduction, Triangle
 from hamfit.types import FloatArray, IntArray
 
@@ -20,7 +21,19 @@ from hamfit.types import FloatArray, IntArray
 PANEL_ROWS = 768
 
 
-class HostPartStream(AbstractPartStream[EdgeSource]):
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pooled:
+    blocks: tuple[AbstractBlock, ...]
+    sources: Sequence[Source]
+
+    def features(self) -> FloatArray:
+        return np.concatenate([b.features(s) for b, s in zip(self.blocks, self.sources, strict=True)])
+
+    def virials(self) -> FloatArray:
+        return np.concatenate([b.virials(s) for b, s in zip(self.blocks, self.sources, strict=True)])
+
+
+class HostPartStream(AbstractPartStream[Source]):
     """Rows of one part, panel by panel, into one accumulator."""
 
     def __init__(self, part: PartBasis, reduction: AbstractReduction) -> None:
@@ -33,10 +46,13 @@ class HostPartStream(AbstractPartStream[EdgeSource]):
         self._filled = 0
         self._corrections: list[tuple[int, FloatArray]] = []
 
-    def _prepare(self, block: AbstractBlock, frame: Frame) -> EdgeSource | None:
-        return block.prepare(frame) if isinstance(block, AbstractRadialBlock) else None
+    def _prepare(self, frame: Frame, graphs: FrameGraphs) -> list[Source]:
+        return [block.prepare(frame, graphs) for block in self.part.blocks]
 
-    def _take(self, frame: Frame, sources: Sequence[EdgeSource | None], order: IntArray, targets: FloatArray) -> None:
+    def _pooled(self, frame: Frame, sources: Sequence[Source]) -> Pooled:
+        return _Pooled(self.part.blocks, sources)
+
+    def _take(self, frame: Frame, sources: Sequence[Source], order: IntArray, targets: FloatArray) -> None:
         step = max(1, PANEL_ROWS // frame.dim)
         taken = 0
         while taken < order.size:
@@ -48,38 +64,23 @@ class HostPartStream(AbstractPartStream[EdgeSource]):
             self._fill(frame, sources, centres, targets)
             taken += centres.size
 
-    def _fill(self, frame: Frame, sources: Sequence[EdgeSource | None], centres: IntArray, targets: FloatArray) -> None:
+    def _fill(self, frame: Frame, sources: Sequence[Source], centres: IntArray, targets: FloatArray) -> None:
         rows = slice(self._filled, self._filled + centres.size * frame.dim)
         out = self._local[rows]
         for index, (block, source) in enumerate(zip(self.part.blocks, sources, strict=True)):
-            first, last = int(self._columns[index]), int(self._columns[index + 1])
-            table = self.part.table(index)
-            if source is None or not isinstance(block, AbstractRadialBlock):
-                out[:, first:last] = block.rows(frame, centres)
-                continue
-            edges = source.edges(centres)
-            extent = self._extents[block.kind]
-            if table is None:
-                out[:, first:last] = block.rows_of_edges(edges, frame.dim)
-                widen_extent(edges.distance, edges.channel, extent)
-            else:
-                out[:, first:last] = 0.0
-                outside = table.fill(edges, frame.dim, first, out, extent)
-                if outside.size:
-                    self._correct(index, block, edges, outside, frame.dim)
+            column, table = int(self._columns[index]), self.part.table(index)
+            outside = block.fill(source, centres, out, column, table, self._seen[index])
+            if outside is not None:
+                self._correct(index, outside, frame.dim)
         self._targets[rows] = targets[centres].reshape(-1) / self.part.target_scale
         self._filled = rows.stop
 
-    def _correct(self, index: int, block: AbstractRadialBlock, edges: Edges, outside: IntArray, dim: int) -> None:
+    def _correct(self, index: int, outside: Outside, dim: int) -> None:
         """Note what the few edges outside the table add to their rows."""
-        owners = np.searchsorted(edges.offsets, outside, side="right") - 1
-        additions = self._whitened_outside(
-            index, block, edges.channel[outside], edges.distance[outside], edges.vector[outside]
-        )
-        self._outside += int(outside.size)
-        for owner, addition in zip(owners, additions, strict=True):
+        self._outside += int(outside.row.size)
+        for row, addition in zip(outside.row, self._additions(index, outside), strict=True):
             for axis in range(dim):
-                self._corrections.append((self._filled + int(owner) * dim + axis, addition[axis]))
+                self._corrections.append((self._filled + int(row) + axis, addition[axis]))
 
     def _flush(self) -> None:
         if self._filled == 0:

@@ -1,7 +1,7 @@
 """What streams of rows have in common, wherever they are computed: which particles, which targets, which kind of row.
 
 A stream takes the frames of a shard one after the other. Rows unlike the sample that the basis was whitened with, and
-rows of energies, go to accumulators of their own.
+rows that belong to whole frames, go to accumulators of their own.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from hamfit.errors import DataError
-from hamfit.features.block import AbstractBlock
-from hamfit.features.pooled import AbstractRadialBlock
+from hamfit.features.block import Outside, targets_of
 from hamfit.fitting.basis import PartBasis
+from hamfit.fitting.frame_rows import KINDS, FrameRows, Pooled
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import Shard
 from hamfit.frames import Frame
+from hamfit.graphs import FrameGraphs
 from hamfit.reductions import AbstractReduction, Accumulator, MixedGram, Triangle, Tsqr
 from hamfit.types import FloatArray, IntArray
 
@@ -73,87 +73,85 @@ class Ordered(Protocol):
         """All particles, near ones close together, (N,)."""
         ...
 
+    @property
+    def prepared(self) -> object | None:
+        """Its graph, where it has one."""
+        ...
 
-Source = TypeVar("Source", bound=Ordered)
+
+Asked = TypeVar("Asked", bound=Ordered)
 
 
-class AbstractPartStream(ABC, Generic[Source]):
+class AbstractPartStream(ABC, Generic[Asked]):
     """Rows of one part into one partial state."""
 
     def __init__(self, part: PartBasis, reduction: AbstractReduction) -> None:
         self.part = part
         self.reduction = reduction
-        self._energies: Accumulator | None = reduction.precise().accumulator() if part.n_constants else None
+        self._of_frames = {rows.name: reduction.precise().accumulator() for rows in part.frame_rows}
         self._rare: Accumulator | None = Tsqr(part.n_columns).accumulator() if keeps_rare_rows(part) else None
         self._columns = np.concatenate([[0], np.cumsum(part.local_widths)])
-        self._square: dict[str, float] = {part.part: 0.0, **({"energy": 0.0} if part.n_constants else {})}
+        self._square: dict[str, float] = {part.part: 0.0, **dict.fromkeys(self._of_frames, 0.0)}
         self._outside = 0
-        self._extents = {
-            block.kind: np.tile([np.inf, -np.inf], (block.radial.n_channels, 1))
-            for block in part.blocks
-            if isinstance(block, AbstractRadialBlock)
-        }
+        self._seen = [np.tile([np.inf, -np.inf], (block.n_extents, 1)) for block in part.blocks]
 
-    def absorb(self, frame: Frame, shard: Shard, position: int) -> None:
-        """Take the rows of one frame, or of the shard's particles of it."""
+    def absorb(self, frame: Frame, shard: Shard, position: int, graphs: FrameGraphs) -> None:
+        """Take the rows of one frame, or of the shard's particles of it; ``graphs`` knows what others prepared."""
         targets = targets_of(frame, self.part.part)
-        sources = [self._prepare(block, frame) for block in self.part.blocks]
-        order = next((source.order for source in sources if source is not None), None)
-        if order is None:
-            order = self.part.blocks[0].order(frame)
+        sources = self._prepare(frame, graphs)
+        # blocks without a graph take particles in any order
+        order = next((source.order for source in sources if source.prepared is not None), sources[0].order)
         order = order[shard.first : shard.last]
         if shard.sampled:
             rng = np.random.default_rng([shard.seed, shard.index, position])
             order = np.sort(rng.permutation(order)[: shard.sampled])
-        elif self._energies is not None and shard.first == 0:
-            self._absorb_energy(frame, sources)
+        elif shard.first == 0:
+            pooled = self._pooled(frame, sources)
+            for rows in self.part.frame_rows:
+                self._absorb_frame(rows, frame, pooled)
         self._take(frame, sources, order, targets)
 
     @abstractmethod
-    def _prepare(self, block: AbstractBlock, frame: Frame) -> Source | None:
-        """The frame made ready for a block; None where the block needs nothing of the kind."""
+    def _prepare(self, frame: Frame, graphs: FrameGraphs) -> list[Asked]:
+        """The frame made ready for every block."""
 
     @abstractmethod
-    def _take(self, frame: Frame, sources: Sequence[Source | None], order: IntArray, targets: FloatArray) -> None:
+    def _take(self, frame: Frame, sources: Sequence[Asked], order: IntArray, targets: FloatArray) -> None:
         """Compute and reduce the rows of the particles ``order``; targets (N, d) are those of the whole frame."""
 
     @abstractmethod
     def _main_state(self) -> Triangle:
         """Reduce what still waits; the state of the ordinary rows."""
 
-    def _pooled(self, frame: Frame, sources: Sequence[Source | None]) -> FloatArray:
-        """Pooled features of all blocks, (n_raw,)."""
-        del sources
-        return np.concatenate([block.features(frame) for block in self.part.blocks])
+    @abstractmethod
+    def _pooled(self, frame: Frame, sources: Sequence[Asked]) -> Pooled:
+        """What all blocks say of a whole frame, once it is asked for."""
 
-    def _absorb_energy(self, frame: Frame, sources: Sequence[Source | None]) -> None:
-        if frame.potential_energy is None or self._energies is None:
+    def _absorb_frame(self, rows: FrameRows, frame: Frame, pooled: Pooled) -> None:
+        """Take the rows of one kind that belong to the frame, where it states them."""
+        kind, part = KINDS[rows.name], self.part
+        targets = kind.targets(frame)
+        if targets is None:
             return
-        n = frame.n_particles
-        row = np.zeros(self.part.n_columns + 1)
-        raw = self._pooled(frame, sources)
-        whitening = self.part.whitening
-        columns = raw if whitening is None else raw @ whitening.projection
-        row[: columns.size] = columns
-        row[columns.size : -1] = np.bincount(frame.species, minlength=self.part.n_constants)
-        row[-1] = frame.potential_energy / self.part.target_scale
-        if whitening is not None:
-            row[-1] -= columns @ whitening.preliminary
-        scale = self.part.target_scale / (self.part.energy_scale * n)
-        self._energies.absorb((row * scale)[None])
-        self._square["energy"] += (frame.potential_energy / (self.part.energy_scale * n)) ** 2
+        raw, own, whitening = kind.rows(pooled), kind.own(frame, rows.columns), part.whitening
+        first = part.first_own(rows)
+        scale = part.target_scale / (rows.scale * frame.n_particles)
+        for target, features in zip(targets, raw, strict=True):
+            row = np.zeros(part.n_columns + 1)
+            columns = features if whitening is None else features @ whitening.projection
+            row[: columns.size] = columns
+            row[first : first + rows.columns] = own
+            row[-1] = target / part.target_scale
+            if whitening is not None:
+                row[-1] -= columns @ whitening.preliminary
+            self._of_frames[rows.name].absorb((row * scale)[None])
+            self._square[rows.name] += float(target / (rows.scale * frame.n_particles)) ** 2
 
-    def _whitened_outside(
-        self, index: int, block: AbstractRadialBlock, channel: IntArray, distance: FloatArray, vector: FloatArray
-    ) -> FloatArray:
-        """What edges outside the table add to the rows of their centres, feature by feature, (edges, 3, k)."""
+    def _additions(self, index: int, outside: Outside) -> FloatArray:
+        """What edges outside the table of a block add to the whitened rows of their centres, (E, 3, k)."""
         projection = self.part.projection(index)
         assert projection is not None
-        slopes = block.slopes(channel, distance)
-        whitened = np.stack(
-            [slope @ projection[block.radial.columns(int(c))] for c, slope in zip(channel, slopes, strict=True)]
-        )
-        return np.asarray(vector[:, :, None] * whitened[:, None, :])
+        return self.part.blocks[index].beyond_table(outside, projection)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -165,17 +163,7 @@ class AbstractPartStream(ABC, Generic[Source]):
         triangles: dict[str, Triangle] = {self.part.part: self.reduction.check(self._main_state())}
         if self._rare is not None:
             triangles[rare(self.part)] = self._rare.state()
-        if self._energies is not None:
-            triangles["energy"] = self._energies.state()
-        return PartialState(triangles, self._square, self._extents, {self.part.part: self._outside})
-
-
-def targets_of(frame: Frame, part: str) -> FloatArray:
-    """dH/dq = -pdot or dH/dp = qdot of every particle, (N, d); DataError where the frame lacks them."""
-    if part == "force":
-        if frame.pdot is None:
-            raise DataError("a frame has no forces: give them, or let ingest estimate them from a time series")
-        return -frame.pdot
-    if frame.qdot is None or frame.p is None:
-        raise DataError("a frame has no velocities, which the kinetic block needs: give them, or leave it out")
-    return frame.qdot
+        triangles |= {name: accumulator.state() for name, accumulator in self._of_frames.items()}
+        seen = zip(self.part.blocks, self._seen, strict=True)
+        extents = {block.kind: extent for block, extent in seen if block.n_extents}
+        return PartialState(triangles, self._square, extents, {self.part.part: self._outside})

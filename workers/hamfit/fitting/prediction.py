@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from hamfit.features.radial import N_LINKS
+from hamfit.features.survey import SURVEY_CENTRES
 from hamfit.features.tables import most_local_columns
 from hamfit.fitting.host_stream import PANEL_ROWS
 from hamfit.fitting.problem import Problem
 from hamfit.fitting.shards import FrameTable, Shard
-from hamfit.fitting.survey import FEWEST_FRAMES, SURVEY_CENTRES
+from hamfit.fitting.survey import FEWEST_FRAMES
 from hamfit.options import FitOptions
 
 #: Resident memory of a process that has imported everything and computed nothing.
@@ -47,20 +47,10 @@ class Prediction:
 
 def columns_of(problem: Problem, options: FitOptions, n_channels: int) -> dict[str, int]:
     """Raw columns of each part."""
-    links = int(options.direct_links)
     out: dict[str, int] = {}
-    if "kinetic" in problem.kinds:
-        out["velocity"] = len(problem.labels) * (options.features + N_LINKS * links)
-    force = 0
-    if "pair" in problem.kinds:
-        force += n_channels * (options.features + N_LINKS * links)
-    if "manybody" in problem.kinds:
-        # one invariant for each moment of each sampled radial function
-        force += options.features + links * options.radial * (options.l_max + 1) * len(problem.labels)
-    if "field" in problem.kinds:
-        force += len(problem.labels) * (options.features + problem.dim * (problem.dim + 3) // 2)
-    if force:
-        out["force"] = force
+    for block in problem.blocks:
+        columns = block.expected_columns(options, len(problem.labels), n_channels, problem.dim)
+        out[block.part] = out.get(block.part, 0) + columns
     return out
 
 
@@ -75,11 +65,11 @@ def predict(
     working = 0
     flops = 0.0
     for part, n in columns.items():
-        radial = part == "velocity" or set(problem.kinds) <= {"kinetic", "pair"}
+        radial = all(block.is_tabulated for block in problem.blocks if block.part == part)
         k = min(n, _RADIAL_RANK * max(1, n_channels)) if radial and options.solver == "sketched" else n
         local = min(most_local_columns(n_channels), 4 * n + 2048) if radial else n + 2048
-        # a state of ordinary rows, one of rare rows, one of energies
-        state += 3 * 8 * (k + 1) ** 2
+        # a state of ordinary rows, one of rare rows, one of each kind of rows of frames
+        state += (2 + len(problem.stated)) * 8 * (k + 1) ** 2
         buffer = 2 * 8 * (n + 1) * max(4 * (n + 1), n + 1025)
         working += 8 * PANEL_ROWS * (local + k) + buffer + 6 * 8 * n * n
         flops += rows * (2.0 * local * k + k * k)
@@ -92,7 +82,7 @@ def predict(
     # the first look keeps a few frames to the end: at least four, and as many as hold its particles
     mean = table.n_particles / max(1, table.n_frames)
     looked_at = min(table.n_frames, max(FEWEST_FRAMES, int(np.ceil(SURVEY_CENTRES / max(mean, 1.0)))))
-    survey_bytes = looked_at * largest * 8 * (4 * problem.dim + 4)
+    survey_bytes = looked_at * largest * 8 * (4 * problem.dim + 12)
     # the driver merges as states come: one waits on every level of a group's tree
     waiting = options.groups * (2 + int(np.ceil(np.log2(max(2, len(shards))))))
     peak = PROCESS_BYTES + survey_bytes + threads * (working + 3 * state + frame_bytes) + waiting * state

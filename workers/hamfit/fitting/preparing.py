@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hamfit.features.survey import Survey
 from hamfit.fitting.basis import Basis, PartBasis, whitened_basis
 from hamfit.fitting.building import Built, build_parts
 from hamfit.fitting.clock import Clock
@@ -14,7 +15,7 @@ from hamfit.fitting.part_stream import MOST_RARE_COLUMNS
 from hamfit.fitting.problem import Problem
 from hamfit.fitting.shards import FrameTable, Shard, plan_sample, plan_shards
 from hamfit.fitting.stage import Stage, single_blas_thread, stored_basis
-from hamfit.fitting.survey import Survey, survey
+from hamfit.fitting.survey import survey
 from hamfit.options import FitOptions
 from hamfit.reductions import Triangle, Whitening, whiten
 
@@ -83,7 +84,7 @@ def _basis(
     rows = max(fewest * columns, min(many * columns, _CHEAP_SAMPLE_ROWS), 1000)
     centres = -(-rows // problem.dim)
     shards = plan_sample(table, centres, SAMPLE_TASKS, options.seed)
-    sampled = tuple(replace(part, n_constants=0) for part in raw)
+    sampled = tuple(replace(part, frame_rows=()) for part in raw)
     basis = Basis(sampled, problem.labels, problem.bond_labels, "tsqr")
     # on the processor whatever computes the rows: the columns of a fit are then the same everywhere
     stage = Stage(basis, "sample", home, "cpu", keep_states=False)
@@ -102,7 +103,7 @@ def _basis(
 def _whiten(part: PartBasis, sample: Triangle, cutoff: float | None) -> Whitening:
     """Whiten as finely as what follows can resolve, unless the cutoff is given."""
     fine = whiten(sample, cutoff)
-    if cutoff is None and (fine.rank > MOST_RARE_COLUMNS or part.n_constants):
+    if cutoff is None and (fine.rank > MOST_RARE_COLUMNS or part.frame_rows):
         return whiten(sample, GRAM_CUTOFF)
     return fine
 

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from hamfit.block_names import BUILT_IN, DEFAULT, WITHOUT_VELOCITIES
 from hamfit.data import Dataset
 from hamfit.errors import DataError, SpecError
+from hamfit.features.block import AbstractBlock, Part
+from hamfit.features.registry import block_type
+from hamfit.fitting.frame_rows import KINDS
 from hamfit.graphs import AbstractGraph, AllPairsGraph, BondGraph, CutoffGraph, parse_cutoffs
 from hamfit.options import FitOptions
-from hamfit.types import FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,17 +31,21 @@ class Problem:
     """Species of all datasets."""
     bond_labels: tuple[str, ...]
     """Bond types of all datasets."""
-    kinds: tuple[str, ...]
-    """Blocks to sample."""
+    blocks: tuple[type[AbstractBlock], ...]
+    """Families of blocks to sample."""
     graph: AbstractGraph | None
-    """Graph of the pair and many-body blocks; None when neither is asked for or the cutoff is to be chosen."""
-    has_energies: bool
-    """Whether any trajectory carries potential energies."""
+    """Graph of the blocks that need one; None when none does or the cutoff is to be chosen."""
+    stated: frozenset[str]
+    """Kinds of rows of frames that any trajectory states."""
 
     @property
     def dim(self) -> int:
         """Number of space dimensions."""
         return self.datasets[0].dim
+
+    def blocks_of(self, part: Part) -> tuple[type[AbstractBlock], ...]:
+        """Those that contribute to one part, in their order."""
+        return tuple(block for block in self.blocks if block.part == part)
 
     @property
     def n_channels(self) -> int:
@@ -73,27 +80,31 @@ def pose(datasets: Sequence[Dataset], options: FitOptions) -> Problem:
     trajectories = [t for d in datasets for t in d.trajectories]
     if not any(t.n_frames for t in trajectories):
         raise DataError(f"{first.path} holds no frames: ingest or simulate some")
-    kinds = _kinds(datasets, options)
-    if "kinetic" in kinds:
+    blocks = _blocks(datasets, options)
+    if any(block.part == "velocity" for block in blocks):
         _check_masses(datasets, labels)
     graph = None
-    if "pair" in kinds or "manybody" in kinds:
-        graph = _graph(datasets, labels, bond_labels, kinds, options)
-    has_energies = any(t.has_energies for t in trajectories)
-    return Problem(tuple(datasets), labels, bond_labels, kinds, graph, has_energies)
+    if any(block.needs_graph != "no" for block in blocks):
+        graph = _graph(datasets, labels, bond_labels, blocks, options)
+    stated = frozenset(name for name, kind in KINDS.items() if any(kind.is_known(t) for t in trajectories))
+    return Problem(tuple(datasets), labels, bond_labels, blocks, graph, stated)
 
 
-def _kinds(datasets: Sequence[Dataset], options: FitOptions) -> tuple[str, ...]:
+def _blocks(datasets: Sequence[Dataset], options: FitOptions) -> tuple[type[AbstractBlock], ...]:
     trajectories = [(d, t) for d in datasets for t in d.trajectories]
     moving = all(t.has_velocities and t.has_momenta for _, t in trajectories)
-    kinds: tuple[str, ...] = options.blocks or (("kinetic", "pair") if moving else ("pair",))
+    names: tuple[str, ...] = options.blocks or (DEFAULT if moving else WITHOUT_VELOCITIES)
+    # in one order however they were named, so that columns are too
+    order = {name: k for k, name in enumerate(BUILT_IN)}
+    blocks = tuple(block_type(name) for name in sorted(names, key=lambda name: order.get(name, len(order))))
+    parts = {block.part for block in blocks}
     for dataset, trajectory in trajectories:
         where = f"trajectory {trajectory.name} of {dataset.path}"
-        if "kinetic" in kinds and not (trajectory.has_velocities and trajectory.has_momenta):
+        if "velocity" in parts and not (trajectory.has_velocities and trajectory.has_momenta):
             raise DataError(f"{where} has no velocities, which the kinetic block needs: leave kinetic out of --blocks")
-        if set(kinds) - {"kinetic"} and not trajectory.has_forces:
+        if "force" in parts and not trajectory.has_forces:
             raise DataError(f"{where} has no forces: dump them, or ingest with derivatives from the time series")
-    return kinds
+    return blocks
 
 
 def _check_masses(datasets: Sequence[Dataset], labels: tuple[str, ...]) -> None:
@@ -115,27 +126,20 @@ def _graph(
     datasets: Sequence[Dataset],
     labels: tuple[str, ...],
     bond_labels: tuple[str, ...],
-    kinds: tuple[str, ...],
+    blocks: Sequence[type[AbstractBlock]],
     options: FitOptions,
 ) -> AbstractGraph | None:
     if options.cutoff is not None:
         return CutoffGraph(labels, parse_cutoffs(str(options.cutoff), labels))
     trajectories = [t for d in datasets for t in d.trajectories]
     bonded = [t.bonds is not None for t in trajectories]
+    wants_cutoff = any(block.needs_graph == "cutoff" for block in blocks)
     if any(bonded):
         if not all(bonded):
             raise DataError("some trajectories have bonds and some have none: give --cutoff, or fit them apart")
-        if "manybody" in kinds:
+        if wants_cutoff:
             raise SpecError("the many-body block needs a cutoff beside the bonds of the data: give --cutoff")
         return BondGraph(bond_labels)
-    if any(any(t.periodic) for t in trajectories) or "manybody" in kinds:
+    if any(any(t.periodic) for t in trajectories) or wants_cutoff:
         return None
     return AllPairsGraph(labels)
-
-
-def channel_cutoffs(graph: AbstractGraph) -> FloatArray:
-    """Cutoff of every channel of a graph, (n_channels,); inf where the graph has none."""
-    if isinstance(graph, CutoffGraph):
-        first, second = np.triu_indices(len(graph.labels))
-        return np.asarray(graph.cutoffs[first, second], dtype=np.float64)
-    return np.full(graph.n_channels, np.inf)

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamfit.errors import GraphError
-from hamfit.features.block import AbstractBlock
-from hamfit.fitting.part_stream import targets_of
-from hamfit.fitting.survey import Survey
+from hamfit.features.block import AbstractBlock, targets_of
+from hamfit.features.survey import Survey
 from hamfit.frames import Frame
-from hamfit.graphs import CutoffGraph
+from hamfit.graphs import CutoffGraph, FrameGraphs
 from hamfit.types import FloatArray
 
 #: Candidates, in distances of nearest neighbours.
@@ -96,14 +95,16 @@ def _judge(frames: Sequence[Frame], blocks: Sequence[AbstractBlock]) -> float:
     per_frame = -(-_CENTRES // len(frames))
     fitted: list[tuple[FloatArray, FloatArray]] = []
     held_out: list[tuple[FloatArray, FloatArray]] = []
+    graphs = FrameGraphs()
     for index, frame in enumerate(frames):
+        sources = [block.prepare(frame, graphs) for block in blocks]
         centres = np.linspace(0, frame.n_particles - 1, min(per_frame, frame.n_particles)).astype(np.int64)
         # with a single frame its particles take turns
         halves = [(centres[::2], fitted), (centres[1::2], held_out)]
         if len(frames) > 1:
             halves = [(centres, held_out if index % 2 else fitted)]
         for some, side in halves:
-            rows = np.hstack([block.rows(frame, some) for block in blocks])
+            rows = np.hstack([block.rows(s, some) for block, s in zip(blocks, sources, strict=True)])
             side.append((rows, targets_of(frame, "force")[some].reshape(-1)))
     rows, targets = (np.concatenate(part) for part in zip(*fitted, strict=True))
     norms = np.sqrt(np.mean(rows**2, axis=0))

@@ -27,9 +27,10 @@ class SolvedPart:
     theta: FloatArray
     """Coefficients of the raw features in data units, (n_raw,)."""
     coefficients: FloatArray
-    """Coefficients of the whitened or raw columns, for the scaled targets, (n_columns - n_constants,)."""
+    """Coefficients of the whitened or raw columns, for the scaled targets, (n_features,)."""
     constants: FloatArray | None
-    """Energy of a particle of each species, (S,), where energies were rows."""
+    """Coefficients of the columns that rows of frames have of their own (of energies: those of a particle of each
+    species), in data units; None where there are none."""
     factor: FloatArray
     """(n_raw, k): covariance of theta is factor @ factor^T."""
     report: Mapping[str, Any]
@@ -42,45 +43,43 @@ def solve_part(
     groups: Sequence[PartialState],
     *,
     ridge: float | None,
-    energy_weight: float,
+    weights: Mapping[str, float],
 ) -> SolvedPart:
     """Choose the ridge, solve, and go back from whitened to raw coefficients."""
-    form, states, energies = _states(basis, part, groups)
+    form, states, of_frames = _states(basis, part, groups)
     n_rows = sum(state.n_rows for state in states)
-    n_energies = sum(state.n_rows for state in energies) if energies else 0
+    counts = {name: sum(state.n_rows for state in found) for name, found in of_frames.items()}
     solution = solve_groups(
         form,
         states,
         _penalty(part, states, form),
-        extra=energies,
-        # a weight of one lets all energies together count as much as all forces together
-        extra_weight=energy_weight**2 * n_rows / n_energies if n_energies else 0.0,
+        # a weight of one lets all rows of frames together count as much as all forces together
+        extra=tuple((of_frames[k], weights[k] ** 2 * n_rows / n) for k, n in counts.items() if n),
         ridge=ridge,
     )
-    n_white = part.n_columns - part.n_constants
+    n_white = part.n_features
     coefficients = solution.coefficients[:n_white]
     scale = part.target_scale
     theta = coefficients if part.whitening is None else part.whitening.projection @ coefficients
-    constants = solution.coefficients[n_white:] * scale if part.n_constants else None
+    constants = solution.coefficients[n_white:] * scale if part.n_own else None
     noise = np.sqrt(solution.residual_square / max(1, n_rows - solution.rank)) * scale
     inverse = solve_triangular(solution.factor, np.eye(part.n_columns), check_finite=False)[:n_white]
     factor = inverse if part.whitening is None else part.whitening.projection @ inverse
     square = sum(group.squares[part.part] for group in groups)
     report = _report(part, groups, solution, n_rows, square, noise)
-    if n_energies:
-        report["energy_rows"] = n_energies
-        report["energy_weight"] = energy_weight
+    for name, n in counts.items():
+        report |= {f"{name}_rows": n, f"{name}_weight": weights[name]}
     return SolvedPart(part, theta * scale, coefficients, constants, factor * noise, report)
 
 
 def _states(
     basis: Basis, part: PartBasis, groups: Sequence[PartialState]
-) -> tuple[Form, list[Triangle], list[Triangle] | None]:
-    """One state for each group, rare rows included, and its form; energies beside them where they are rows."""
+) -> tuple[Form, list[Triangle], dict[str, list[Triangle]]]:
+    """One state for each group, rare rows included, and its form; beside them those of rows of frames, by kind."""
     states = [group.triangles[part.part] for group in groups]
-    energies = [group.triangles["energy"] for group in groups] if part.n_constants else None
+    of_frames = {rows.name: [group.triangles[rows.name] for group in groups] for rows in part.frame_rows}
     if not keeps_rare_rows(part):
-        return ("factor" if basis.reduction == "tsqr" else "gram"), states, energies
+        return ("factor" if basis.reduction == "tsqr" else "gram"), states, of_frames
     # a refinement has joined both kinds of rows already
     if basis.reduction != RESIDUALS:
         reduction = Tsqr(part.n_columns)
@@ -88,7 +87,8 @@ def _states(
             reduction.merge(factor_of_gram(state), group.triangles[rare(part)])
             for state, group in zip(states, groups, strict=True)
         ]
-    return "white-factor", states, [factor_of_gram(e) for e in energies] if energies else None
+    factors = {name: [factor_of_gram(state) for state in found] for name, found in of_frames.items()}
+    return "white-factor", states, factors
 
 
 def _penalty(part: PartBasis, states: Sequence[Triangle], form: Form) -> Penalty:
@@ -104,8 +104,8 @@ def _penalty(part: PartBasis, states: Sequence[Triangle], form: Form) -> Penalty
         spectrum = 1.0 / np.sqrt(np.where(square > 0.0, square, n_rows) / n_rows)
         centre = np.zeros(part.n_raw)
     # constants are not penalised in earnest; the tiny ridge keeps a fixed composition solvable
-    free = np.full(part.n_constants, 1e3)
-    return Penalty(np.concatenate([spectrum, free]), np.concatenate([centre, np.zeros(part.n_constants)]))
+    free = np.full(part.n_own, 1e3)
+    return Penalty(np.concatenate([spectrum, free]), np.concatenate([centre, np.zeros(part.n_own)]))
 
 
 def _report(

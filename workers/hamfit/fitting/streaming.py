@@ -24,6 +24,7 @@ from hamfit.fitting.partial import PartialState
 from hamfit.fitting.residuals import HostResidualStream
 from hamfit.fitting.shards import Shard
 from hamfit.frames import Frame
+from hamfit.graphs import FrameGraphs
 from hamfit.reductions import AbstractReduction, Gram, MixedGram, Tsqr
 
 _REDUCTIONS: Mapping[str, type[AbstractReduction]] = {
@@ -47,8 +48,7 @@ def reductions_of(basis: Basis) -> dict[str, AbstractReduction]:
         out[part.part] = reduction_of(basis, part)
         if keeps_rare_rows(part) and basis.reduction != RESIDUALS:
             out[rare(part)] = Tsqr(part.n_columns)
-        if part.n_constants:
-            out["energy"] = reduction_of(basis, part)
+        out |= {rows.name: reduction_of(basis, part) for rows in part.frame_rows}
     return out
 
 
@@ -82,12 +82,12 @@ def mean_particles(shard: Shard) -> int:
 def reduce_shard(shard: Shard, basis: Basis, device: AbstractDevice | None = None) -> PartialState:
     """Compute all rows of a shard and reduce them to one state, on the processor or on a device."""
     began = time.perf_counter()
-    streams = [_stream(basis, part, device) for part in basis.parts]
+    streams, graphs = [_stream(basis, part, device) for part in basis.parts], FrameGraphs()
     for position, (where, frame) in enumerate(frames_of(shard)):
         with located(*where):
             known = frame.relabel(basis.labels, basis.bond_labels)
             for stream in streams:
-                stream.absorb(known, shard, position)
+                stream.absorb(known, shard, position, graphs)
     states = [stream.finish() for stream in streams]
     return PartialState(
         triangles={name: triangle for state in states for name, triangle in state.triangles.items()},

@@ -12,7 +12,7 @@ import numpy as np
 
 from hamfit.errors import SpecError
 from hamfit.frames import Frame
-from hamfit.graphs.channels import checked_species, pair_channels, pair_labels
+from hamfit.graphs.channels import checked_species, pair_channels, pair_labels, species_pairs
 from hamfit.graphs.graph import AbstractGraph, Edges, Prepared, coincident, no_such_centre, padded_positions
 from hamfit.graphs.grid import CellGrid
 from hamfit.graphs.lattice import Lattice
@@ -61,6 +61,11 @@ class CutoffGraph(AbstractGraph):
     def channel_labels(self) -> tuple[str, ...]:
         """Unordered pairs of species: 0-0, 0-1, .., 1-1, .."""
         return pair_labels(self.labels)
+
+    @property
+    def channel_cutoffs(self) -> FloatArray:
+        """Cutoff of each channel, (n_channels,)."""
+        return np.array([self.cutoffs[a, b] for a, b in species_pairs(len(self.labels))])
 
     def to_attrs(self) -> dict[str, Any]:
         """JSON-able description; floats survive JSON exactly."""
@@ -121,11 +126,16 @@ class PreparedCells(Prepared):
         particle, or when a centre coincides with a particle it interacts with (within 1e-10 of their
         cutoff).
         """
-        centres = np.ascontiguousarray(centres, dtype=np.int64)
-        offsets, neighbour, vector, distance, channel, verdict = find_edges(centres, *self._kernel_arguments)
-        if verdict[0] != OK:
-            first, second = verdict.tolist()
-            if first == OUT_OF_RANGE:
-                raise no_such_centre(second, len(self._order))
-            raise coincident(first, second)
-        return Edges(offsets, neighbour, vector, distance, channel)
+        found = find_edges(np.ascontiguousarray(centres, dtype=np.int64), *self._kernel_arguments)
+        return checked_edges(found, len(self._order))
+
+
+def checked_edges(found: tuple[Any, ...], n_particles: int) -> Edges:
+    """Edges that a kernel found, its last answer being the verdict; GraphError where that is not OK."""
+    *arrays, verdict = found
+    if verdict[0] != OK:
+        first, second = verdict.tolist()
+        if first == OUT_OF_RANGE:
+            raise no_such_centre(second, n_particles)
+        raise coincident(first, second)
+    return Edges(*arrays)

@@ -7,6 +7,7 @@ that no caller ever holds the edges of a whole frame.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -79,6 +80,16 @@ class AbstractGraph(ABC):
     def n_channels(self) -> int:
         """Number of kinds of edge."""
         return len(self.channel_labels)
+
+    @property
+    def channel_cutoffs(self) -> FloatArray:
+        """Longest edge that each channel may have, (n_channels,); inf where there is no limit."""
+        return np.full(self.n_channels, np.inf)
+
+    @property
+    def key(self) -> str:
+        """The same for graphs that join the same particles by the same kinds of edge."""
+        return json.dumps(self.to_attrs(), sort_keys=True)
 
     @abstractmethod
     def prepare(self, frame: Frame) -> Prepared:

@@ -17,7 +17,7 @@ from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph
 from hamfit.graphs.lattice import Lattice
 from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, bounds, check_state, is_finite
-from hamfit.inference.neighbours import with_skins
+from hamfit.inference.neighbours import SkinGraphs
 from hamfit.integrators import AbstractIntegrator, Composition, kick_drift_kick
 from hamfit.integrators.protocol import check_step
 from hamfit.model import Model
@@ -36,11 +36,10 @@ class BlocksEngine(AbstractEngine):
 
     def __init__(self, model: Model, frame: Frame, method: AbstractIntegrator, dt: float) -> None:
         check_step(dt, 0)
-        blocks, self._skins = with_skins(model.blocks)
-        self._model, self._frame, self._method, self._dt = replace(model, blocks=blocks), frame, method, dt
+        self._model, self._frame, self._method, self._dt = model, frame, method, dt
+        self._graphs = SkinGraphs()
         self._far = bounds(Lattice.of(frame), *_lengths(model))
         self._forces = 0
-        self._has_virial = all(block.kind != "field" for block in model.blocks)
         self.description = f"blocks: {', '.join(block.kind for block in model.blocks)}"
 
     def force(self, q: FloatArray) -> FloatArray:
@@ -48,7 +47,7 @@ class BlocksEngine(AbstractEngine):
         if not is_finite(q, q, self._far):
             # said before a graph says so in its own words, or looks for images without end
             raise _LostError
-        force = self._model.forces(replace(self._frame, q=q))
+        force = self._model.forces(replace(self._frame, q=q), graphs=self._graphs)
         self._forces += 1
         return force
 
@@ -61,20 +60,18 @@ class BlocksEngine(AbstractEngine):
         check_state(q, p, (self._frame.n_particles, self._frame.dim), self._far)
         self._q, self._p = q.copy(), p.copy()
         # what comes depends on this state alone, and on none before it
-        for skin in self._skins:
-            skin.forget()
+        self._graphs.forget()
         frame = replace(self._frame, q=q, p=p)
-        potential = self._model.potential(frame, virial=self._has_virial)
+        potential = self._model.potential(frame, virial=self._model.has_virial, graphs=self._graphs)
         self._force = potential.forces
-        outside, pairs = self._model.extrapolated(frame)
         # every pair is an edge of both its ends
         return Observation(
             potential.energy,
             self._model.kinetic_energy(frame),
             potential.forces,
             potential.virial,
-            outside // 2,
-            pairs // 2,
+            potential.outside // 2,
+            potential.edges // 2,
         )
 
     def advance(self, n_steps: int) -> None:
@@ -111,8 +108,7 @@ class BlocksEngine(AbstractEngine):
 
 def _lengths(model: Model) -> list[float]:
     """Cutoffs of the blocks and the longest distances they were trained on."""
-    graphs = [getattr(block, "graph", None) for block in model.blocks]
-    cutoffs = [graph.max_cutoff for graph in graphs if isinstance(graph, CutoffGraph)]
+    cutoffs = [block.graph.max_cutoff for block in model.blocks if isinstance(block.graph, CutoffGraph)]
     forces = {block.kind for block in model.blocks if block.part == "force"}
     seen = [extent[np.isfinite(extent)] for kind, extent in model.extents.items() if kind in forces]
     return cutoffs + [float(extent.max(initial=0.0)) for extent in seen]

@@ -8,8 +8,7 @@ import numpy as np
 
 from hamfit.devices import AbstractDevice
 from hamfit.errors import SpecError
-from hamfit.features.kinetic import KineticBlock
-from hamfit.features.pair import PairBlock
+from hamfit.features.functions import PairFunctions
 from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph
 from hamfit.graphs.channels import checked_species
@@ -37,7 +36,7 @@ class CompiledModel:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._pair: PairBlock | None = None
+        self._pair: PairFunctions | None = None
         self.laws: tuple[Law, ...] = ()
         """Compiled laws of a pair block or of a one-density model, where that is all that acts; empty otherwise."""
         self.density: CompiledDensity | None = None
@@ -45,14 +44,15 @@ class CompiledModel:
         self._tables: Tables | None = None
         acting = [(b, t) for b, t in zip(model.blocks, model.theta, strict=True) if b.part == "force"]
         block, theta = acting[0] if len(acting) == 1 else (None, None)
-        if isinstance(block, PairBlock) and theta is not None:
-            self._pair = block
-            self._extents = model.extents.get(block.kind, np.full((block.radial.n_channels, 2), np.nan))
-            self.laws, self._tables = compile_laws(block.radial, theta, self._extents, block.channel_labels)
+        if block is not None and theta is not None and (pair := block.pair_functions) is not None:
+            self._pair = pair
+            self._extents = model.extents.get(block.kind, np.full((pair.radial.n_channels, 2), np.nan))
+            self.laws, self._tables = compile_laws(pair.radial, theta, self._extents, pair.graph.channel_labels)
         found = density_of(acting)
         if found is not None:
             nothing = np.full((len(model.labels) * (len(model.labels) + 1) // 2, 2), np.nan)
-            self.density = compile_density(*found, model.extents.get(PairBlock.kind, nothing), model.constants)
+            extents = [model.extents.get(block.kind, nothing) for block, _ in acting if block.pair_functions]
+            self.density = compile_density(*found, extents[0] if extents else nothing, model.constants)
             self.laws = self.density.laws
         self._rates = _rates(model)
 
@@ -142,7 +142,8 @@ def _rates(model: Model) -> FloatArray | None:
     """Velocity over momentum for each species, (S,), nan where that is not one number; None without a kinetic block."""
     rates = None
     for block, theta in zip(model.blocks, model.theta, strict=True):
-        if not isinstance(block, KineticBlock):
+        radial = block.momentum_functions
+        if radial is None:
             continue
         rates = np.full(len(model.labels), np.nan)
         for s, (low, high) in enumerate(model.extents[block.kind]):
@@ -150,7 +151,7 @@ def _rates(model: Model) -> FloatArray | None:
                 continue
             # twice as fast as in training, so that hotter runs are covered
             p = np.linspace(low + 1e-3 * (high - low), 2.0 * high, 257)
-            slopes = block.slopes(np.full(p.size, s, dtype=np.int64), p) @ theta[block.radial.columns(s)]
+            slopes = radial.slopes_over_r(s, p) @ theta[radial.columns(s)]
             middle = float(np.median(slopes))
             if middle != 0.0 and float(np.abs(slopes / middle - 1.0).max()) < QUADRATIC:
                 rates[s] = middle

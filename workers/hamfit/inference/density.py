@@ -22,9 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamfit.features.block import AbstractBlock
-from hamfit.features.manybody import ManyBodyBlock
+from hamfit.features.functions import DensityFunctions, PairFunctions
 from hamfit.features.manybody_round import Round
-from hamfit.features.pair import PairBlock
 from hamfit.graphs import CutoffGraph
 from hamfit.graphs.channels import species_pairs
 from hamfit.inference.embedding import TRAINED, Embedding
@@ -88,25 +87,24 @@ class _Radial:
 
 def density_of(
     blocks: Sequence[tuple[AbstractBlock, FloatArray]],
-) -> tuple[tuple[ManyBodyBlock, FloatArray], tuple[PairBlock, FloatArray] | None] | None:
+) -> tuple[tuple[DensityFunctions, FloatArray], tuple[PairFunctions, FloatArray] | None] | None:
     """The one-density block, and the pair block with cutoffs beside it; None when forces come from anything else."""
-    density: tuple[ManyBodyBlock, FloatArray] | None = None
-    pair: tuple[PairBlock, FloatArray] | None = None
+    density: tuple[DensityFunctions, FloatArray] | None = None
+    pair: tuple[PairFunctions, FloatArray] | None = None
     for block, theta in blocks:
-        if isinstance(block, ManyBodyBlock) and density is None:
-            if block.layer.l_max > 0 or block.layer.mixing.shape[2] != 1:
-                return None
-            density = block, theta
-        elif isinstance(block, PairBlock) and isinstance(block.graph, CutoffGraph) and pair is None:
-            pair = block, theta
+        one, two = block.density_functions, block.pair_functions
+        if one is not None and density is None:
+            density = one, theta
+        elif two is not None and isinstance(two.graph, CutoffGraph) and pair is None:
+            pair = two, theta
         else:
             return None
     return None if density is None else (density, pair)
 
 
 def compile_density(
-    density: tuple[ManyBodyBlock, FloatArray],
-    pair: tuple[PairBlock, FloatArray] | None,
+    density: tuple[DensityFunctions, FloatArray],
+    pair: tuple[PairFunctions, FloatArray] | None,
     extents: FloatArray,
     constants: FloatArray,
 ) -> CompiledDensity:
@@ -154,7 +152,7 @@ def _radials(
     layer: Round,
     labels: tuple[str, ...],
     embeddings: list[Embedding],
-    pair: tuple[PairBlock, FloatArray] | None,
+    pair: tuple[PairFunctions, FloatArray] | None,
     pair_reach: FloatArray,
     seen: FloatArray,
 ) -> tuple[list[_Radial], IntArray]:
@@ -207,12 +205,12 @@ def _density_slope(layer: Round, a: int, b: int) -> Slope:
     return slope
 
 
-def _pair_slope(pair: tuple[PairBlock, FloatArray], c: int) -> Slope:
+def _pair_slope(pair: tuple[PairFunctions, FloatArray], c: int) -> Slope:
     radial, theta = pair[0].radial, pair[1][pair[0].radial.columns(c)]
     return lambda r: np.asarray(radial.slopes_over_r(c, r) @ theta) * r
 
 
-def _end_value(pair: tuple[PairBlock, FloatArray], c: int) -> float:
+def _end_value(pair: tuple[PairFunctions, FloatArray], c: int) -> float:
     radial = pair[0].radial
     return float(radial.values(c, radial.cutoffs[c : c + 1])[0] @ pair[1][radial.columns(c)])
 

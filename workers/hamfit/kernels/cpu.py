@@ -182,3 +182,13 @@ def widen_extent(distance: FloatArray, channel: IntArray, extent: FloatArray) ->
             extent[c, 0] = distance[e]
         if distance[e] > extent[c, 1]:
             extent[c, 1] = distance[e]
+
+
+@nb.njit(cache=True, nogil=True)
+def count_outside(distance: FloatArray, channel: IntArray, extent: FloatArray) -> int:
+    """How many of the distances lie outside their channel's extent (channels, 2); all where that is nan."""
+    count = 0
+    for e in range(distance.shape[0]):
+        c = channel[e]
+        count += not (extent[c, 0] <= distance[e] <= extent[c, 1])
+    return count

@@ -70,8 +70,7 @@ def solve_groups(
     groups: Sequence[Triangle],
     penalty: Penalty,
     *,
-    extra: Sequence[Triangle] | None = None,
-    extra_weight: float = 0.0,
+    extra: Sequence[tuple[Sequence[Triangle], float]] = (),
     ridge: float | None = None,
 ) -> Solution:
     """Solve for the coefficients, choosing the ridge by leave-group-out unless it is given.
@@ -80,9 +79,8 @@ def solve_groups(
         form: what the triangles are: Gram matrices, R factors of raw columns, or R factors of whitened columns.
         groups: one state for each group of frames.
         penalty: scales and centre of the ridge.
-        extra: states of further rows of each group (energies), which count with ``extra_weight`` in the solution
-            but not in the held-out error.
-        extra_weight: weight of a squared extra residual.
+        extra: kinds of further rows: states of each group, and the weight that a squared residual has in the solution;
+            in the held-out error they do not count.
         ridge: use this ridge instead of choosing.
 
     Raises:
@@ -92,7 +90,7 @@ def solve_groups(
     used = [g for g, state in enumerate(groups) if state.n_rows > 0]
     if not used:
         raise FitError("no rows reached the solver: the data hold no frame that the blocks asked for can use")
-    states = _States(form, groups, extra if extra_weight > 0.0 else None, extra_weight, penalty)
+    states = _States(form, groups, extra, penalty)
     candidates = RIDGES if ridge is None else (ridge,)
     chosen, best = (1e-12 if ridge is None else ridge), float("nan")
     trials: list[tuple[float, float]] = []
@@ -128,16 +126,14 @@ class _States:
         self,
         form: Form,
         groups: Sequence[Triangle],
-        extra: Sequence[Triangle] | None,
-        extra_weight: float,
+        extra: Sequence[tuple[Sequence[Triangle], float]],
         penalty: Penalty,
     ) -> None:
         self.make, self.penalty = _PROBLEMS[form], penalty
         self.is_gram = form == "gram"
         self.upper = [self._full(state) for state in groups]
         self.n_rows = [state.n_rows for state in groups]
-        self.extra = None if extra is None else [self._full(state) for state in extra]
-        self.weight = extra_weight
+        self.extra = [([self._full(state) for state in states], weight) for states, weight in extra if weight > 0.0]
 
     def _full(self, state: Triangle) -> FloatArray:
         return symmetric(state.unpack()) if self.is_gram else state.unpack()
@@ -146,8 +142,8 @@ class _States:
         """The problem of some groups together."""
         n_rows = sum(self.n_rows[m] for m in members)
         parts = [(self.upper[m], 1.0) for m in members]
-        if self.extra is not None:
-            parts += [(self.extra[m], self.weight) for m in members]
+        for states, weight in self.extra:
+            parts += [(states[m], weight) for m in members]
         if self.is_gram:
             joined = np.zeros_like(self.upper[0])
             for matrix, weight in parts:

@@ -10,8 +10,6 @@ import numpy as np
 
 from hamfit.data import Dataset
 from hamfit.errors import DataError, SpecError
-from hamfit.features.manybody import ManyBodyBlock
-from hamfit.features.pair import PairBlock
 from hamfit.graphs import CutoffGraph
 from hamfit.model import Model
 from hamfit.progress import Progress, silent
@@ -29,11 +27,7 @@ _EVENLY = 1e-6
 
 def smooth_integrator(model: Model) -> IntegratorName:
     """Order 8 for models without a cutoff; Verlet where forces end at one, beyond which no order is kept."""
-    for block in model.blocks:
-        graph = block.graph if isinstance(block, PairBlock | ManyBodyBlock) else None
-        if isinstance(graph, CutoffGraph):
-            return "verlet"
-    return "kahanli8"
+    return "verlet" if any(isinstance(block.graph, CutoffGraph) for block in model.blocks) else "kahanli8"
 
 
 def follow(

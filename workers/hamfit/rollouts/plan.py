@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from hamfit.errors import GraphError, ModelError, SpecError, located
-from hamfit.features.store import blocks_to_store
+from hamfit.features.registry import blocks_to_store
 from hamfit.frames import Frame
 from hamfit.inference import BlewUp, CompiledModel
 from hamfit.inference.blocks import BlocksEngine

@@ -19,7 +19,6 @@ import numpy as np
 
 from hamfit.data import Dataset, Trajectory
 from hamfit.errors import DataError, ModelError, SpecError, located
-from hamfit.features.pair import PairBlock
 from hamfit.frames import Frame
 from hamfit.graphs import BondGraph
 from hamfit.model import Model
@@ -79,7 +78,7 @@ class InitialStates(Sequence[StartPlan]):
         self.seed = seed
         self._frames = [selection.of(t.n_frames, f"{dataset.path}, trajectory {t.name}") for t in dataset.trajectories]
         self._ends = list(accumulate(len(frames) * replicas for frames in self._frames))
-        self._conserved = conserves_momentum(model)
+        self._conserved = model.conserves_momentum
         # Of the model only what checks the momenta: a factor of its covariance may take hundreds of megabytes.
         kinetic = [(b, t) for b, t in zip(model.blocks, model.theta, strict=True) if b.part == "velocity"]
         self._kinetic = replace(
@@ -175,7 +174,7 @@ def initial_states(
         where = f"{dataset.path}, trajectory {trajectory.name}"
         if temperature is None and not trajectory.has_momenta:
             raise DataError(f"{where}: has no velocities to start with: give a temperature to draw them at")
-        if temperature and trajectory.n_particles == 1 and conserves_momentum(model):
+        if temperature and trajectory.n_particles == 1 and model.conserves_momentum:
             raise DataError(f"{where}: one particle on its own has no temperature: leave the temperature out")
     if temperature is not None and len(states):
         states.load(states[0])  # a kinetic energy that refuses a temperature does so now, not on a worker
@@ -192,8 +191,8 @@ def check_compatible(model: Model, dataset: Dataset) -> None:
         raise ModelError(
             f"{dataset.path} is {dataset.dim}-dimensional, the model {model.dim}-dimensional: use other data"
         )
-    needs_bonds = any(isinstance(b, PairBlock) and isinstance(b.graph, BondGraph) for b in model.blocks)
-    places = any(block.kind == "field" for block in model.blocks)
+    needs_bonds = any(isinstance(block.graph, BondGraph) for block in model.blocks)
+    places = [block.kind for block in model.blocks if block.needs_open_space]
     strange = _unknown(dataset.labels, model.labels)
     strange_bonds = _unknown(dataset.bond_labels, model.bond_labels) if needs_bonds else {}
     for trajectory in dataset.trajectories:
@@ -204,12 +203,9 @@ def check_compatible(model: Model, dataset: Dataset) -> None:
         types = trajectory.bond_types if strange_bonds else None
         _refuse(where, "bond type", strange_bonds, () if types is None else types, model.bond_labels)
         if places and any(trajectory.periodic):
-            raise ModelError(f"{where}: is periodic, where the model's field has no meaning: use data in open space")
-
-
-def conserves_momentum(model: Model) -> bool:
-    """Whether the model's total momentum is constant: whether no block depends on absolute positions."""
-    return all(block.kind != "field" for block in model.blocks)
+            raise ModelError(
+                f"{where}: is periodic, where the model's {places[0]} has no meaning: use data in open space"
+            )
 
 
 def thermal_momenta(

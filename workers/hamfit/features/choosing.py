@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from hamfit.errors import FeatureError
 from hamfit.features.radial import INPUT_MAPS, InputMap, RadialFeatures, Taper, map_inverse, map_value
 from hamfit.features.sampling import sample_elm, sample_swim
-from hamfit.fitting.survey import SurveySample
+from hamfit.features.survey import SurveySample
 from hamfit.kernels.cpu import radial_rows
 from hamfit.types import FloatArray
 
@@ -60,6 +61,15 @@ class Judged:
 
     choice: RadialChoice
     error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {
+            "input_maps": list(self.choice.input_maps),
+            "taper": self.choice.taper,
+            "sampler": self.choice.sampler,
+            "error": self.error,
+        }
 
 
 def choose_radial(
@@ -176,11 +186,7 @@ class _Trial:
 
     def _rows(self, features: RadialFeatures) -> FloatArray:
         edges, dim = self.sample.edges, self.sample.dim
-        slopes = np.empty((edges.distance.size, features.per_channel))
-        for c in range(features.n_channels):
-            which = np.flatnonzero(edges.channel == c)
-            if which.size:
-                slopes[which] = features.slopes_over_r(c, edges.distance[which])
+        slopes = features.mixed_slopes(edges.channel, edges.distance)
         out = np.zeros(((edges.offsets.size - 1) * dim, features.n_columns))
         radial_rows(edges.offsets, edges.vector, edges.channel, slopes, features.per_channel, dim, 0, out)
         return out

@@ -1,0 +1,62 @@
+"""A frame made ready for one block: prepared once, then asked for the rows of any of its particles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hamfit.errors import ModelError
+from hamfit.frames import Frame
+from hamfit.graphs import Edges, Prepared
+from hamfit.kernels.cpu import count_outside
+from hamfit.types import FloatArray, IntArray
+
+
+class Range:
+    """Counts the edges that training did not see; a block's edges pass by it when its energy is asked for.
+
+    extent (C, 2): shortest and longest edge seen in training, for each channel; nan for a channel without edges, all
+    of which are then outside.
+    """
+
+    def __init__(self, extent: FloatArray) -> None:
+        # a copy, because arrays that are read-only would be compiled for once more
+        self._extent = np.array(extent, dtype=np.float64)
+        self.outside = 0
+        """Edges outside the extent so far."""
+        self.total = 0
+        """Edges so far."""
+
+    def count(self, edges: Edges) -> None:
+        """Take note of some edges."""
+        self.outside += int(count_outside(edges.distance, edges.channel, self._extent))
+        self.total += edges.n_edges
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """What a block asks of a frame."""
+
+    frame: Frame
+    """The frame, in the labels of the block."""
+    prepared: Prepared | None = None
+    """Its edges; None for a block without a graph."""
+    range: Range | None = field(default=None, kw_only=True)
+    """Where edges are counted as they are asked for; None where nobody wants to know."""
+
+    @property
+    def order(self) -> IntArray:
+        """All particles, (N,), in the order in which panels of neighbouring particles share most memory."""
+        if self.prepared is not None:
+            return self.prepared.order
+        return np.arange(self.frame.n_particles, dtype=np.int64)
+
+    def edges(self, centres: IntArray) -> Edges:
+        """Edges of the centres, in their order; ModelError for a block that has no graph."""
+        if self.prepared is None:
+            raise ModelError("edges are asked of a block that joins no particles: give it a graph")
+        edges = self.prepared.edges(centres)
+        if self.range is not None:
+            self.range.count(edges)
+        return edges
