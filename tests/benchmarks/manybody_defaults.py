@@ -105,11 +105,11 @@ class Columns:
         edges = self.graph.prepare(frame).edges(np.arange(frame.n_particles))
         unit = edges.vector / edges.distance[:, None]
         total = np.add.reduceat(slope[:, None, :] * unit[:, :, None], edges.offsets[:-1], axis=0)
-        many = self.block.rows(frame, np.arange(frame.n_particles))
+        many = self.block.rows(self.block.prepare(frame), np.arange(frame.n_particles))
         return np.hstack([many, total.reshape(many.shape[0], -1)])
 
     def features(self, frame: Frame) -> FloatArray:
-        return np.concatenate([self.block.features(frame), 0.5 * self._pair(frame)[0].sum(axis=0)])
+        return np.concatenate([self.block.features(self.block.prepare(frame)), 0.5 * self._pair(frame)[0].sum(axis=0)])
 
     def _pair(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
         r = self.graph.prepare(frame).edges(np.arange(frame.n_particles)).distance[:, None]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asking import features_of, rows_of
 from hamfit.fitting import FitResult, fit
 from hamfit.frames import Frame
 from hamfit.model import Model
@@ -47,8 +48,8 @@ def scales(model: Model, frame: Frame) -> dict[str, float]:
     everyone = np.arange(frame.n_particles, dtype=np.int64)
     out = {"energy": 0.0, "force": 0.0, "velocity": 0.0}
     for block, theta in zip(model.blocks, model.theta, strict=True):
-        out["energy"] += float(np.abs(block.features(frame) * theta).sum())
-        rows = np.abs(block.rows(frame, everyone)) @ np.abs(theta)
+        out["energy"] += float(np.abs(features_of(block, frame) * theta).sum())
+        rows = np.abs(rows_of(block, frame, everyone)) @ np.abs(theta)
         out[block.part] += float(rows.max())
     return out
 

@@ -155,7 +155,7 @@ def test_a_model_that_lammps_cannot_serve_is_refused_with_the_reason(
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"l_max": 1, "radial": 1}, "moments up to 1 of 1 radial .* --l-max 0 --radial 1"),
+        ({"l_max": 1, "radial": 1}, "moments up to 1 of 1 radial .*--l-max 0 --radial 1"),
         ({"l_max": 0, "radial": 2}, "moments up to 0 of 2 radial"),
     ],
 )

@@ -6,11 +6,12 @@ import math
 import numpy as np
 import pytest
 
+from asking import energy_of, features_of, gradient_of, rows_of
 from hamfit.errors import DataError
 from hamfit.features.field import FieldBlock
 from hamfit.frames import Frame
 from hamfit.types import FloatArray
-from worlds import CASES, Case, everyone, moved
+from worlds import CASES, Case, moved
 
 OPEN = CASES[:3]
 each_case = pytest.mark.parametrize("case", OPEN, ids=lambda c: c.name)
@@ -39,14 +40,14 @@ def slow_features(block: FieldBlock, frame: Frame) -> FloatArray:
 def test_features_equal_the_loop_over_particles(case: Case, sampler: str) -> None:
     frame = case.frame()
     block = block_of(case, sampler)
-    np.testing.assert_allclose(block.features(frame), slow_features(block, frame), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(features_of(block, frame), slow_features(block, frame), rtol=1e-12, atol=1e-12)
 
 
 @each_case
 def test_rows_are_the_derivatives_of_the_features(case: Case) -> None:
     frame = case.frame()
     block = block_of(case)
-    rows = block.rows(frame, everyone(frame)).reshape(case.n, case.dim, -1)
+    rows = rows_of(block, frame).reshape(case.n, case.dim, -1)
     h = 1e-3
     for i in range(case.n):
         for axis in range(case.dim):
@@ -60,18 +61,18 @@ def test_gradient_and_energy_are_rows_and_features_times_theta(case: Case) -> No
     frame = case.frame()
     block = block_of(case)
     theta = np.random.default_rng(3).normal(size=block.n_columns)
-    gradient = block.gradient(frame, theta).reshape(-1)
-    np.testing.assert_allclose(gradient, block.rows(frame, everyone(frame)) @ theta, rtol=1e-11, atol=1e-12)
-    assert block.energy(frame, theta) == pytest.approx(float(slow_features(block, frame) @ theta), rel=1e-12)
+    gradient = gradient_of(block, frame, theta).reshape(-1)
+    np.testing.assert_allclose(gradient, rows_of(block, frame) @ theta, rtol=1e-11, atol=1e-12)
+    assert energy_of(block, frame, theta) == pytest.approx(float(slow_features(block, frame) @ theta), rel=1e-12)
 
 
 def test_rows_of_a_panel_are_those_of_the_whole_frame() -> None:
     case = OPEN[2]
     frame = case.frame()
     block = block_of(case)
-    whole = block.rows(frame, everyone(frame)).reshape(case.n, -1)
+    whole = rows_of(block, frame).reshape(case.n, -1)
     centres = np.array([4, 1], dtype=np.int64)
-    np.testing.assert_array_equal(block.rows(frame, centres).reshape(2, -1), whole[centres])
+    np.testing.assert_array_equal(rows_of(block, frame, centres).reshape(2, -1), whole[centres])
 
 
 def test_a_periodic_frame_is_refused_everywhere() -> None:
@@ -80,10 +81,10 @@ def test_a_periodic_frame_is_refused_everywhere() -> None:
     block = block_of(OPEN[2])
     theta = np.ones(block.n_columns)
     for ask in (
-        lambda: block.rows(frame, everyone(frame)),
-        lambda: block.features(frame),
-        lambda: block.gradient(frame, theta),
-        lambda: block.energy(frame, theta),
+        lambda: rows_of(block, frame),
+        lambda: features_of(block, frame),
+        lambda: gradient_of(block, frame, theta),
+        lambda: energy_of(block, frame, theta),
         lambda: FieldBlock.sample([frame], n_features=3, sampler="elm", rng=np.random.default_rng(0)),
     ):
         with pytest.raises(DataError, match="absolute positions"):
@@ -95,7 +96,7 @@ def test_particles_that_never_leave_a_plane_still_give_finite_features() -> None
     flat = moved(frame, 0, 0, 0.0)
     flat.q[:, 1] = 0.25
     block = FieldBlock.sample([flat], n_features=3, sampler="elm", rng=np.random.default_rng(0))
-    assert np.all(np.isfinite(block.rows(flat, everyone(flat))))
+    assert np.all(np.isfinite(rows_of(block, flat)))
 
 
 def test_the_store_gives_the_same_block_bit_for_bit() -> None:
@@ -103,4 +104,4 @@ def test_the_store_gives_the_same_block_bit_for_bit() -> None:
     block = block_of(OPEN[2])
     attrs, arrays = block.to_store()
     again = FieldBlock.from_store(json.loads(json.dumps(attrs)), arrays)
-    assert again.rows(frame, everyone(frame)).tobytes() == block.rows(frame, everyone(frame)).tobytes()
+    assert rows_of(again, frame).tobytes() == rows_of(block, frame).tobytes()

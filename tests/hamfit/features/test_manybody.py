@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asking import energy_of, features_of, gradient_of, rows_of
 from hamfit.errors import FeatureError
 from hamfit.features import manybody_rows
 from hamfit.features.manybody import ManyBodyBlock
@@ -146,19 +147,19 @@ def everyone(frame: Frame) -> np.ndarray:
 def test_features_equal_the_full_tensor_definition(case: Case) -> None:
     frame = case.frame()
     block = case.block(frame)
-    np.testing.assert_allclose(block.features(frame), slow_features(block, frame), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(features_of(block, frame), slow_features(block, frame), rtol=1e-12, atol=1e-12)
 
 
 @each_case
 def test_rows_are_the_derivatives_of_the_features(case: Case) -> None:
     frame = case.frame()
     block = case.block(frame)
-    rows = block.rows(frame, everyone(frame)).reshape(frame.n_particles, frame.dim, -1)
+    rows = rows_of(block, frame).reshape(frame.n_particles, frame.dim, -1)
     h = 1e-5
     scale = np.abs(rows).max() + 1e-3
     for i in range(0, frame.n_particles, 2):
         for axis in range(frame.dim):
-            up, down = (block.features(moved(frame, i, axis, k * h)) for k in (1, -1))
+            up, down = (features_of(block, moved(frame, i, axis, k * h)) for k in (1, -1))
             np.testing.assert_allclose(rows[i, axis], (up - down) / (2 * h), atol=1e-6 * scale)
 
 
@@ -167,10 +168,10 @@ def test_gradient_and_energy_are_rows_and_features_times_theta(case: Case) -> No
     frame = case.frame()
     block = case.block(frame)
     theta = np.random.default_rng(5).normal(size=block.n_columns)
-    gradient = block.gradient(frame, theta)
-    expected = block.rows(frame, everyone(frame)) @ theta
+    gradient = gradient_of(block, frame, theta)
+    expected = rows_of(block, frame) @ theta
     np.testing.assert_allclose(gradient.ravel(), expected, atol=1e-12 * np.abs(gradient).max() + 1e-13)
-    assert block.energy(frame, theta) == pytest.approx(float(slow_features(block, frame) @ theta), rel=1e-11)
+    assert energy_of(block, frame, theta) == pytest.approx(float(slow_features(block, frame) @ theta), rel=1e-11)
 
 
 def test_gradient_is_the_derivative_of_the_energy() -> None:
@@ -178,11 +179,11 @@ def test_gradient_is_the_derivative_of_the_energy() -> None:
     frame = case.frame()
     block = case.block(frame)
     theta = np.random.default_rng(5).normal(size=block.n_columns)
-    gradient = block.gradient(frame, theta)
+    gradient = gradient_of(block, frame, theta)
     h = 1e-4
     for i in range(frame.n_particles):
         for axis in range(3):
-            up, down = (block.energy(moved(frame, i, axis, s * h), theta) for s in (1, -1))
+            up, down = (energy_of(block, moved(frame, i, axis, s * h), theta) for s in (1, -1))
             slope = (up - down) / (2 * h)
             assert slope == pytest.approx(gradient[i, axis], abs=1e-5 * np.abs(gradient).max())
 
@@ -191,46 +192,46 @@ def test_gradient_is_the_derivative_of_the_energy() -> None:
 def test_rows_of_a_panel_need_only_the_panel(case: Case) -> None:
     frame = case.frame()
     block = case.block(frame)
-    rows = block.rows(frame, everyone(frame)).reshape(frame.n_particles, frame.dim, -1)
+    rows = rows_of(block, frame).reshape(frame.n_particles, frame.dim, -1)
     centres = np.array([2, 0], dtype=np.int64)
     expected = rows[centres].reshape(-1, block.n_columns)
-    panel = block.rows(frame, centres)
+    panel = rows_of(block, frame, centres)
     np.testing.assert_allclose(panel, expected, rtol=1e-12, atol=1e-12 * np.abs(rows).max())
-    assert block.rows(frame, np.empty(0, dtype=np.int64)).shape == (0, block.n_columns)
+    assert rows_of(block, frame, np.empty(0, dtype=np.int64)).shape == (0, block.n_columns)
 
 
 def test_rows_do_not_depend_on_the_memory_they_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[1]
     frame = case.frame()
     block = case.block(frame)
-    whole = block.rows(frame, everyone(frame))
+    whole = rows_of(block, frame)
     monkeypatch.setattr(manybody_rows, "CHUNK_BYTES", 1)
     monkeypatch.setattr(manybody_rows, "PANEL_EDGES", 3)
     monkeypatch.setattr(manybody_rows, "PANEL_FEATURES", 2)
-    np.testing.assert_allclose(block.rows(frame, everyone(frame)), whole, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(rows_of(block, frame), whole, rtol=1e-11, atol=1e-12)
 
 
 def test_same_seed_gives_the_same_bits() -> None:
     case = CASES[1]
     frame = case.frame()
-    first, second = (case.block(frame).rows(frame, everyone(frame)) for _ in range(2))
+    first, second = (rows_of(case.block(frame), frame) for _ in range(2))
     assert first.tobytes() == second.tobytes()
 
 
 def test_a_lone_particle_among_its_images_feels_no_force() -> None:
     frame = Case("bravais", 3, 1, 1, True).frame()
     block = Case("bravais", 3, 1, 1, True).block(Case("other", 3, 5, 1, True).frame())
-    rows = block.rows(frame, everyone(frame))
-    assert np.abs(block.features(frame)).max() > 0.1
+    rows = rows_of(block, frame)
+    assert np.abs(features_of(block, frame)).max() > 0.1
     assert np.abs(rows).max() < 1e-13
-    assert np.abs(block.gradient(frame, np.ones(block.n_columns))).max() < 1e-12
+    assert np.abs(gradient_of(block, frame, np.ones(block.n_columns))).max() < 1e-12
 
 
 def test_forces_sum_to_zero() -> None:
     case = CASES[1]
     frame = case.frame()
     block = case.block(frame)
-    rows = block.rows(frame, everyone(frame)).reshape(frame.n_particles, 3, -1)
+    rows = rows_of(block, frame).reshape(frame.n_particles, 3, -1)
     assert np.abs(rows.sum(axis=0)).max() < 1e-12 * np.abs(rows).max()
 
 
@@ -241,7 +242,7 @@ def test_energy_is_invariant_and_forces_equivariant(seed: int, case: Case) -> No
     frame = case.frame(seed)
     block = case.block(case.frame())
     theta = rng.normal(size=block.n_columns)
-    energy, gradient = block.energy(frame, theta), block.gradient(frame, theta)
+    energy, gradient = energy_of(block, frame, theta), gradient_of(block, frame, theta)
     rotation, _ = np.linalg.qr(rng.normal(size=(case.dim, case.dim)))
     order = rng.permutation(case.n)
     box = None if frame.box is None else frame.box @ rotation
@@ -251,12 +252,12 @@ def test_energy_is_invariant_and_forces_equivariant(seed: int, case: Case) -> No
         species=frame.species[order],
         box=box,
     )
-    size = np.abs(block.features(frame) * theta).sum()
-    assert abs(block.energy(other, theta) - energy) < 1e-12 * size
+    size = np.abs(features_of(block, frame) * theta).sum()
+    assert abs(energy_of(block, other, theta) - energy) < 1e-12 * size
     # cancellation between columns sets the scale on which rounding is seen
-    rows = block.rows(frame, everyone(frame))
+    rows = rows_of(block, frame)
     scale = (np.abs(rows) @ np.abs(theta)).max() + 1e-300
-    assert np.abs(block.gradient(other, theta) - (gradient @ rotation)[order]).max() < 1e-12 * scale
+    assert np.abs(gradient_of(block, other, theta) - (gradient @ rotation)[order]).max() < 1e-12 * scale
 
 
 @each_case
@@ -265,8 +266,8 @@ def test_the_store_gives_the_same_block_bit_for_bit(case: Case) -> None:
     block = case.block(frame)
     again = ManyBodyBlock.from_store(*block.to_store())
     assert again.n_columns == block.n_columns
-    assert again.rows(frame, everyone(frame)).tobytes() == block.rows(frame, everyone(frame)).tobytes()
-    assert again.features(frame).tobytes() == block.features(frame).tobytes()
+    assert rows_of(again, frame).tobytes() == rows_of(block, frame).tobytes()
+    assert features_of(again, frame).tobytes() == features_of(block, frame).tobytes()
 
 
 def test_features_vanish_smoothly_at_the_cutoff() -> None:
@@ -275,10 +276,10 @@ def test_features_vanish_smoothly_at_the_cutoff() -> None:
         return Frame(q=q, species=np.zeros(2, dtype=np.int64), labels=("A",), masses=np.ones(2))
 
     block = Case("open", 3, 11, 1, False).block(Case("open", 3, 11, 1, False).frame())
-    apart = block.features(pair(2.5))
-    assert np.abs(block.features(pair(2.3 - 1e-6)) - apart).max() < 1e-9
-    assert np.abs(block.rows(pair(2.3 - 1e-6), np.arange(2, dtype=np.int64))).max() < 1e-4
-    assert not block.rows(pair(2.5), np.arange(2, dtype=np.int64)).any()
+    apart = features_of(block, pair(2.5))
+    assert np.abs(features_of(block, pair(2.3 - 1e-6)) - apart).max() < 1e-9
+    assert np.abs(rows_of(block, pair(2.3 - 1e-6), np.arange(2, dtype=np.int64))).max() < 1e-4
+    assert not rows_of(block, pair(2.5), np.arange(2, dtype=np.int64)).any()
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_manybody import small_frame
 
+from asking import features_of, rows_of
 from hamfit.devices import AbstractDevice
 from hamfit.features.manybody import ManyBodyBlock
 from hamfit.features.manybody_device import BUDGET_BYTES, DeviceManyBody
 from hamfit.frames import Frame
-from hamfit.graphs import CutoffGraph
-from hamfit.graphs.device_cells import prepare_on_device
+from hamfit.graphs import CutoffGraph, FrameGraphs
 from hamfit.types import FloatArray, IntArray
 
 LABELS = ("A", "B", "C")
@@ -74,8 +74,8 @@ def device_rows(
     """The block's rows (C * d, n_columns), written into the middle of a larger array that stays as it was."""
     width = block.n_columns
     out = device.upload(np.full((centres.size * frame.dim, width + 5), 7.0))
-    prepared = prepare_on_device(device, block.graph, frame)
-    DeviceManyBody(device, block, budget_bytes).fill_rows(prepared, frame.species, centres, out, 3)
+    made = DeviceManyBody(device, block, budget_bytes)
+    made.fill(made.prepare(frame, FrameGraphs()), centres, device.upload(centres), out, 3, np.zeros((0, 2)))
     filled = device.download(out)
     assert (filled[:, :3] == 7.0).all()
     assert (filled[:, 3 + width :] == 7.0).all()
@@ -96,7 +96,7 @@ def close(rows: FloatArray, expected: FloatArray) -> None:
 def test_rows_equal_those_of_the_processor(device: AbstractDevice, case: Case) -> None:
     frame = case.frame()
     block = case.block(frame)
-    close(device_rows(device, block, frame, everyone(frame)), block.rows(frame, everyone(frame)))
+    close(device_rows(device, block, frame, everyone(frame)), rows_of(block, frame))
 
 
 @pytest.mark.parametrize("l_max", range(4))
@@ -108,7 +108,7 @@ def test_rows_of_some_centres_equal_those_of_the_processor(
     case = Case("some", n=5, n_species=n_species, l_max=l_max, direct_links=direct_links)
     frame = case.frame()
     block = case.block(frame)
-    whole = block.rows(frame, everyone(frame)).reshape(frame.n_particles, -1)
+    whole = rows_of(block, frame).reshape(frame.n_particles, -1)
     # in any order, and twice
     centres = np.array([3, 1, 3], dtype=np.int64)
     expected = whole[centres].reshape(-1, block.n_columns)
@@ -123,7 +123,7 @@ def test_rows_equal_those_of_the_processor_wherever_particles_are(
     block = case.block(case.frame())
     frame = case.frame(seed)
     centres = np.random.default_rng(seed).permutation(frame.n_particles)[:3]
-    close(device_rows(device, block, frame, centres), block.rows(frame, centres))
+    close(device_rows(device, block, frame, centres), rows_of(block, frame, centres))
 
 
 @each_case
@@ -135,7 +135,7 @@ def test_rows_are_the_derivatives_of_the_features(device: AbstractDevice, case: 
     scale = np.abs(rows).max() + 1e-3
     for i in range(0, frame.n_particles, 3):
         for axis in range(frame.dim):
-            up, down = (block.features(moved(frame, i, axis, k * h)) for k in (1, -1))
+            up, down = (features_of(block, moved(frame, i, axis, k * h)) for k in (1, -1))
             np.testing.assert_allclose(rows[i, axis], (up - down) / (2 * h), atol=1e-6 * scale)
 
 

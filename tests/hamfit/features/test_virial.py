@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import radial_oracle as oracle
+from asking import features_of
 from hamfit.errors import ModelError
 from hamfit.features.block import AbstractBlock
 from hamfit.features.field import FieldBlock
@@ -102,13 +103,13 @@ ROWS = rows()
 def test_the_virial_is_minus_the_derivative_of_the_energy_by_strain(row: Row) -> None:
     theta = np.random.default_rng(7).normal(size=row.block.n_columns)
     virial = np.zeros((row.frame.dim, row.frame.dim))
-    energy, gradient = row.block.energy_and_gradient(row.frame, theta, virial)
-    expected = virial_by_differences(lambda frame: float(row.block.features(frame) @ theta), row.frame)
+    energy, gradient = row.block.energy_and_gradient(row.block.prepare(row.frame), theta, virial)
+    expected = virial_by_differences(lambda frame: float(features_of(row.block, frame) @ theta), row.frame)
     scale = np.abs(expected).max()
     assert scale > 1e-3
     np.testing.assert_allclose(virial, expected, rtol=0.0, atol=1e-7 * scale)
     np.testing.assert_allclose(virial, virial.T, rtol=0.0, atol=1e-12 * scale)
-    plain_energy, plain_gradient = row.block.energy_and_gradient(row.frame, theta)
+    plain_energy, plain_gradient = row.block.energy_and_gradient(row.block.prepare(row.frame), theta)
     assert plain_energy == energy
     assert plain_gradient.tobytes() == gradient.tobytes()
 
@@ -117,7 +118,7 @@ def test_the_virial_is_minus_the_derivative_of_the_energy_by_strain(row: Row) ->
 def test_without_a_box_the_virial_is_the_sum_of_position_times_force(row: Row) -> None:
     theta = np.random.default_rng(5).normal(size=row.block.n_columns)
     virial = np.zeros((row.frame.dim, row.frame.dim))
-    _, gradient = row.block.energy_and_gradient(row.frame, theta, virial)
+    _, gradient = row.block.energy_and_gradient(row.block.prepare(row.frame), theta, virial)
     expected = -row.frame.q.T @ gradient
     np.testing.assert_allclose(virial, expected, atol=1e-12 * np.abs(row.frame.q).max() * np.abs(gradient).sum())
 
@@ -126,9 +127,9 @@ def test_virials_of_several_blocks_add_up() -> None:
     row = ROWS[0]
     theta = np.random.default_rng(7).normal(size=row.block.n_columns)
     once, twice = np.zeros((row.frame.dim,) * 2), np.zeros((row.frame.dim,) * 2)
-    row.block.energy_and_gradient(row.frame, theta, once)
+    row.block.energy_and_gradient(row.block.prepare(row.frame), theta, once)
     for _ in range(2):
-        row.block.energy_and_gradient(row.frame, theta, twice)
+        row.block.energy_and_gradient(row.block.prepare(row.frame), theta, twice)
     np.testing.assert_allclose(twice, 2.0 * once, rtol=1e-14)
 
 
@@ -160,7 +161,7 @@ def test_a_field_has_no_virial_and_says_why() -> None:
     block = FieldBlock.sample([frame], n_features=3, sampler="elm", rng=np.random.default_rng(0))
     theta = np.ones(block.n_columns)
     with pytest.raises(ModelError, match=r"absolute positions, .* where the origin is and it has no virial: ask for"):
-        block.energy_and_gradient(frame, theta, np.zeros((3, 3)))
+        block.energy_and_gradient(block.prepare(frame), theta, np.zeros((3, 3)))
     model = Model((block,), (theta,), np.zeros(2), LABELS, (), 3, {})
     with pytest.raises(ModelError, match="no virial"):
         model.potential(frame)
@@ -171,4 +172,4 @@ def test_momenta_have_no_virial() -> None:
     frame = CASES[2].frame()
     block = KineticBlock(oracle.random_radial(np.full(2, np.inf)), LABELS)
     with pytest.raises(ModelError, match="momenta, not on positions"):
-        block.energy_and_gradient(frame, np.ones(block.n_columns), np.zeros((3, 3)))
+        block.energy_and_gradient(block.prepare(frame), np.ones(block.n_columns), np.zeros((3, 3)))

@@ -7,8 +7,8 @@ import pytest
 
 from hamfit.errors import GraphError
 from hamfit.features.manybody import ManyBodyBlock
+from hamfit.features.survey import Survey
 from hamfit.fitting.reach import MULTIPLES, choose_reach, nearest_distance, uniform_graph
-from hamfit.fitting.survey import Survey
 from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph
 from hamfit.types import FloatArray

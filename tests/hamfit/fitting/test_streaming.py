@@ -13,10 +13,11 @@ import radial_oracle as oracle
 from hamfit.data import Dataset
 from hamfit.devices import AbstractDevice
 from hamfit.errors import DataError
+from hamfit.features.block import targets_of
 from hamfit.features.kinetic import KineticBlock
 from hamfit.features.pair import PairBlock
 from hamfit.fitting.basis import RESIDUALS, Basis, PartBasis, whitened_basis
-from hamfit.fitting.part_stream import targets_of
+from hamfit.fitting.frame_rows import FrameRows
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import FrameTable, Shard
 from hamfit.fitting.streaming import reduce_shard
@@ -42,7 +43,7 @@ def raw_part() -> PartBasis:
 
 def rows_of(part: PartBasis) -> FloatArray:
     """Rows [Z | u] of all frames by the block itself."""
-    rows = [np.hstack([b.rows(f, everyone(f)) for b in part.blocks]) for f in FRAMES]
+    rows = [np.hstack([b.rows(b.prepare(f), everyone(f)) for b in part.blocks]) for f in FRAMES]
     targets = [-force_of(f).reshape(-1) / part.target_scale for f in FRAMES]
     return np.column_stack([np.vstack(rows), np.concatenate(targets)])
 
@@ -117,7 +118,7 @@ def test_passes_of_a_mixed_fit_give_the_columns_in_single_and_the_residuals_in_d
 ) -> None:
     narrow = seen_extent()
     narrow[:, 0] += (1.0 - share) * (narrow[:, 1] - narrow[:, 0])
-    part = replace(whitened(raw_part(), narrow), energy_scale=0.7, n_constants=2)
+    part = replace(whitened(raw_part(), narrow), frame_rows=(FrameRows("energy", 0.7, 2),))
     states = {
         reduction: reduce_shard(shard_of(data), Basis((part,), LABELS, (), reduction), place)
         for reduction in ("normal", "mixed", RESIDUALS)
@@ -164,14 +165,14 @@ def test_a_sample_takes_as_many_particles_as_asked_and_the_same_ones_again(
 
 
 def test_energies_are_rows_of_features_and_counts(data: Dataset, place: AbstractDevice | None) -> None:
-    part = replace(raw_part(), energy_scale=0.7, n_constants=2)
+    part = replace(raw_part(), frame_rows=(FrameRows("energy", 0.7, 2),))
     state = reduce_shard(shard_of(data), Basis((part,), LABELS, (), "normal"), place)
     rows = []
     for frame in FRAMES:
         assert frame.potential_energy is not None
         counts = np.bincount(frame.species, minlength=2)
         energy = frame.potential_energy / part.target_scale
-        row = np.concatenate([part.blocks[0].features(frame), counts, [energy]])
+        row = np.concatenate([part.blocks[0].features(part.blocks[0].prepare(frame)), counts, [energy]])
         rows.append(row * part.target_scale / (0.7 * frame.n_particles))
     expected = np.array(rows)
     assert_equal_up_to(gram_of(state, "energy"), expected.T @ expected, 1e-11)
@@ -184,7 +185,7 @@ def test_force_and_velocity_rows_are_kept_apart(data: Dataset, place: AbstractDe
     velocity = PartBasis("velocity", (kinetic,), target_scale=1.3)
     state = reduce_shard(shard_of(data), Basis((velocity, raw_part()), LABELS, (), "normal"), place)
     assert sorted(state.triangles) == ["force", "velocity"]
-    rows = np.vstack([kinetic.rows(f, everyone(f)) for f in FRAMES])
+    rows = np.vstack([kinetic.rows(kinetic.prepare(f), everyone(f)) for f in FRAMES])
     targets = np.concatenate([targets_of(f, "velocity").reshape(-1) for f in FRAMES]) / 1.3
     joined = np.column_stack([rows, targets])
     assert_equal_up_to(gram_of(state, "velocity"), joined.T @ joined, 1e-12)

@@ -183,7 +183,7 @@ def of_features(world: DensityWorld, frame: Frame) -> Potential:
     virial = np.zeros((frame.dim, frame.dim))
     energy, forces = float(np.nan_to_num(world.model.constants)[frame.species].sum()), np.zeros(frame.q.shape)
     for block, theta in zip(world.model.blocks, world.model.theta, strict=True):
-        more, gradient = block.energy_and_gradient(frame, theta, virial)
+        more, gradient = block.energy_and_gradient(block.prepare(frame), theta, virial)
         energy += more
         forces -= gradient
     return Potential(energy, forces, virial)

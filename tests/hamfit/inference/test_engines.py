@@ -43,7 +43,8 @@ def began(world: World, frame: Frame | None = None) -> Observation:
 def of_features(world: World, frame: Frame) -> Potential:
     """Sums of the features themselves, without any table."""
     virial = np.zeros((frame.dim, frame.dim))
-    energy, gradient = world.model.blocks[0].energy_and_gradient(frame, world.model.theta[0], virial)
+    block = world.model.blocks[0]
+    energy, gradient = block.energy_and_gradient(block.prepare(frame), world.model.theta[0], virial)
     return Potential(energy + float(world.model.constants[frame.species].sum()), -gradient, virial)
 
 

@@ -9,13 +9,14 @@ import pytest
 from engine_cases import plain_path
 
 from hamfit.errors import GraphError
+from hamfit.features.block import AbstractBlock
 from hamfit.features.field import FieldBlock
 from hamfit.features.manybody import ManyBodyBlock
 from hamfit.features.pair import PairBlock
 from hamfit.frames import Frame
-from hamfit.graphs import BondGraph, CutoffGraph, Edges
+from hamfit.graphs import CutoffGraph, Edges, Prepared
 from hamfit.inference import CompiledModel
-from hamfit.inference.neighbours import SKIN, SkinGraph, with_skins
+from hamfit.inference.neighbours import SKIN, SkinGraphs
 from hamfit.integrators import VERLET
 from hamfit.model import Model
 from hamfit.types import FloatArray
@@ -25,9 +26,22 @@ from worlds import CASES, Case, everyone, liquid
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
-def graphs(case: Case) -> tuple[CutoffGraph, SkinGraph]:
+class Remembering:
+    """A graph whose lists are kept."""
+
+    def __init__(self, graph: CutoffGraph) -> None:
+        self.graph, self.lists = graph, SkinGraphs()
+
+    def prepare(self, frame: Frame) -> Prepared:
+        return self.lists.prepare(self.graph, frame)
+
+    def forget(self) -> None:
+        self.lists.forget()
+
+
+def graphs(case: Case) -> tuple[CutoffGraph, Remembering]:
     graph = CutoffGraph(case.frame().labels, case.cutoffs)
-    return graph, SkinGraph.of(graph)
+    return graph, Remembering(graph)
 
 
 def table(edges: Edges) -> FloatArray:
@@ -37,21 +51,21 @@ def table(edges: Edges) -> FloatArray:
     return np.asarray(rows[np.lexsort(np.round(rows, 9).T[::-1])])
 
 
-def searches(skin: SkinGraph, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    count, search = [0], SkinGraph._search
+def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    count, search = [0], SkinGraphs._search
 
-    def counted(self: SkinGraph, frame: Frame, length: float) -> object:
+    def counted(self: SkinGraphs, graph: CutoffGraph, frame: Frame, length: float) -> object:
         count[0] += 1
-        return search(self, frame, length)
+        return search(self, graph, frame, length)
 
-    monkeypatch.setattr(SkinGraph, "_search", counted)
+    monkeypatch.setattr(SkinGraphs, "_search", counted)
     return count
 
 
 @each_case
 def test_edges_are_those_of_a_search_wherever_particles_go(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, skin = graphs(case)
-    count = searches(skin, monkeypatch)
+    count = searches(monkeypatch)
     rng, frame = np.random.default_rng(3), case.frame()
     q = frame.q.copy()
     if frame.box is not None:
@@ -68,7 +82,7 @@ def test_edges_are_those_of_a_search_wherever_particles_go(case: Case, monkeypat
 @each_case
 def test_lists_are_kept_until_half_the_skin_is_used_up(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, skin = graphs(case)
-    count = searches(skin, monkeypatch)
+    count = searches(monkeypatch)
     frame = case.frame()
     half = 0.5 * SKIN * graph.max_cutoff
     for moved, expected in ((0.0, 1), (0.99, 1), (-0.99, 1), (1.01, 2), (1.9, 2), (2.1, 3)):
@@ -147,27 +161,27 @@ def test_errors_are_those_of_a_search() -> None:
         skin.prepare(replace(frame, q=near)).edges(everyone(frame))
 
 
-def test_blocks_that_join_the_same_particles_share_their_lists() -> None:
+def test_blocks_that_join_the_same_particles_share_their_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[2]
     frame, (graph, _) = case.frame(), graphs(case)
     rng = np.random.default_rng(0)
     radial = random_radial(np.array([1.9, 1.6, 1.3]))
     shorter = CutoffGraph(graph.labels, 0.8 * graph.cutoffs)
-    blocks = (
+    blocks: tuple[AbstractBlock, ...] = (
         PairBlock(radial, graph),
         ManyBodyBlock.sample([frame], graph, n_features=6, n_radial=2, n_bumps=4, l_max=2, rng=rng),
         PairBlock(random_radial(0.8 * np.array([1.9, 1.6, 1.3])), shorter),
-        PairBlock(random_radial(np.array([np.inf])), BondGraph(("1",))),
         FieldBlock.sample([frame], n_features=3, sampler="elm", rng=rng),
     )
-    changed, skins = with_skins(blocks)
-    assert len(skins) == 2
-    assert changed[0].graph is changed[1].graph is skins[0]
-    assert changed[2].graph is skins[1]
-    assert changed[3:] == blocks[3:]
-    for old, new in zip(blocks[:3], changed[:3], strict=True):
-        theta = rng.normal(size=old.n_columns)
-        (energy, gradient), (expected, steep) = (b.energy_and_gradient(frame, theta) for b in (new, old))
+    skins = SkinGraphs()
+    count = searches(monkeypatch)
+    sources = [block.prepare(frame, skins) for block in blocks]
+    assert count[0] == 2
+    assert sources[0].order.tobytes() == sources[1].order.tobytes()
+    for block, source in zip(blocks, sources, strict=True):
+        theta = rng.normal(size=block.n_columns)
+        energy, gradient = block.energy_and_gradient(source, theta)
+        expected, steep = block.energy_and_gradient(block.prepare(frame), theta)
         assert energy == pytest.approx(expected, rel=1e-13)
         np.testing.assert_allclose(gradient, steep, rtol=0, atol=1e-12 * np.abs(steep).max())
 
@@ -193,14 +207,7 @@ def test_blocks_run_on_lists_as_they_run_on_searches(monkeypatch: pytest.MonkeyP
     expected = plain_path(
         lambda q: model.forces(replace(frame, q=q)), 1.0 / frame.masses, frame.q, frame.p, VERLET, 0.004, 60
     )
-    count = [0]
-    search = SkinGraph._search
-
-    def counted(self: SkinGraph, frame: Frame, skin: float) -> object:
-        count[0] += 1
-        return search(self, frame, skin)
-
-    monkeypatch.setattr(SkinGraph, "_search", counted)
+    count = searches(monkeypatch)
     engine.advance(60)
     # one search serves both blocks for some steps
     assert 1 < count[0] < 30

@@ -108,7 +108,7 @@ def test_radial_rows_are_those_of_the_block(
     edges, block = random_edges(3, 11, 12, dim), block_of(taper, links, n)
     out = device.upload(np.full((11 * dim, 2 + block.n_columns + 1), 7.0))
     gpu.radial_rows(device, uploaded(device, edges), upload_radial(device, block.radial), dim, 2, out)
-    got, expected = device.download(out), block.rows_of_edges(edges, dim)
+    got, expected = device.download(out), block._rows_of(edges, dim)
     np.testing.assert_allclose(got[:, 2:-1], expected, rtol=0.0, atol=1e-12 * np.abs(expected).max())
     assert (got[:, :2] == 7.0).all()
     assert (got[:, -1] == 7.0).all()

@@ -66,6 +66,17 @@ class Sampled:
     """How the features were chosen, for the report; None where there was nothing to choose."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _FeatureByFeature:
+    """The evaluator of a block that knows no faster way."""
+
+    block: AbstractBlock
+    theta: FloatArray
+
+    def __call__(self, source: Source, virial: FloatArray | None) -> tuple[float, FloatArray]:
+        return self.block.energy_and_gradient(source, self.theta, virial)
+
+
 class AbstractBlock(ABC):
     """Pooled random features Phi_k, k = 0 .. n_columns - 1, with exact derivatives."""
 
@@ -103,15 +114,20 @@ class AbstractBlock(ABC):
     def prepare(self, frame: Frame, graphs: AbstractGraphs | None = None) -> Source:
         """The frame made ready, its graph taken from ``graphs`` where others have prepared it; with the graph's errors.
 
-        Blocks that refuse some frames say so here.
+        DataError for a frame that the block refuses.
         """
-        if self.needs_open_space and any(frame.periodic):
-            raise DataError(
-                f"the {self.kind} block needs absolute positions, which a periodic box does not have: leave it out"
-            )
+        self.check(frame)
         if self.graph is None:
             return Source(frame)
         return Source(frame, self.graph.prepare(frame) if graphs is None else graphs.prepare(self.graph, frame))
+
+    @classmethod
+    def check(cls, frame: Frame) -> None:
+        """DataError for a frame in which the block has no meaning."""
+        if cls.needs_open_space and any(frame.periodic):
+            raise DataError(
+                f"the {cls.kind} block needs absolute positions, which a periodic box does not have: leave it out"
+            )
 
     @abstractmethod
     def rows(self, source: Source, centres: IntArray) -> FloatArray:
@@ -151,7 +167,7 @@ class AbstractBlock(ABC):
 
         extent (C, 2): shortest and longest edge seen in training; None where it is not known.
         """
-        return lambda source, virial: self.energy_and_gradient(source, theta, virial)
+        return _FeatureByFeature(self, theta)
 
     def extent(self, seen: FloatArray | None) -> FloatArray | None:
         """Shortest and longest edge of training, (C, 2), beyond which the block extrapolates; None for no edges.
@@ -232,8 +248,9 @@ class AbstractBlock(ABC):
         return HostedBlock(device, self)
 
     @classmethod
-    def warm_up(cls, frame: Frame) -> None:  # noqa: B027 - a block without kernels has none to run
+    def warm_up(cls, frame: Frame) -> None:
         """Run every kernel of the block once, on a small frame with momenta and bonds."""
+        del frame
 
     @abstractmethod
     def to_store(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

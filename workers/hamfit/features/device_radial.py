@@ -28,8 +28,8 @@ class DeviceRadialBlock(AbstractGraphedBlock):
     def __init__(self, device: AbstractDevice, block: AbstractRadialBlock, table: RadialTable | None) -> None:
         super().__init__(device, block)
         self._pooling, self._n_local = block.pooling, block.n_columns if table is None else table.n_local
-        self._radial = _upload_radial(device, block.radial)
-        self._table = None if table is None else _upload_table(device, table)
+        self._radial = upload_radial(device, block.radial)
+        self._table = None if table is None else upload_table(device, table)
         self._slope_basis = device.upload(spline_slopes())
 
     def fill(
@@ -75,7 +75,8 @@ class DeviceRadialBlock(AbstractGraphedBlock):
         return np.asarray(self._pooling * total)
 
 
-def _upload_table(device: AbstractDevice, table: RadialTable) -> DeviceTable:
+def upload_table(device: AbstractDevice, table: RadialTable) -> DeviceTable:
+    """What the kernels want of a table."""
     return DeviceTable(
         maps=device.upload(table.maps),
         low=device.upload(table.low),
@@ -85,7 +86,8 @@ def _upload_table(device: AbstractDevice, table: RadialTable) -> DeviceTable:
     )
 
 
-def _upload_radial(device: AbstractDevice, radial: RadialFeatures) -> DeviceRadial:
+def upload_radial(device: AbstractDevice, radial: RadialFeatures) -> DeviceRadial:
+    """What the kernels want of radial features."""
     smooth = np.array([taper == "smooth" for taper in radial.tapers]) & np.isfinite(radial.cutoffs)
     return DeviceRadial(
         maps=device.upload(np.array([MAP_CODE[name] for name in radial.input_maps], dtype=np.int64)),

@@ -40,6 +40,8 @@ class FieldBlock(AbstractBlock):
     @classmethod
     def sample(cls, frames: Sequence[Frame], *, n_features: int, sampler: str, rng: np.random.Generator) -> FieldBlock:
         """Sample n_features functions from the positions in ``frames``; ``sampler`` is elm or swim."""
+        for frame in frames:
+            cls.check(frame)
         q = np.concatenate([frame.q for frame in frames])
         low, high = q.min(axis=0), q.max(axis=0)
         high = np.where(high > low, high, low + 1.0)
@@ -53,12 +55,10 @@ class FieldBlock(AbstractBlock):
     def sampled(cls, sampling: Sampling) -> Sampled:
         """Functions of the positions met."""
         options = sampling.options
-        block = cls.sample(
-            sampling.frames, n_features=options.features, sampler=options.plain_sampler, rng=sampling.rng(6)
+        rng = sampling.rng(6)
+        return Sampled(
+            cls.sample(sampling.frames, n_features=options.features, sampler=options.plain_sampler, rng=rng)
         )
-        for frame in sampling.frames:
-            block.prepare(frame)
-        return Sampled(block)
 
     @classmethod
     def expected_columns(cls, options: FitSpec, n_species: int, n_channels: int, dim: int) -> int:

@@ -38,13 +38,13 @@ class KineticBlock(AbstractRadialBlock):
         """The functions themselves."""
         return self.radial
 
-    def follow(self, source: Source, curve: Curve, virial: FloatArray | None = None) -> tuple[float, FloatArray]:
+    def follow(self, curve: Curve, source: Source, virial: FloatArray | None = None) -> tuple[float, FloatArray]:
         """Energy and gradient (N, d) by p; ModelError where a virial is asked for."""
         if virial is not None:
             raise ModelError(
                 "the kinetic block depends on momenta, not on positions, so it has no virial: ask for none"
             )
-        return super().follow(source, curve)
+        return super().follow(curve, source)
 
     @classmethod
     def sampled(cls, sampling: Sampling) -> Sampled:

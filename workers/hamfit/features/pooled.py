@@ -8,6 +8,7 @@ For pairs every edge is seen from both sides, so pooling is 1/2; for momenta eac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
@@ -100,7 +101,7 @@ class AbstractRadialBlock(AbstractBlock):
         self, source: Source, theta: FloatArray, virial: FloatArray | None = None
     ) -> tuple[float, FloatArray]:
         """Both at once, for the price of one, feature by feature; the virial too where an array is given."""
-        return self.follow(source, lambda distance, channel: self.radial.contract(distance, channel, theta), virial)
+        return self.follow(lambda distance, channel: self.radial.contract(distance, channel, theta), source, virial)
 
     def compiled(self, theta: FloatArray, extent: FloatArray | None) -> Evaluator:
         """Through splines of degree 7 on the extent; beyond it, and without one, feature by feature."""
@@ -108,9 +109,9 @@ class AbstractRadialBlock(AbstractBlock):
 
         nothing = np.full((self.radial.n_channels, 2), np.nan)
         curve = RadialCurve.compile(self.radial, theta, nothing if extent is None else extent)
-        return lambda source, virial: self.follow(source, curve, virial)
+        return partial(self.follow, curve)
 
-    def follow(self, source: Source, curve: Curve, virial: FloatArray | None = None) -> tuple[float, FloatArray]:
+    def follow(self, curve: Curve, source: Source, virial: FloatArray | None = None) -> tuple[float, FloatArray]:
         """Energy and gradient (N, d) of a function of the edge lengths: ``curve`` gives f(r) and f'(r)/r.
 
         Adds -sum over pairs of f'(r)/r v_a v_b to ``virial`` (d, d) where it is given.
