@@ -18,9 +18,9 @@ from typing import Any
 from hamfit.data.units import Units
 from hamfit.errors import StoreError
 from hamfit.stores.publish import is_being_written
+from hamfit.stores.replacing import MANIFEST
 from hamfit.stores.zarr_array import ArrayEntry
 
-MANIFEST_NAME = "_manifest.json"
 FORMAT = "hamfit-dataset"
 SCHEMA_VERSION = 1
 _SEAL_BYTES = len(',"checksum":""}') + 64
@@ -136,18 +136,16 @@ def read_manifest(path: Path) -> Manifest:
         found = "is a file" if path.exists() else "does not exist"
         raise StoreError(f"{path}: {found}, not a hamfit dataset: give the folder that ingest or simulate wrote")
     try:
-        raw = (path / MANIFEST_NAME).read_bytes()
+        raw = (path / MANIFEST).read_bytes()
     except OSError as error:
         kind = "incomplete Zarr store" if (path / "zarr.json").exists() else "folder without a Zarr store"
-        raise StoreError(
-            f"{path}: {kind} ({MANIFEST_NAME} cannot be read): ingest or simulate the dataset again"
-        ) from error
+        raise StoreError(f"{path}: {kind} ({MANIFEST} cannot be read): ingest or simulate the dataset again") from error
     return decode(raw, path)
 
 
 def decode(raw: bytes, path: Path) -> Manifest:
     """The manifest in JSON text; StoreError as `read_manifest`."""
-    damaged = f"{path}: {MANIFEST_NAME} is damaged: copy the store again or write it again"
+    damaged = f"{path}: {MANIFEST} is damaged: copy the store again or write it again"
     try:
         document = json.loads(raw)
         kind, version = document.get("format"), document.get("schema_version")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -12,10 +13,12 @@ import numpy.typing as npt
 
 from hamfit.data import checks, layout
 from hamfit.data.manifest import TrajectoryEntry
+from hamfit.data.readable import Readable
 from hamfit.data.units import Units
 from hamfit.errors import DataError
-from hamfit.stores.array_writer import ArrayWriter
+from hamfit.stores.array_writer import ArrayWriter, full_chunks, whole_array
 from hamfit.stores.store_builder import StoreBuilder
+from hamfit.stores.zarr_array import StoredArray
 from hamfit.types import FloatArray, IntArray
 
 
@@ -145,6 +148,30 @@ class TrajectoryWriter:
             "last_time": self._last_time,
         }
         return attrs, arrays
+
+    @staticmethod
+    def readable(
+        root: Path, name: str, attrs: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
+    ) -> Readable | None:
+        """What `checkpoint` described of the trajectory ``name`` below ``root``; None when it has no frame yet.
+
+        Raises StoreError for damage.
+        """
+        if not attrs["n_frames"]:
+            return None
+        series: dict[str, tuple[StoredArray | None, npt.NDArray[Any]]] = {}
+        for key, path in layout.series_paths(name, attrs["fields"]).items():
+            if path in arrays:
+                rows, crcs = arrays[path], attrs["crc32c"][path]
+                full = StoredArray(root, full_chunks(path, rows.shape[1:], str(rows.dtype), crcs)) if crcs else None
+                series[key] = (full, rows)
+        n, d = series["position"][1].shape[1:]
+        shapes: dict[str, tuple[tuple[int, ...], str]] = {"species": ((n,), "int64"), "mass": ((n,), "float64")}
+        if "box_fixed" in attrs["fields"]:
+            shapes["box"] = ((d, d), "float64")
+        paths = layout.fixed_paths(name)
+        fixed = {key: whole_array(root, paths[key], *how).read() for key, how in shapes.items()}
+        return Readable(name, int(attrs["n_frames"]), series, fixed)
 
     def resume(self, attrs: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take up a trajectory where `checkpoint` left it; this writer must be new and made like that one.

@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from hamfit.data import checks
 from hamfit.data.manifest import (
-    MANIFEST_NAME,
     SCHEMA_VERSION,
     Manifest,
     TrajectoryEntry,
@@ -32,9 +31,16 @@ from hamfit.data.manifest import (
 from hamfit.data.trajectory_writer import TrajectoryWriter
 from hamfit.data.units import Units, consistent_units
 from hamfit.errors import DataError
-from hamfit.stores.publish import NOTHING_KEPT, publishing
+from hamfit.stores.disk import NOTHING_KEPT, write_bytes
+from hamfit.stores.publish import publishing
+from hamfit.stores.replacing import MANIFEST
 from hamfit.stores.store_builder import StoreBuilder
-from hamfit.stores.zarr_array import write_bytes
+from hamfit.stores.zarr_array import ArrayEntry
+
+
+def read_part(part: Mapping[str, Any]) -> tuple[list[TrajectoryEntry], dict[str, ArrayEntry]]:
+    """Trajectories and arrays of what `DatasetWriter.written` gave."""
+    return [trajectory_from_json(entry) for entry in part["trajectories"]], arrays_from_json(part["arrays"])
 
 
 class DatasetWriter:
@@ -96,8 +102,8 @@ class DatasetWriter:
         bond_labels: Sequence[str],
         left: str = NOTHING_KEPT,
     ) -> Self:
-        """A writer of some trajectories of the dataset `path` below the folder `root`, of which other processes write
-        others: nothing is published, and `written` says what `assemble` needs.
+        """A writer of some trajectories of the dataset `path` below the folder `root`, which must be there and in which
+        other processes write others: nothing is published, and `written` says what `assemble` needs.
 
         `left` ends the sentence of a StoreError: what a failed write leaves.
         """
@@ -122,7 +128,8 @@ class DatasetWriter:
         """
         assert self._builder is not None
         for part in parts:
-            for entry in map(trajectory_from_json, part["trajectories"]):
+            trajectories, arrays = read_part(part)
+            for entry in trajectories:
                 if entry.name in self._names:
                     raise DataError(f"{self.path.name}/{entry.name}: two parts hold this trajectory: name each once")
                 if self._dim not in (None, entry.dim):
@@ -133,7 +140,7 @@ class DatasetWriter:
                 self._trajectories.append(entry)
                 self._names.add(entry.name)
                 self._dim = entry.dim
-            self._builder.adopt(arrays_from_json(part["arrays"]), part["documents"])
+            self._builder.adopt(arrays, part["documents"])
         self._finish()
 
     def __enter__(self) -> DatasetWriter:
@@ -300,4 +307,4 @@ class DatasetWriter:
         h5md = {"version": [1, 1], "creator": {"name": "hamfit"}}
         self._builder.write_metadata({"h5md": h5md, "schema_version": SCHEMA_VERSION, **names, **manifest.attrs})
         with self._builder.writing():
-            write_bytes(self._builder.root / MANIFEST_NAME, encode(manifest))
+            write_bytes(self._builder.root / MANIFEST, encode(manifest))
