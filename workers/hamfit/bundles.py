@@ -124,15 +124,9 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _entry(fields: Mapping[str, Any]) -> ArrayEntry:
-    return ArrayEntry(
-        key=str(fields["key"]),
-        shape=tuple(fields["shape"]),
-        chunks=tuple(fields["chunks"]),
-        dtype=str(fields["dtype"]),
-        sha256=str(fields["sha256"]),
-        crc32c=tuple(fields["crc32c"]),
-    )
+def _entry(f: Mapping[str, Any]) -> ArrayEntry:
+    shape, chunks, crcs = tuple(f["shape"]), tuple(f["chunks"]), tuple(f["crc32c"])
+    return ArrayEntry(str(f["key"]), shape, chunks, str(f["dtype"]), str(f["sha256"]), crcs)
 
 
 def nested(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,23 +87,10 @@ def encode(manifest: Manifest) -> bytes:
         "labels": manifest.labels,
         "bond_labels": manifest.bond_labels,
         "attrs": manifest.attrs,
-        "trajectories": [trajectory_to_json(t) for t in manifest.trajectories],
+        "trajectories": [asdict(t) for t in manifest.trajectories],
         "arrays": arrays_to_json(manifest.arrays),
     }
     return _sealed(json.dumps(document, separators=(",", ":"), allow_nan=False).encode())
-
-
-def trajectory_to_json(t: TrajectoryEntry) -> dict[str, Any]:
-    """An entry as JSON-able values; `trajectory_from_json` is the inverse."""
-    return {
-        "name": t.name,
-        "n_frames": t.n_frames,
-        "n_particles": t.n_particles,
-        "dim": t.dim,
-        "periodic": t.periodic,
-        "fields": t.fields,
-        "attrs": t.attrs,
-    }
 
 
 def arrays_to_json(arrays: Mapping[str, ArrayEntry]) -> dict[str, Any]:
@@ -175,7 +162,7 @@ def decode(raw: bytes, path: Path) -> Manifest:
 
 
 def trajectory_from_json(t: Mapping[str, Any]) -> TrajectoryEntry:
-    """The entry that `trajectory_to_json` described; KeyError, TypeError or ValueError for anything else."""
+    """The entry that `asdict` described; KeyError, TypeError or ValueError for anything else."""
     return TrajectoryEntry(
         t["name"],
         int(t["n_frames"]),

@@ -11,6 +11,7 @@ import numpy as np
 
 from hamfit.data import layout
 from hamfit.data.manifest import TrajectoryEntry
+from hamfit.stores.replacing import stamp_of
 from hamfit.stores.zarr_array import ArrayEntry, NumericArray, StoredArray
 
 
@@ -33,9 +34,10 @@ class Readable:
     ) -> Readable:
         """A finished trajectory below ``root``, by the entries of a manifest. Raises StoreError for damage."""
         series: dict[str, tuple[StoredArray | None, NumericArray]] = {}
+        stamp = stamp_of(root)
         for key, path in layout.series_paths(entry.name, entry.fields).items():
             if path in arrays:
-                stored = StoredArray(root, arrays[path])
+                stored = StoredArray(root, arrays[path], stamp)
                 series[key] = (stored, np.empty((0, *stored.entry.shape[1:]), dtype=stored.entry.dtype))
         fixed = {
             key: StoredArray(root, arrays[path]).read()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,25 @@ from hamfit.stores.array_writer import ArrayWriter, full_chunks, whole_array
 from hamfit.stores.store_builder import StoreBuilder
 from hamfit.stores.zarr_array import StoredArray
 from hamfit.types import FloatArray, IntArray
+
+
+class Series(TypedDict, total=False):
+    """What may be known of T frames besides positions; None is as good as nothing."""
+
+    velocity: npt.ArrayLike | None
+    """(T, N, d)."""
+    force: npt.ArrayLike | None
+    """(T, N, d)."""
+    momentum: npt.ArrayLike | None
+    """(T, N, d), only where it is not mass times velocity."""
+    momentum_rate: npt.ArrayLike | None
+    """(T, N, d), only where it is not the force."""
+    potential_energy: npt.ArrayLike | None
+    """(T,), of the whole frame."""
+    step: npt.ArrayLike | None
+    """(T,) integers, increasing; counted on when not given."""
+    time: npt.ArrayLike | None
+    """(T,), increasing."""
 
 
 class TrajectoryWriter:
@@ -81,20 +100,8 @@ class TrajectoryWriter:
         if error is None:
             self.close()
 
-    def append(
-        self,
-        *,
-        q: npt.ArrayLike,
-        box: npt.ArrayLike | None = None,
-        velocity: npt.ArrayLike | None = None,
-        force: npt.ArrayLike | None = None,
-        momentum: npt.ArrayLike | None = None,
-        momentum_rate: npt.ArrayLike | None = None,
-        potential_energy: npt.ArrayLike | None = None,
-        step: npt.ArrayLike | None = None,
-        time: npt.ArrayLike | None = None,
-    ) -> None:
-        """Add k frames: arrays (k, N, d), box (k, d, d), potential_energy, step and time (k,).
+    def append(self, *, q: npt.ArrayLike, box: npt.ArrayLike | None = None, **series: Unpack[Series]) -> None:
+        """Add k frames: q (k, N, d), box (k, d, d), and what else is known as `Series` says.
 
         Every block of a trajectory carries the same fields; steps count on when not given. Raises DataError
         as `checks` says, StoreError when writing fails.
@@ -103,13 +110,15 @@ class TrajectoryWriter:
         k = len(np.asarray(q))
         if k == 0:
             return
-        given = {"velocity": velocity, "force": force, "momentum": momentum, "momentum_rate": momentum_rate}
-        values = {"position": checks.float_array(where, "position", q, (k, n, d))}
+        if unknown := sorted(series.keys() - Series.__annotations__.keys()):
+            raise TypeError(f"frames have no {unknown[0]!r}: give {', '.join(Series.__annotations__)}")
+        given: dict[str, Any] = {"position": q, **series}
+        step, time = given.pop("step", None), given.pop("time", None)
+        values = {}
         for field, value in given.items():
             if value is not None:
-                values[field] = checks.float_array(where, field, value, (k, n, d))
-        if potential_energy is not None:
-            values["potential_energy"] = checks.float_array(where, "potential_energy", potential_energy, (k,))
+                shape = (k,) if field == "potential_energy" else (k, n, d)
+                values[field] = checks.float_array(where, field, value, shape)
         if box is not None:
             values["box"] = checks.float_array(where, "box", box, (k, d, d))
             for edges in values["box"]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +27,8 @@ from hamfit.data.manifest import (
     arrays_to_json,
     encode,
     trajectory_from_json,
-    trajectory_to_json,
 )
-from hamfit.data.trajectory_writer import TrajectoryWriter
+from hamfit.data.trajectory_writer import Series, TrajectoryWriter
 from hamfit.data.units import Units, consistent_units
 from hamfit.errors import DataError
 from hamfit.stores.disk import NOTHING_KEPT, write_bytes
@@ -115,7 +115,7 @@ class DatasetWriter:
         """The trajectories closed so far, as JSON-able values for `assemble`."""
         assert self._builder is not None
         return {
-            "trajectories": [trajectory_to_json(entry) for entry in self._trajectories],
+            "trajectories": [asdict(entry) for entry in self._trajectories],
             "arrays": arrays_to_json(self._builder.arrays),
             "documents": dict(self._builder.documents),
         }
@@ -245,21 +245,15 @@ class DatasetWriter:
         masses: npt.ArrayLike,
         box: npt.ArrayLike | None = None,
         periodic: Sequence[bool] | bool = False,
-        velocity: npt.ArrayLike | None = None,
-        force: npt.ArrayLike | None = None,
-        momentum: npt.ArrayLike | None = None,
-        momentum_rate: npt.ArrayLike | None = None,
-        potential_energy: npt.ArrayLike | None = None,
-        step: npt.ArrayLike | None = None,
-        time: npt.ArrayLike | None = None,
         bonds: npt.ArrayLike | None = None,
         bond_types: npt.ArrayLike | None = None,
         attrs: Mapping[str, Any] | None = None,
+        **series: Unpack[Series],
     ) -> None:
         """Write a whole trajectory in the dataset's consistent units.
 
-        q, velocity, force, momentum, momentum_rate (T, N, d); potential_energy, step, time (T,); box (d, d)
-        for all frames or (T, d, d); the rest as `open_trajectory`. Raises DataError as `checks` says.
+        q (T, N, d); box (d, d) for all frames or (T, d, d); what else is known of the frames as `Series` says, the rest
+        as `open_trajectory`. Raises DataError as `checks` says.
         """
         positions = np.asarray(q)
         if positions.ndim != 3:
@@ -277,17 +271,7 @@ class DatasetWriter:
             bond_types=bond_types,
             attrs=attrs,
         ) as trajectory:
-            trajectory.append(
-                q=positions,
-                box=edges if moving else None,
-                velocity=velocity,
-                force=force,
-                momentum=momentum,
-                momentum_rate=momentum_rate,
-                potential_energy=potential_energy,
-                step=step,
-                time=time,
-            )
+            trajectory.append(q=positions, box=edges if moving else None, **series)
 
     def _finish(self) -> None:
         assert self._builder is not None

@@ -41,7 +41,6 @@ _PATIENCE_SECONDS = 0.2
 _CHECKPOINT_SCHEMA = 1
 _FOLDERS = ("store", "checkpoints", "finished", "progress", "locks")
 
-
 Arrays: TypeAlias = Mapping[str, np.ndarray]
 Written: TypeAlias = tuple[Mapping[str, Any], Arrays]
 """What `TrajectoryWriter.checkpoint` gives: attributes, and the rows not yet in chunks."""

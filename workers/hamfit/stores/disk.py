@@ -24,9 +24,7 @@ def raise_store_error(error: OSError, path: Path, left: str = NOTHING_KEPT) -> N
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise DiskError(f"{path}: the disk is full: free space or choose another place; {left}") from error
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        raise DiskError(
-            f"{path}: writing is not permitted there: choose another place or change its rights"
-        ) from error
+        raise DiskError(f"{path}: writing is not permitted there: choose another place or change its rights") from error
     reason = error.strerror or str(error)
     raise DiskError(f"{path}: cannot be written ({reason}): choose another place; {left}") from error
 

@@ -47,7 +47,6 @@ class StoreBuilder:
             (self.root / folder).mkdir(exist_ok=True)
         return self.root / folder
 
-
     def annotate(self, key: str, attributes: Mapping[str, Any]) -> None:
         """Add attributes to a group (which is made when new) or to a finished array."""
         if key not in self._documents:
