@@ -64,6 +64,17 @@ def test_importing_the_command_line_loads_nothing_numerical() -> None:
     assert not loaded & {"numpy", "scipy", "numba", "dask", "distributed", "zarr", "ase", "vesin"}
 
 
+def test_only_tests_need_zarr() -> None:
+    import hamfit_service
+
+    for package in (hamfit, hamfit_service):
+        for path in Path(str(package.__file__)).parent.rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                assert "zarr" not in [name.partition(".")[0] for name in names], path
+
+
 def test_the_library_never_imports_the_service() -> None:
     root = Path(hamfit.__file__).parent
     guilty = [str(path) for path in root.rglob("*.py") if "hamfit_service" in path.read_text(encoding="utf-8")]

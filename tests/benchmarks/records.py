@@ -21,7 +21,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 #: The one quantity that every page measures.
 VELOCITY = "relative velocity error"
 
-_PACKAGES = ("hamfit", "numpy", "scipy", "numba", "zarr")
+_PACKAGES = ("hamfit", "numpy", "scipy", "numba")
 
 
 @dataclass(frozen=True, slots=True)

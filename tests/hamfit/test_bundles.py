@@ -4,14 +4,17 @@ import errno
 import json
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import zarr
 
 from hamfit import bundles
-from hamfit.bundles import MANIFEST, nested, read_bundle, read_manifest, within, write_bundle
+from hamfit.bundles import kind_of, nested, read_bundle, within, write_bundle
 from hamfit.errors import StoreError
+from hamfit.stores import array_writer, store_builder
+from hamfit.stores.replacing import MANIFEST
 
 ATTRS = {"name": "first", "numbers": [1, 2.5, None], "nested": {"key": True}}
 ARRAYS = {
@@ -60,12 +63,21 @@ def test_a_bundle_replaces_the_one_before(path: Path) -> None:
 
 
 def test_an_older_schema_is_read(path: Path) -> None:
-    assert read_manifest(path, "thing", 5)["schema"] == 2
+    assert read_bundle(path, "thing", 5)[0] == ATTRS
 
 
 def test_a_newer_schema_is_refused_with_the_remedy(path: Path) -> None:
     with pytest.raises(StoreError, match="schema 2, newer than the 1 this version reads: update hamfit"):
         read_bundle(path, "thing", 1)
+
+
+def test_the_kind_of_a_bundle_is_known_whatever_its_version(path: Path, tmp_path: Path) -> None:
+    assert kind_of(path) == "thing"
+    (tmp_path / "empty").mkdir()
+    assert [kind_of(tmp_path / name) for name in ("empty", "nowhere")] == [None, None]
+    for content in ("", "[]", "{}"):
+        (path / MANIFEST).write_text(content)
+        assert kind_of(path) is None
 
 
 def test_a_bundle_of_another_kind_is_refused(path: Path) -> None:
@@ -144,15 +156,15 @@ def test_any_zarr_reader_opens_a_bundle(path: Path) -> None:
     assert np.asarray(stored[...]).tobytes() == ARRAYS["group/matrix"].tobytes()
 
 
-@pytest.mark.parametrize("stage", ["add_array", "write_metadata"])
+@pytest.mark.parametrize("stage", [array_writer, store_builder, bundles], ids=["chunks", "metadata", "manifest"])
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "input/output error"), KeyboardInterrupt()])
 def test_a_failure_at_any_stage_leaves_the_old_bundle_and_nothing_else(
-    path: Path, stage: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
+    path: Path, stage: ModuleType, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(bundles.StoreBuilder, stage, fail)
+    monkeypatch.setattr(stage, "write_bytes", fail)
     with pytest.raises(StoreError if isinstance(error, OSError) else KeyboardInterrupt):
         write_bundle(path, "thing", 2, {}, {"other": np.ones(3)})
     monkeypatch.undo()
@@ -164,7 +176,7 @@ def test_a_full_disk_is_called_by_its_name(path: Path, monkeypatch: pytest.Monke
     def no_space(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(bundles.StoreBuilder, "add_array", no_space)
+    monkeypatch.setattr(array_writer, "write_bytes", no_space)
     with pytest.raises(StoreError, match="the disk is full: free space or choose another place"):
         write_bundle(path, "thing", 2, {}, {"other": np.ones(3)})
 

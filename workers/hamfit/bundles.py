@@ -17,39 +17,91 @@ from typing import Any
 import numpy as np
 
 from hamfit.errors import StoreError
+from hamfit.stores.disk import write_bytes
 from hamfit.stores.publish import publishing
+from hamfit.stores.replacing import MANIFEST, read_steadily
 from hamfit.stores.store_builder import StoreBuilder
-from hamfit.stores.zarr_array import ArrayEntry, StoredArray, write_bytes
+from hamfit.stores.zarr_array import ArrayEntry, StoredArray
 
-MANIFEST = "_manifest.json"
 ATTRIBUTES = "zarr.json"
 
 
 def write_bundle(
-    path: Path, kind: str, schema: int, attrs: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+    path: Path,
+    kind: str,
+    schema: int,
+    attrs: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    *,
+    parents: bool = True,
 ) -> None:
     """Write a bundle at ``path``, replacing a store that is there; nothing is left behind on failure.
 
-    Array names may hold slashes, which become Zarr groups; dtypes are float64 and int64. Raises StoreError when the
-    disk is full or read-only, or another process is writing the same bundle.
+    Array names may hold slashes, which become Zarr groups; dtypes are float64 and int64. Without ``parents`` the folder
+    that is to hold the bundle must be there: what is written into a workspace must not make one that was removed.
+    Raises StoreError when another process is writing the same bundle, DiskError when the disk is full or read-only.
     """
-    with publishing(path, overwrite=True) as root:
+    with publishing(path, overwrite=True, parents=parents) as root:
         builder = StoreBuilder(root, path)
         for name, value in arrays.items():
             builder.add_array(name, np.ascontiguousarray(value), tuple(f"axis_{k}" for k in range(value.ndim)))
         builder.write_metadata(attrs)
-        manifest = {
-            "kind": kind,
-            "schema": schema,
-            "attributes": _digest(root / ATTRIBUTES),
-            "arrays": [asdict(entry) for entry in builder.arrays.values()],
-        }
         with builder.writing():
+            manifest = {
+                "kind": kind,
+                "schema": schema,
+                "attributes": _digest(root / ATTRIBUTES),
+                "arrays": [asdict(entry) for entry in builder.arrays.values()],
+            }
             write_bytes(root / MANIFEST, json.dumps(manifest).encode())
 
 
-def read_manifest(path: Path, kind: str, schema: int) -> dict[str, Any]:
-    """The manifest of a bundle; StoreError when it is missing, damaged, of another kind or newer than ``schema``."""
+def kind_of(path: Path) -> str | None:
+    """Kind of the bundle at ``path``, whatever its schema; None when there is no bundle."""
+    try:
+        return str(json.loads((path / MANIFEST).read_bytes())["kind"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def peek(path: Path) -> dict[str, Any]:
+    """Attributes of a bundle as they lie there, checked against nothing; StoreError when they cannot be read."""
+    try:
+        return dict(json.loads((path / ATTRIBUTES).read_bytes())["attributes"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} cannot be read ({error}): it is damaged; write it again") from error
+
+
+def fingerprint(path: Path) -> str:
+    """sha256 (hex) of the manifest of a bundle: tells it from any other at the same place. Raises StoreError."""
+    try:
+        return _digest(path / MANIFEST)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror}): write it again") from error
+
+
+def read_bundle(path: Path, kind: str, schema: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Attributes and arrays of a bundle, every chunk checked against the manifest.
+
+    A bundle that is replaced meanwhile is read again, so that all comes from one. Raises StoreError when it is missing,
+    incomplete, damaged, of another kind or of a newer schema.
+    """
+    return read_steadily(path, lambda: _read(path, kind, schema))
+
+
+def _read(path: Path, kind: str, schema: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    manifest = _manifest(path, kind, schema)
+    try:
+        intact, attrs = _digest(path / ATTRIBUTES) == manifest["attributes"], peek(path)
+        entries = [_entry(fields) for fields in manifest["arrays"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{kind} {path} cannot be read ({error}): it is damaged; write it again") from error
+    if not intact:
+        raise StoreError(f"{kind} {path}: {ATTRIBUTES} is not what was written: it is damaged; write it again")
+    return attrs, {entry.key: StoredArray(path, entry).read() for entry in entries}
+
+
+def _manifest(path: Path, kind: str, schema: int) -> dict[str, Any]:
     if not path.exists():
         raise StoreError(f"{kind} {path} does not exist: check the path")
     try:
@@ -68,36 +120,13 @@ def read_manifest(path: Path, kind: str, schema: int) -> dict[str, Any]:
     return manifest
 
 
-def read_bundle(path: Path, kind: str, schema: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Attributes and arrays of a bundle, every chunk checked against the manifest.
-
-    Raises StoreError when the bundle is missing, incomplete, damaged, of another kind or of a newer schema.
-    """
-    manifest = read_manifest(path, kind, schema)
-    try:
-        intact = _digest(path / ATTRIBUTES) == manifest["attributes"]
-        attrs = dict(json.loads((path / ATTRIBUTES).read_text(encoding="utf-8"))["attributes"])
-        entries = [_entry(fields) for fields in manifest["arrays"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{kind} {path} cannot be read ({error}): it is damaged; write it again") from error
-    if not intact:
-        raise StoreError(f"{kind} {path}: {ATTRIBUTES} is not what was written: it is damaged; write it again")
-    return attrs, {entry.key: StoredArray(path, entry).read() for entry in entries}
-
-
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _entry(fields: Mapping[str, Any]) -> ArrayEntry:
-    return ArrayEntry(
-        key=str(fields["key"]),
-        shape=tuple(fields["shape"]),
-        chunks=tuple(fields["chunks"]),
-        dtype=str(fields["dtype"]),
-        sha256=str(fields["sha256"]),
-        crc32c=tuple(fields["crc32c"]),
-    )
+def _entry(f: Mapping[str, Any]) -> ArrayEntry:
+    shape, chunks, crcs = tuple(f["shape"]), tuple(f["chunks"]), tuple(f["crc32c"])
+    return ArrayEntry(str(f["key"]), shape, chunks, str(f["dtype"]), str(f["sha256"]), crcs)
 
 
 def nested(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hamfit.bundles import read_bundle, read_manifest, write_bundle
+from hamfit.bundles import kind_of, read_bundle, write_bundle
 from hamfit.errors import ModelError, StoreError
 from hamfit.features.block import AbstractBlock, Evaluator
 from hamfit.features.registry import blocks_from_store, blocks_to_store
@@ -258,11 +258,7 @@ def _with_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, Flo
 
 def is_model(path: str | Path) -> bool:
     """Whether a path holds a model of any version."""
-    try:
-        read_manifest(Path(path), "model", MODEL_SCHEMA)
-    except StoreError as error:
-        return "newer" in str(error)
-    return True
+    return kind_of(Path(path)) == "model"
 
 
 def describe(path: str | Path) -> dict[str, Any]:

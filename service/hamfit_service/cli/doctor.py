@@ -27,7 +27,6 @@ _PACKAGES = (
     "numpy",
     "scipy",
     "numba",
-    "zarr",
     "dask",
     "distributed",
     "vesin",
@@ -106,7 +105,7 @@ def _versions() -> Check:
     facts["platform"] = platform.platform()
     if missing:
         return Check("versions", "failure", f"{', '.join(missing)} not installed; run `pip install hamfit`", facts)
-    shown = ", ".join(f"{name} {facts[name]}" for name in ("hamfit", "python", "numpy", "numba", "dask", "zarr"))
+    shown = ", ".join(f"{name} {facts[name]}" for name in ("hamfit", "python", "numpy", "numba", "dask"))
     return Check("versions", "ok", shown, facts)
 
 

@@ -8,7 +8,8 @@ from functools import partial as bound
 from pathlib import Path
 
 from hamfit.errors import StoreError
-from hamfit.stores.publish import publishing, raise_store_error
+from hamfit.stores.disk import disk_errors, raise_store_error
+from hamfit.stores.publish import publishing
 from hamfit_service.client.effects import Answer, Call, Flow, Open, Read, Work
 from hamfit_service.client.errors import BadAnswer, NotFound, error_of
 from hamfit_service.client.requests import patiently
@@ -38,7 +39,8 @@ def download_store(path: str, out: Path, patience: float, *, overwrite: bool = F
         ServerError: as the server says.
 
     """
-    with publishing(out, overwrite=overwrite) as folder:
+    # what is thrown into the flow are errors of its own reads and writes
+    with publishing(out, overwrite=overwrite) as folder, disk_errors(out):
         yield from patiently(lambda: _store(path, folder), patience, least_attempts=_ATTEMPTS)
     return out
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hamfit.errors import DiskError
-from hamfit.stores.publish import raise_store_error
+from hamfit.stores.disk import raise_store_error
 
 LOG = "log.jsonl"
 OUTCOME = "outcome.json"

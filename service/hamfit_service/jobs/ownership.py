@@ -19,7 +19,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from hamfit.errors import HamfitError
-from hamfit.stores.publish import raise_store_error
+from hamfit.stores.disk import raise_store_error
 from hamfit_service.jobs.database import Database
 from hamfit_service.jobs.folders import Folders, write_whole
 from hamfit_service.jobs.migrate import has_older_tables, upgrade

@@ -19,7 +19,7 @@ from hamfit_service.wire import TrajectoryDocument
 
 if TYPE_CHECKING:
     from hamfit.data.manifest import Manifest
-    from hamfit.rollouts.watching import Readable
+    from hamfit.data.readable import Readable
     from hamfit.rollouts.workspace import Workspace
 
 T = TypeVar("T")
@@ -92,18 +92,19 @@ def _looked(look: Callable[[], T | None]) -> T | None:
 
 def _documents(job: Job, out: Path, initial: Path | None) -> list[TrajectoryDocument] | None:
     from hamfit.rollouts import watching
+    from hamfit.rollouts.workspace import workspace_of
 
     if (out / "_manifest.json").is_file():
         manifest = _manifest(out, (out / "_manifest.json").stat().st_mtime_ns)
         return [_published(job, entry) for entry in manifest.trajectories[: watching.MOST_NAMES]]
-    workspace = watching.workspace_of(out)
+    workspace = workspace_of(out)
     return None if workspace is None else list(_running(job, workspace, initial))
 
 
 def _running(job: Job, workspace: Workspace, initial: Path | None) -> Iterator[TrajectoryDocument]:
     from hamfit.rollouts import watching
 
-    begun = watching.begun(workspace)
+    begun = workspace.begun()
     steps = int(job.inputs.get("steps") or 0)
     for name in _expected(job, workspace, initial) or begun:
         if name not in begun:
@@ -151,11 +152,12 @@ def _document(
 
 def _open(out: Path, name: str) -> Readable | None:
     from hamfit.rollouts import watching
+    from hamfit.rollouts.workspace import workspace_of
 
     if (out / "_manifest.json").is_file():
         return watching.open_published(out, name)
-    workspace = watching.workspace_of(out)
-    if workspace is None or name not in watching.begun(workspace):
+    workspace = workspace_of(out)
+    if workspace is None or name not in workspace.begun():
         return None
     return watching.open_running(workspace, name)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from hamfit.errors import DiskError, StoreError
+from hamfit.stores.disk import disk_errors
 from hamfit.stores.publish import publishing
 
 Stamps: TypeAlias = tuple[tuple[str, int, int, int], ...]
@@ -36,7 +37,7 @@ def keep_copy(source: Path, target: Path) -> str:
             return digest
     except OSError as error:
         raise DiskError(f"{source}: cannot be read ({error.strerror}); see to the disk") from error
-    with publishing(target, overwrite=True) as partial:
+    with publishing(target, overwrite=True) as partial, disk_errors(target):
         for relative in _files(source):
             place = partial / relative
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +48,8 @@ def keep_copy(source: Path, target: Path) -> str:
             _to_disk(Path(folder))
         if digest_of(partial) != digest:
             raise StoreError(f"{source}: changed while it was copied; publish it again")
-    _to_disk(target.parent)
+    with disk_errors(target):
+        _to_disk(target.parent)
     return digest
 
 

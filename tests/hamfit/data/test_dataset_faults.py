@@ -280,3 +280,9 @@ def test_verify_finds_damaged_metadata(tmp_path: Path) -> None:
     (dataset.path / "run-0/particles/all/mass/zarr.json").write_text("{")
     with pytest.raises(StoreError, match=r"mass/zarr\.json cannot be read"):
         dataset.verify()
+
+
+def test_a_quantity_that_frames_do_not_have_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="frames have no 'velocities': give velocity, force, momentum"):
+        write_dataset(tmp_path / "d.zarr", trajectory(1, velocities=np.zeros((7, 5, 3))))
+    assert nothing_is_left(tmp_path)

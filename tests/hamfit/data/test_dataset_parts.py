@@ -33,6 +33,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def part(root: Path, path: Path) -> DatasetWriter:
+    root.mkdir(exist_ok=True)
     return DatasetWriter.part(root, path, units=LJ, labels=("A", "B"), bond_labels=("soft", "hard"))
 
 

@@ -57,7 +57,7 @@ def interrupted(data: Dataset, tmp_path: Path) -> Path:
 
 
 def states(home: Path) -> list[Path]:
-    return sorted(home.glob("stream-0*"))
+    return sorted(home.glob("*/stream-0*"))
 
 
 def test_only_missing_shards_are_computed(

@@ -14,7 +14,6 @@ from distributed import Client, Nanny, Scheduler
 from distributed.deploy.spec import SpecCluster
 from scenes import Scene
 
-from hamfit import bundles
 from hamfit.data import Dataset
 from hamfit.devices import AbstractDevice, choose_device, choosing
 from hamfit.errors import DeviceError, RolloutWarning
@@ -226,15 +225,15 @@ def test_checkpoints_and_summaries_of_earlier_versions_are_taken_up(
     def older(kept: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in kept.items() if key not in ("devices", "engines")} | named
 
-    def write_bundle(path: Path, kind: str, schema: int, attrs: dict[str, Any], arrays: Any) -> None:
-        bundles.write_bundle(path, kind, schema, older(attrs), arrays)
+    def older_keep(self: Workspace, name: str, step: int, written: Any, attrs: dict[str, Any], state: Any) -> None:
+        keep(self, name, step, written, older(attrs), state)
 
     def older_finish(self: Workspace, name: str, result: dict[str, Any]) -> None:
         finish(self, name, {**result, "summary": older(result["summary"])})
 
-    finish = Workspace.finish
+    keep, finish = Workspace.keep, Workspace.finish
     with monkeypatch.context() as patch:
-        patch.setattr(running, "write_bundle", write_bundle)
+        patch.setattr(Workspace, "keep", older_keep)
         patch.setattr(Workspace, "finish", older_finish)
         interrupted(tmp_path / "r", device)
     began.clear()

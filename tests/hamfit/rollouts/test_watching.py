@@ -15,6 +15,7 @@ import scenes
 
 from hamfit.errors import StoreError
 from hamfit.rollouts import rollout, running, watching
+from hamfit.rollouts.workspace import Workspace, workspace_of
 from hamfit.stores import array_writer, zarr_array
 from hamfit.systems import simulate
 
@@ -44,13 +45,13 @@ def _lose_power(out: Path) -> None:
         rollout(scene.model, scene.initial, out=out, **HOW)
 
 
-def interrupted(out: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], watching.Workspace]:
+def interrupted(out: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], Workspace]:
     """A batch of two, the first at its end and the second after five frames."""
     scene = scenes.chain()
     names = [f"{trajectory.name}-frame-0" for trajectory in scene.initial.trajectories]
     with cut(monkeypatch, names[1], 4):
         _lose_power(out)
-    workspace = watching.workspace_of(out)
+    workspace = workspace_of(out)
     assert workspace is not None
     return names, workspace
 
@@ -62,7 +63,6 @@ def test_frames_of_a_running_rollout_are_those_of_the_finished_one(
     if chunk_bytes is not None:
         small = partial(zarr_array.chunk_shape, target=chunk_bytes)
         monkeypatch.setattr(array_writer, "chunk_shape", small)
-        monkeypatch.setattr(watching, "chunk_shape", small)
     out = tmp_path / "run"
     names, workspace = interrupted(out, monkeypatch)
     seen = {name: watching.watched(workspace, name) for name in names}
@@ -78,7 +78,7 @@ def test_frames_of_a_running_rollout_are_those_of_the_finished_one(
         early[name] = readable.read(0, readable.n_frames), readable.read(1, 5, 3)
     scene = scenes.chain()
     rollout(scene.model, scene.initial, out=out, **HOW)
-    assert watching.workspace_of(out) is None
+    assert workspace_of(out) is None
     for name, (whole, some) in early.items():
         readable = watching.open_published(out, name)
         assert readable is not None
@@ -97,9 +97,9 @@ def test_all_that_will_be_is_known_before_it_has_begun(tmp_path: Path, monkeypat
     out = tmp_path / "run"
     with cut(monkeypatch, names[0], 1):
         _lose_power(out)
-    workspace = watching.workspace_of(out)
+    workspace = workspace_of(out)
     assert workspace is not None
-    assert list(watching.begun(workspace)) == names[:1]
+    assert list(workspace.begun()) == names[:1]
     known = watching.expected(workspace.home, scene.initial.path, "0", 1, None, 0)
     assert list(known) == names
 
@@ -119,7 +119,7 @@ def test_damage_is_told_and_never_read_as_numbers(tmp_path: Path, monkeypatch: p
 
 
 def test_where_nothing_runs_there_is_no_workspace(tmp_path: Path) -> None:
-    assert watching.workspace_of(tmp_path / "run") is None
+    assert workspace_of(tmp_path / "run") is None
 
 
 @pytest.mark.parametrize("step", [1, 7, 30, 64, 1_000_000])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import scenes
 
@@ -234,9 +234,13 @@ def test_finished_rollouts_and_checkpoints_are_known_by_their_names(tmp_path: Pa
     with opened(tmp_path / "r", "plan", resume=True, overwrite=False) as (space, _):
         assert space.finished("run-0") is None
         assert space.checkpointed("run-0") == 0
-        (space.checkpoint("run-0")).mkdir()
-        (space.checkpoint("run-0") / "zarr.json").write_text(json.dumps({"attributes": {"step": 12}}))
+        written = {"n_frames": 4}, {"position": np.ones((1, 2))}
+        space.keep("run-0", 12, written, {"more": 1}, {"q": np.zeros(3)})
         assert space.checkpointed("run-0") == 12
+        assert space.steps_and_frames("run-0") == (12, 4)
+        step, (writer, pending), attrs, state = space.kept("run-0")
+        assert (step, writer, attrs["more"]) == (12, written[0], 1)
+        assert [list(arrays) for arrays in (pending, state)] == [["position"], ["q", "pending/position"]]
         space.finish("run-0", {"summary": {}})
         assert space.finished("run-0") == {"summary": {}}
         assert space.checkpointed("run-0") == 0

@@ -19,6 +19,7 @@ from hamfit.data.manifest import Manifest, TrajectoryEntry, read_manifest
 from hamfit.data.units import Units
 from hamfit.errors import DataError, StoreError
 from hamfit.frames import Frame
+from hamfit.stores.replacing import Stamp, read_steadily, stamp_of
 from hamfit.stores.zarr_array import StoredArray
 from hamfit.types import FloatArray, IntArray
 
@@ -27,11 +28,13 @@ class Dataset:
     """A complete dataset on disk, in consistent units (force is the time derivative of momentum,
     numerically)."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, stamp: Stamp | None = None) -> None:
         self._manifest = manifest
         self.path: Path = path
         """Absolute path of the store."""
-        self.trajectories: tuple[Trajectory, ...] = tuple(Trajectory(path, manifest, t) for t in manifest.trajectories)
+        self.trajectories: tuple[Trajectory, ...] = tuple(
+            Trajectory(path, manifest, entry, stamp) for entry in manifest.trajectories
+        )
         """All trajectories, in the order they were written."""
 
     @classmethod
@@ -39,18 +42,22 @@ class Dataset:
         """Open the dataset at `path`: reads its manifest and the size of every chunk file, but no chunk.
 
         Raises StoreError when there is no dataset, or it is incomplete, damaged, being written, or of a newer
-        schema.
+        schema. One that is replaced later must be opened again, which a StoreError says when it is read.
         """
         path = Path(path).absolute()
-        manifest = read_manifest(path)
+        return read_steadily(path, lambda: cls._opened(path))
+
+    @classmethod
+    def _opened(cls, path: Path) -> Dataset:
+        stamp, manifest = stamp_of(path), read_manifest(path)
         if not (path / "zarr.json").is_file():
             raise StoreError(f"{path}: zarr.json is missing: the store is damaged, copy or write it again")
         for entry in manifest.arrays.values():
             StoredArray(path, entry).check_files()
-        return cls(path, manifest)
+        return cls(path, manifest, stamp)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Dataset.open, (str(self.path),)
+        return _open_again, (str(self.path), self.digest)
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.path)!r}, {len(self.trajectories)} trajectories, {self.n_frames} frames)"
@@ -119,13 +126,14 @@ class Dataset:
 class Trajectory:
     """Frames of one system: particle count, species, masses and bonds are the same in all of them."""
 
-    def __init__(self, path: Path, manifest: Manifest, entry: TrajectoryEntry) -> None:
+    def __init__(self, path: Path, manifest: Manifest, entry: TrajectoryEntry, stamp: Stamp | None) -> None:
         self._path = path
+        self._stamp = stamp
         self._manifest = manifest
         self._entry = entry
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open_trajectory, (str(self._path), self.name)
+        return _open_trajectory, (str(self._path), self._manifest.digest, self.name)
 
     def __repr__(self) -> str:
         return f"Trajectory({self.name!r}, {self.n_frames} frames of {self.n_particles} particles)"
@@ -203,7 +211,7 @@ class Trajectory:
         entry = self._manifest.arrays.get(key)
         if entry is None:
             raise StoreError(f"{self._path}: the manifest lacks {key}: the store is damaged, write it again")
-        return StoredArray(self._path, entry)
+        return StoredArray(self._path, entry, self._stamp)
 
     @cached_property
     def species(self) -> IntArray:
@@ -293,5 +301,13 @@ class Trajectory:
             yield self.frames(start, min(self.n_frames, start + size))
 
 
-def _open_trajectory(path: str, name: str) -> Trajectory:
-    return Dataset.open(path).trajectory(name)
+def _open_again(path: str, digest: str) -> Dataset:
+    """What was pickled, which another dataset that took its place is not."""
+    dataset = Dataset.open(path)
+    if dataset.digest != digest:
+        raise StoreError(f"{path}: was replaced after it was opened: open it again")
+    return dataset
+
+
+def _open_trajectory(path: str, digest: str, name: str) -> Trajectory:
+    return _open_again(path, digest).trajectory(name)

@@ -14,6 +14,7 @@ asks; they are a thousandth of the data.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hamfit.data.units import Units
@@ -67,3 +68,15 @@ ELEMENTS: dict[str, Element] = {
     )
 }
 """Every element by name."""
+
+
+def series_paths(trajectory: str, fields: Iterable[str]) -> dict[str, str]:
+    """Path below the root of each array of a trajectory that has a row for each frame, by what a reader calls it."""
+    position = f"{trajectory}/{POSITION.path}"
+    values = {name: f"{trajectory}/{ELEMENTS[name].path}/value" for name in sorted({*fields} & {*ELEMENTS})}
+    return {"step": f"{position}/step", "time": f"{position}/time", "position": f"{position}/value"} | values
+
+
+def fixed_paths(trajectory: str) -> dict[str, str]:
+    """Path below the root of each array that is the same for all frames, by what a reader calls it."""
+    return {key: f"{trajectory}/{path}" for key, path in (("species", SPECIES), ("mass", MASS), ("box", EDGES))}

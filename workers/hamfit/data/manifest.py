@@ -11,16 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hamfit.data.units import Units
 from hamfit.errors import StoreError
 from hamfit.stores.publish import is_being_written
+from hamfit.stores.replacing import MANIFEST
 from hamfit.stores.zarr_array import ArrayEntry
 
-MANIFEST_NAME = "_manifest.json"
 FORMAT = "hamfit-dataset"
 SCHEMA_VERSION = 1
 _SEAL_BYTES = len(',"checksum":""}') + 64
@@ -87,23 +87,10 @@ def encode(manifest: Manifest) -> bytes:
         "labels": manifest.labels,
         "bond_labels": manifest.bond_labels,
         "attrs": manifest.attrs,
-        "trajectories": [trajectory_to_json(t) for t in manifest.trajectories],
+        "trajectories": [asdict(t) for t in manifest.trajectories],
         "arrays": arrays_to_json(manifest.arrays),
     }
     return _sealed(json.dumps(document, separators=(",", ":"), allow_nan=False).encode())
-
-
-def trajectory_to_json(t: TrajectoryEntry) -> dict[str, Any]:
-    """An entry as JSON-able values; `trajectory_from_json` is the inverse."""
-    return {
-        "name": t.name,
-        "n_frames": t.n_frames,
-        "n_particles": t.n_particles,
-        "dim": t.dim,
-        "periodic": t.periodic,
-        "fields": t.fields,
-        "attrs": t.attrs,
-    }
 
 
 def arrays_to_json(arrays: Mapping[str, ArrayEntry]) -> dict[str, Any]:
@@ -136,18 +123,16 @@ def read_manifest(path: Path) -> Manifest:
         found = "is a file" if path.exists() else "does not exist"
         raise StoreError(f"{path}: {found}, not a hamfit dataset: give the folder that ingest or simulate wrote")
     try:
-        raw = (path / MANIFEST_NAME).read_bytes()
+        raw = (path / MANIFEST).read_bytes()
     except OSError as error:
         kind = "incomplete Zarr store" if (path / "zarr.json").exists() else "folder without a Zarr store"
-        raise StoreError(
-            f"{path}: {kind} ({MANIFEST_NAME} cannot be read): ingest or simulate the dataset again"
-        ) from error
+        raise StoreError(f"{path}: {kind} ({MANIFEST} cannot be read): ingest or simulate the dataset again") from error
     return decode(raw, path)
 
 
 def decode(raw: bytes, path: Path) -> Manifest:
     """The manifest in JSON text; StoreError as `read_manifest`."""
-    damaged = f"{path}: {MANIFEST_NAME} is damaged: copy the store again or write it again"
+    damaged = f"{path}: {MANIFEST} is damaged: copy the store again or write it again"
     try:
         document = json.loads(raw)
         kind, version = document.get("format"), document.get("schema_version")
@@ -177,7 +162,7 @@ def decode(raw: bytes, path: Path) -> Manifest:
 
 
 def trajectory_from_json(t: Mapping[str, Any]) -> TrajectoryEntry:
-    """The entry that `trajectory_to_json` described; KeyError, TypeError or ValueError for anything else."""
+    """The entry that `asdict` described; KeyError, TypeError or ValueError for anything else."""
     return TrajectoryEntry(
         t["name"],
         int(t["n_frames"]),

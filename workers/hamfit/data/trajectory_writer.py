@@ -4,19 +4,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from hamfit.data import checks, layout
 from hamfit.data.manifest import TrajectoryEntry
+from hamfit.data.readable import Readable
 from hamfit.data.units import Units
 from hamfit.errors import DataError
-from hamfit.stores.array_writer import ArrayWriter
+from hamfit.stores.array_writer import ArrayWriter, full_chunks, whole_array
 from hamfit.stores.store_builder import StoreBuilder
+from hamfit.stores.zarr_array import StoredArray
 from hamfit.types import FloatArray, IntArray
+
+
+class Series(TypedDict, total=False):
+    """What may be known of T frames besides positions; None is as good as nothing."""
+
+    velocity: npt.ArrayLike | None
+    """(T, N, d)."""
+    force: npt.ArrayLike | None
+    """(T, N, d)."""
+    momentum: npt.ArrayLike | None
+    """(T, N, d), only where it is not mass times velocity."""
+    momentum_rate: npt.ArrayLike | None
+    """(T, N, d), only where it is not the force."""
+    potential_energy: npt.ArrayLike | None
+    """(T,), of the whole frame."""
+    step: npt.ArrayLike | None
+    """(T,) integers, increasing; counted on when not given."""
+    time: npt.ArrayLike | None
+    """(T,), increasing."""
 
 
 class TrajectoryWriter:
@@ -78,20 +100,8 @@ class TrajectoryWriter:
         if error is None:
             self.close()
 
-    def append(
-        self,
-        *,
-        q: npt.ArrayLike,
-        box: npt.ArrayLike | None = None,
-        velocity: npt.ArrayLike | None = None,
-        force: npt.ArrayLike | None = None,
-        momentum: npt.ArrayLike | None = None,
-        momentum_rate: npt.ArrayLike | None = None,
-        potential_energy: npt.ArrayLike | None = None,
-        step: npt.ArrayLike | None = None,
-        time: npt.ArrayLike | None = None,
-    ) -> None:
-        """Add k frames: arrays (k, N, d), box (k, d, d), potential_energy, step and time (k,).
+    def append(self, *, q: npt.ArrayLike, box: npt.ArrayLike | None = None, **series: Unpack[Series]) -> None:
+        """Add k frames: q (k, N, d), box (k, d, d), and what else is known as `Series` says.
 
         Every block of a trajectory carries the same fields; steps count on when not given. Raises DataError
         as `checks` says, StoreError when writing fails.
@@ -100,13 +110,15 @@ class TrajectoryWriter:
         k = len(np.asarray(q))
         if k == 0:
             return
-        given = {"velocity": velocity, "force": force, "momentum": momentum, "momentum_rate": momentum_rate}
-        values = {"position": checks.float_array(where, "position", q, (k, n, d))}
+        if unknown := sorted(series.keys() - Series.__annotations__.keys()):
+            raise TypeError(f"frames have no {unknown[0]!r}: give {', '.join(Series.__annotations__)}")
+        given: dict[str, Any] = {"position": q, **series}
+        step, time = given.pop("step", None), given.pop("time", None)
+        values = {}
         for field, value in given.items():
             if value is not None:
-                values[field] = checks.float_array(where, field, value, (k, n, d))
-        if potential_energy is not None:
-            values["potential_energy"] = checks.float_array(where, "potential_energy", potential_energy, (k,))
+                shape = (k,) if field == "potential_energy" else (k, n, d)
+                values[field] = checks.float_array(where, field, value, shape)
         if box is not None:
             values["box"] = checks.float_array(where, "box", box, (k, d, d))
             for edges in values["box"]:
@@ -145,6 +157,30 @@ class TrajectoryWriter:
             "last_time": self._last_time,
         }
         return attrs, arrays
+
+    @staticmethod
+    def readable(
+        root: Path, name: str, attrs: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
+    ) -> Readable | None:
+        """What `checkpoint` described of the trajectory ``name`` below ``root``; None when it has no frame yet.
+
+        Raises StoreError for damage.
+        """
+        if not attrs["n_frames"]:
+            return None
+        series: dict[str, tuple[StoredArray | None, npt.NDArray[Any]]] = {}
+        for key, path in layout.series_paths(name, attrs["fields"]).items():
+            if path in arrays:
+                rows, crcs = arrays[path], attrs["crc32c"][path]
+                full = StoredArray(root, full_chunks(path, rows.shape[1:], str(rows.dtype), crcs)) if crcs else None
+                series[key] = (full, rows)
+        n, d = series["position"][1].shape[1:]
+        shapes: dict[str, tuple[tuple[int, ...], str]] = {"species": ((n,), "int64"), "mass": ((n,), "float64")}
+        if "box_fixed" in attrs["fields"]:
+            shapes["box"] = ((d, d), "float64")
+        paths = layout.fixed_paths(name)
+        fixed = {key: whole_array(root, paths[key], *how).read() for key, how in shapes.items()}
+        return Readable(name, int(attrs["n_frames"]), series, fixed)
 
     def resume(self, attrs: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take up a trajectory where `checkpoint` left it; this writer must be new and made like that one.

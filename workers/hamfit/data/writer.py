@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from hamfit.data import checks
 from hamfit.data.manifest import (
-    MANIFEST_NAME,
     SCHEMA_VERSION,
     Manifest,
     TrajectoryEntry,
@@ -27,14 +27,20 @@ from hamfit.data.manifest import (
     arrays_to_json,
     encode,
     trajectory_from_json,
-    trajectory_to_json,
 )
-from hamfit.data.trajectory_writer import TrajectoryWriter
+from hamfit.data.trajectory_writer import Series, TrajectoryWriter
 from hamfit.data.units import Units, consistent_units
 from hamfit.errors import DataError
-from hamfit.stores.publish import NOTHING_KEPT, publishing
+from hamfit.stores.disk import NOTHING_KEPT, write_bytes
+from hamfit.stores.publish import publishing
+from hamfit.stores.replacing import MANIFEST
 from hamfit.stores.store_builder import StoreBuilder
-from hamfit.stores.zarr_array import write_bytes
+from hamfit.stores.zarr_array import ArrayEntry
+
+
+def read_part(part: Mapping[str, Any]) -> tuple[list[TrajectoryEntry], dict[str, ArrayEntry]]:
+    """Trajectories and arrays of what `DatasetWriter.written` gave."""
+    return [trajectory_from_json(entry) for entry in part["trajectories"]], arrays_from_json(part["arrays"])
 
 
 class DatasetWriter:
@@ -96,8 +102,8 @@ class DatasetWriter:
         bond_labels: Sequence[str],
         left: str = NOTHING_KEPT,
     ) -> Self:
-        """A writer of some trajectories of the dataset `path` below the folder `root`, of which other processes write
-        others: nothing is published, and `written` says what `assemble` needs.
+        """A writer of some trajectories of the dataset `path` below the folder `root`, which must be there and in which
+        other processes write others: nothing is published, and `written` says what `assemble` needs.
 
         `left` ends the sentence of a StoreError: what a failed write leaves.
         """
@@ -109,7 +115,7 @@ class DatasetWriter:
         """The trajectories closed so far, as JSON-able values for `assemble`."""
         assert self._builder is not None
         return {
-            "trajectories": [trajectory_to_json(entry) for entry in self._trajectories],
+            "trajectories": [asdict(entry) for entry in self._trajectories],
             "arrays": arrays_to_json(self._builder.arrays),
             "documents": dict(self._builder.documents),
         }
@@ -122,7 +128,8 @@ class DatasetWriter:
         """
         assert self._builder is not None
         for part in parts:
-            for entry in map(trajectory_from_json, part["trajectories"]):
+            trajectories, arrays = read_part(part)
+            for entry in trajectories:
                 if entry.name in self._names:
                     raise DataError(f"{self.path.name}/{entry.name}: two parts hold this trajectory: name each once")
                 if self._dim not in (None, entry.dim):
@@ -133,7 +140,7 @@ class DatasetWriter:
                 self._trajectories.append(entry)
                 self._names.add(entry.name)
                 self._dim = entry.dim
-            self._builder.adopt(arrays_from_json(part["arrays"]), part["documents"])
+            self._builder.adopt(arrays, part["documents"])
         self._finish()
 
     def __enter__(self) -> DatasetWriter:
@@ -238,21 +245,15 @@ class DatasetWriter:
         masses: npt.ArrayLike,
         box: npt.ArrayLike | None = None,
         periodic: Sequence[bool] | bool = False,
-        velocity: npt.ArrayLike | None = None,
-        force: npt.ArrayLike | None = None,
-        momentum: npt.ArrayLike | None = None,
-        momentum_rate: npt.ArrayLike | None = None,
-        potential_energy: npt.ArrayLike | None = None,
-        step: npt.ArrayLike | None = None,
-        time: npt.ArrayLike | None = None,
         bonds: npt.ArrayLike | None = None,
         bond_types: npt.ArrayLike | None = None,
         attrs: Mapping[str, Any] | None = None,
+        **series: Unpack[Series],
     ) -> None:
         """Write a whole trajectory in the dataset's consistent units.
 
-        q, velocity, force, momentum, momentum_rate (T, N, d); potential_energy, step, time (T,); box (d, d)
-        for all frames or (T, d, d); the rest as `open_trajectory`. Raises DataError as `checks` says.
+        q (T, N, d); box (d, d) for all frames or (T, d, d); what else is known of the frames as `Series` says, the rest
+        as `open_trajectory`. Raises DataError as `checks` says.
         """
         positions = np.asarray(q)
         if positions.ndim != 3:
@@ -270,17 +271,7 @@ class DatasetWriter:
             bond_types=bond_types,
             attrs=attrs,
         ) as trajectory:
-            trajectory.append(
-                q=positions,
-                box=edges if moving else None,
-                velocity=velocity,
-                force=force,
-                momentum=momentum,
-                momentum_rate=momentum_rate,
-                potential_energy=potential_energy,
-                step=step,
-                time=time,
-            )
+            trajectory.append(q=positions, box=edges if moving else None, **series)
 
     def _finish(self) -> None:
         assert self._builder is not None
@@ -300,4 +291,4 @@ class DatasetWriter:
         h5md = {"version": [1, 1], "creator": {"name": "hamfit"}}
         self._builder.write_metadata({"h5md": h5md, "schema_version": SCHEMA_VERSION, **names, **manifest.attrs})
         with self._builder.writing():
-            write_bytes(self._builder.root / MANIFEST_NAME, encode(manifest))
+            write_bytes(self._builder.root / MANIFEST, encode(manifest))

@@ -18,6 +18,7 @@ from hamfit.errors import SpecError
 from hamfit.exports.files import publishing_file
 from hamfit.frames import Frame
 from hamfit.progress import Event, Progress, silent
+from hamfit.stores.disk import disk_errors
 from hamfit.types import FloatArray
 
 #: Numbers of one array held in memory at a time.
@@ -43,14 +44,22 @@ def export_extxyz(
     """
     dataset = data if isinstance(data, Dataset) else Dataset.open(data)
     names = _names(dataset.labels, symbols or {})
-    with publishing_file(path, overwrite=overwrite) as partial, partial.open("w", encoding="utf-8") as file:
-        done, started = 0, time.perf_counter()
+    with publishing_file(path, overwrite=overwrite) as partial:
+        started = time.perf_counter()
+        for done in _written(Path(path), partial, dataset, names):
+            progress(Event("export", done, dataset.n_frames, 0, time.perf_counter() - started, 0))
+    return Path(path).absolute()
+
+
+def _written(path: Path, partial: Path, dataset: Dataset, names: np.ndarray) -> Iterator[int]:
+    """Write the file that is to be ``path``; the number of frames written, after each."""
+    done = 0
+    with disk_errors(path), partial.open("w", encoding="utf-8") as file:
         for trajectory in dataset.trajectories:
             for text in _frames(trajectory, names, dataset.units.name):
                 file.write(text)
                 done += 1
-                progress(Event("export", done, dataset.n_frames, 0, time.perf_counter() - started, 0))
-    return Path(path).absolute()
+                yield done
 
 
 def frames_per_block(n_particles: int) -> int:

@@ -11,32 +11,33 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hamfit.errors import StoreError
-from hamfit.stores.publish import locked, raise_store_error
+from hamfit.stores.disk import disk_errors
+from hamfit.stores.locks import locked
 
 
 @contextmanager
 def publishing_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give a path to write to; at the end of the block that file becomes ``path``, after an exception it is gone.
 
-    Raises StoreError when ``path`` exists and ``overwrite`` is False, when it is a folder, when another process is
-    writing it, and when the disk is full or read-only.
+    Raises StoreError when ``path`` exists and ``overwrite`` is False, when it is a folder, and when another process is
+    writing it, DiskError when the disk is full or read-only; errors of the block pass through unchanged.
     """
     path = Path(path).absolute()
     partial = path.with_name(f".{path.name}.partial")
-    try:
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path, path.with_name(f".{path.name}.lock")):
+    with locked(path, path.with_name(f".{path.name}.lock")):
+        with disk_errors(path):
             refuse_taken(path, overwrite=overwrite)
-            try:
-                yield partial
+        try:
+            yield partial
+            with disk_errors(path):
                 with partial.open("rb+") as file:
                     os.fsync(file.fileno())
                 partial.replace(path)
-            finally:
-                with suppress(FileNotFoundError):
-                    partial.unlink()
-    except OSError as error:
-        raise_store_error(error, path)
+        finally:
+            with suppress(FileNotFoundError):
+                partial.unlink()
 
 
 def refuse_taken(path: Path, *, overwrite: bool) -> None:

@@ -7,6 +7,7 @@ One group of particles for each trajectory. Reduced units stay as they are, with
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hamfit.data import Dataset, Trajectory, Units, input_units
 from hamfit.errors import SpecError
 from hamfit.exports.files import publishing_file
 from hamfit.progress import Event, Progress, silent
+from hamfit.stores.disk import disk_errors
 
 #: Bytes of one chunk of an array.
 _CHUNK_BYTES = 2**20
@@ -49,15 +51,21 @@ def export_h5md(
     dataset = data if isinstance(data, Dataset) else Dataset.open(data)
     with publishing_file(path, overwrite=overwrite) as partial:
         done, started = 0, time.perf_counter()
-        with h5py.File(partial, "w") as file:
-            _write_head(file, dataset.units, author)
-            for trajectory in dataset.trajectories:
-                writer = _Writer(h5py, file, dataset, trajectory)
-                for frames in trajectory.blocks(writer.frames_per_block):
-                    writer.append(frames)
-                    done += len(frames)
-                    progress(Event("export", done, dataset.n_frames, 0, time.perf_counter() - started, 0))
+        for written in _written(h5py, Path(path), partial, dataset, author):
+            done += written
+            progress(Event("export", done, dataset.n_frames, 0, time.perf_counter() - started, 0))
     return Path(path).absolute()
+
+
+def _written(h5py: Any, path: Path, partial: Path, dataset: Dataset, author: str) -> Iterator[int]:
+    """Write the file that is to be ``path``; the number of frames in each block that was written."""
+    with disk_errors(path), h5py.File(partial, "w") as file:
+        _write_head(file, dataset.units, author)
+        for trajectory in dataset.trajectories:
+            writer = _Writer(h5py, file, dataset, trajectory)
+            for frames in trajectory.blocks(writer.frames_per_block):
+                writer.append(frames)
+                yield len(frames)
 
 
 def _h5py() -> Any:

@@ -26,6 +26,7 @@ from hamfit.features.radial import RadialFeatures
 from hamfit.graphs import AbstractGraph, BondGraph, CutoffGraph
 from hamfit.graphs.channels import pair_channels, species_pairs
 from hamfit.model import Model
+from hamfit.stores.disk import disk_errors
 from hamfit.types import FloatArray
 
 INCLUDE = "hamfit.in.lmp"
@@ -238,5 +239,9 @@ def _include(
 
 
 def _write(path: Path, lines: Iterable[str], overwrite: bool) -> None:
-    with publishing_file(path, overwrite=overwrite) as partial, partial.open("w", encoding="utf-8") as file:
+    with (
+        publishing_file(path, overwrite=overwrite) as partial,
+        disk_errors(path),
+        partial.open("w", encoding="utf-8") as file,
+    ):
         file.writelines(f"{line}\n" for line in lines)

@@ -241,7 +241,7 @@ def _json_options(options: FitOptions) -> dict[str, Any]:
 def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
-    names = ("numpy", "scipy", "numba", "zarr", "hamfit")
+    names = ("numpy", "scipy", "numba", "hamfit")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 

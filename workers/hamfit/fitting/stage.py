@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamfit.bundles import MANIFEST, read_bundle, write_bundle
+from hamfit.bundles import fingerprint, read_bundle, write_bundle
 from hamfit.devices import DeviceChoice, device_for
 from hamfit.errors import FitError, StoreError
 from hamfit.fitting.basis import Basis
@@ -66,14 +66,13 @@ class Stage:
     def store(self) -> None:
         """Store the basis for workers, and for a restarted fit, to read; a sound one that is there stays."""
         if self.basis_path is not None and stored_basis(self.home, self.name) is None:
-            write_bundle(self.basis_path, "basis", _BASIS_SCHEMA, *self.basis.to_store())
+            write_bundle(self.basis_path, "basis", _BASIS_SCHEMA, *self.basis.to_store(), parents=False)
 
     def stored(self) -> StoredBasis:
         """The stored basis; FitError where there is no directory for it."""
         if self.basis_path is None:
             raise FitError("a fit on a cluster needs a directory that all workers can read: give out=")
-        manifest = (self.basis_path / MANIFEST).read_bytes()
-        return StoredBasis(str(self.basis_path), hashlib.sha256(manifest).hexdigest())
+        return StoredBasis(str(self.basis_path), fingerprint(self.basis_path))
 
     def keeper(self, shard: Shard) -> StateKeeper | None:
         """Where the state of a shard is kept; None where states are not kept."""
@@ -107,7 +106,8 @@ class StateKeeper:
     def save(self, state: PartialState) -> None:
         """Store the state."""
         attrs, arrays = state.to_store()
-        write_bundle(Path(self.path), "state", _STATE_SCHEMA, {**attrs, "identity": self.identity}, arrays)
+        identified = {**attrs, "identity": self.identity}
+        write_bundle(Path(self.path), "state", _STATE_SCHEMA, identified, arrays, parents=False)
 
 
 def read_basis(path: Path) -> Basis:

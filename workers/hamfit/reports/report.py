@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hamfit.comparison import RolloutComparison
 from hamfit.errors import SpecError
-from hamfit.stores.publish import raise_store_error
+from hamfit.stores.disk import disk_errors
 
 
 def write_report(comparison: RolloutComparison, path: str | Path, *, title: str | None = None) -> Path:
@@ -28,11 +28,9 @@ def write_report(comparison: RolloutComparison, path: str | Path, *, title: str 
         ) from error
     path = Path(path).absolute()
     text = page(comparison, title or f"Rollouts of {comparison.rollouts.path.name}")
-    try:
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, text)
-    except OSError as error:
-        raise_store_error(error, path)
     return path
 
 

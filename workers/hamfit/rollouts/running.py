@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from hamfit.bundles import nested, read_bundle, within, write_bundle
 from hamfit.data.manifest import arrays_from_json
 from hamfit.data.trajectory_writer import TrajectoryWriter
 from hamfit.data.writer import DatasetWriter
@@ -33,7 +32,6 @@ from hamfit.rollouts.workspace import LEFT, Workspace
 from hamfit.stores.zarr_array import StoredArray
 from hamfit.types import FloatArray
 
-_CHECKPOINT_SCHEMA = 1
 #: Seconds between two words about progress.
 _TELLING_SECONDS = 0.5
 
@@ -98,14 +96,14 @@ class _Rollout:
         begins from the start.
         """
         try:
-            attrs, arrays = read_bundle(self.workspace.checkpoint(self.name), "checkpoint", _CHECKPOINT_SCHEMA)
+            step, written, attrs, arrays = self.workspace.kept(self.name)
         except StoreError:
             return True
         try:
-            self._writer.resume(attrs["writer"], within("pending", arrays))
+            self._writer.resume(*written)
         except StoreError:
             return False
-        self.q, self.p, self.step = arrays["q"], arrays["p"], int(attrs["step"])
+        self.q, self.p, self.step = arrays["q"], arrays["p"], step
         self.tally = Tally(**attrs["tally"])
         # checkpoints of earlier versions do not name the engine
         self.devices, self.engines = devices_in(attrs), list(attrs.get("engines", ()))
@@ -204,14 +202,8 @@ class _Rollout:
         """Write a checkpoint; none of work that was given up and removed."""
         if not self.workspace.home.exists():
             return
-        attrs, pending = self._writer.checkpoint()
-        write_bundle(
-            self.workspace.checkpoint(self.name),
-            "checkpoint",
-            _CHECKPOINT_SCHEMA,
-            {"step": self.step, "tally": asdict(self.tally), "writer": attrs, **self._made_by()},
-            {"q": self.q, "p": self.p, **nested("pending", pending)},
-        )
+        attrs, state = {"tally": asdict(self.tally), **self._made_by()}, {"q": self.q, "p": self.p}
+        self.workspace.keep(self.name, self.step, self._writer.checkpoint(), attrs, state)
         self._kept = time.monotonic()
 
     def _made_by(self) -> dict[str, list[str]]:

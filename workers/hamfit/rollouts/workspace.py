@@ -1,42 +1,49 @@
 """The workspace of a running rollout: a hidden folder beside the result, which becomes the result at the end.
 
-    .TRAJ.rollout/plan.json        fingerprint of the plan, and the name of the folder beside it
-                  NAME/model/      copy of the model
-                       owner       token of the driver at work
-                       store/      the dataset to be, written by all rollouts
+    .TRAJ.rollout/NAME/model/         copy of the model
+                       owner          token of the driver at work
+                       store/         the dataset to be, written by all rollouts
                        checkpoints/   one bundle for each rollout under way
                        finished/      one JSON file for each rollout at its end
                        progress/      steps made by each rollout
                        locks/         one file for each rollout
 
-Only one driver works on it (a lock beside it), and rollouts that an earlier driver left running see that the token is
-no longer theirs and end. Each rollout holds a lock of its own while it writes. NAME is new wherever work begins anew:
-what an orphan of abandoned work still writes goes to a folder that nobody reads.
+Rollouts that an earlier driver left running see that the token is no longer theirs and end. Each rollout holds a lock
+of its own while it writes. The rest is as `stores.workspaces` says.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
+
+from hamfit.bundles import nested, peek, read_bundle, within, write_bundle
 from hamfit.errors import StoreError
-from hamfit.stores.publish import NOTHING_KEPT, locked, publish_folder, raise_store_error, refuse_existing
-from hamfit.stores.zarr_array import write_bytes
+from hamfit.stores.disk import disk_errors, write_whole
+from hamfit.stores.locks import try_lock
+from hamfit.stores.publish import publish_folder, refuse_existing
+from hamfit.stores.workspaces import Place
 
 LEFT = "what was computed so far is kept, and repeating the rollout goes on from there"
 """What a failed write leaves."""
 
 _PATIENCE_SECONDS = 0.2
+_CHECKPOINT_SCHEMA = 1
 _FOLDERS = ("store", "checkpoints", "finished", "progress", "locks")
+
+Arrays: TypeAlias = Mapping[str, np.ndarray]
+Written: TypeAlias = tuple[Mapping[str, Any], Arrays]
+"""What `TrajectoryWriter.checkpoint` gives: attributes, and the rows not yet in chunks."""
 
 
 class Abandoned(Exception):
@@ -64,16 +71,47 @@ class Workspace:
         """Copy of the model."""
         return self.home / "model"
 
+    def begun(self) -> Sequence[str]:
+        """Names of the rollouts that have begun, in alphabetical order."""
+        names: set[str] = set()
+        for folder, suffix in (("locks", ""), ("finished", ".json")):
+            with suppress(OSError):  # the rollout ended this moment
+                names.update(
+                    entry.name.removesuffix(suffix)
+                    for entry in (self.home / folder).iterdir()
+                    if entry.name.endswith(suffix) and ".partial" not in entry.name
+                )
+        return sorted(names)
+
     def checkpoint(self, name: str) -> Path:
         """Bundle of a rollout under way."""
         return self.home / "checkpoints" / name
 
+    def keep(self, name: str, step: int, written: Written, attrs: Mapping[str, Any], state: Arrays) -> None:
+        """Write a checkpoint: a step, the trajectory as its writer has it, and whatever else a rollout needs.
+
+        Raises StoreError when it cannot be written, or the workspace was removed.
+        """
+        writer, pending = written
+        attrs, arrays = {**attrs, "step": step, "writer": writer}, {**state, **nested("pending", pending)}
+        write_bundle(self.checkpoint(name), "checkpoint", _CHECKPOINT_SCHEMA, attrs, arrays, parents=False)
+
+    def kept(self, name: str) -> tuple[int, Written, Mapping[str, Any], Arrays]:
+        """What `keep` was given last; StoreError when there is no checkpoint, or it is damaged."""
+        attrs, arrays = read_bundle(self.checkpoint(name), "checkpoint", _CHECKPOINT_SCHEMA)
+        return int(attrs["step"]), (attrs["writer"], within("pending", arrays)), attrs, arrays
+
     def checkpointed(self, name: str) -> int:
         """The step at which a rollout would be taken up, as its checkpoint says; 0 when there is none to be read."""
+        return self.steps_and_frames(name)[0]
+
+    def steps_and_frames(self, name: str) -> tuple[int, int]:
+        """Steps made and frames stored, as the checkpoint says; 0 when there is none to be read."""
         try:
-            return int(json.loads((self.checkpoint(name) / "zarr.json").read_bytes())["attributes"]["step"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0
+            attrs = peek(self.checkpoint(name))
+            return int(attrs["step"]), int(attrs["writer"]["n_frames"])
+        except (StoreError, ValueError, KeyError, TypeError):
+            return 0, 0
 
     def finished(self, name: str) -> dict[str, Any] | None:
         """What a finished rollout left; None when it has not come to its end, or what it left is damaged."""
@@ -89,16 +127,14 @@ class Workspace:
 
     def finish(self, name: str, result: dict[str, Any]) -> None:
         """Keep the result of a rollout, and drop its checkpoint."""
-        try:
-            _write_whole(self.home / "finished" / f"{name}.json", json.dumps(result).encode())
-        except OSError as error:
-            raise_store_error(error, self.out, LEFT)
+        with disk_errors(self.out, LEFT):
+            write_whole(self.home / "finished" / f"{name}.json", json.dumps(result).encode())
         shutil.rmtree(self.checkpoint(name), ignore_errors=True)
 
     def tell(self, name: str, step: int) -> None:
         """Let the driver know how far a rollout has come; where that cannot be written it goes without."""
         with suppress(OSError):
-            _write_whole(self.home / "progress" / name, str(step).encode())
+            write_whole(self.home / "progress" / name, str(step).encode())
 
     def told(self, name: str) -> int | None:
         """Steps that a rollout has made, as it last said under this driver; None before it has said so."""
@@ -125,22 +161,24 @@ class Workspace:
 
     def keep_proposed_dt(self, dt: float) -> None:
         """Remember a proposed step, so that nobody proposes it again."""
-        _write_whole(self.home / "proposed_dt", repr(dt).encode())
+        with disk_errors(self.out, LEFT):
+            write_whole(self.home / "proposed_dt", repr(dt).encode())
 
     def discard(self) -> None:
         """Remove all of it: there is nothing to go on with."""
-        shutil.rmtree(_hidden(self.out), ignore_errors=True)
+        _place(self.out).remove()
 
     def take(self) -> None:
         """Make this the token of the workspace, and forget what rollouts told an earlier driver."""
-        _write_whole(self.home / "owner", self.token.encode())
-        for said in (self.home / "progress").iterdir():
-            said.unlink(missing_ok=True)
+        with disk_errors(self.out):
+            write_whole(self.home / "owner", self.token.encode())
+            for said in (self.home / "progress").iterdir():
+                said.unlink(missing_ok=True)
 
     def abandon(self) -> None:
         """Tell all rollouts to end at their next stop."""
         with suppress(OSError):
-            _write_whole(self.home / "owner", b"")
+            write_whole(self.home / "owner", b"")
 
     @contextmanager
     def writing(self, name: str) -> Iterator[None]:
@@ -149,20 +187,16 @@ class Workspace:
         Raises Abandoned when the workspace belongs to another driver, or is gone; StoreError when it cannot be written.
         """
         self.check_owner()
+        with disk_errors(self.out, LEFT):
+            try:
+                descriptor = os.open(self.home / "locks" / name, os.O_RDWR | os.O_CREAT, 0o644)
+            except FileNotFoundError as error:
+                raise Abandoned from error
         try:
-            descriptor = os.open(self.home / "locks" / name, os.O_RDWR | os.O_CREAT, 0o644)
-        except FileNotFoundError as error:
-            raise Abandoned from error
-        except OSError as error:
-            raise_store_error(error, self.out, LEFT)
-        try:
-            while True:
+            while not try_lock(descriptor):
+                time.sleep(_PATIENCE_SECONDS)
                 self.check_owner()
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    time.sleep(_PATIENCE_SECONDS)
+            self.check_owner()
             yield
         finally:
             os.close(descriptor)
@@ -176,61 +210,31 @@ def opened(out: Path, fingerprint: str, *, resume: bool, overwrite: bool) -> Ite
     left is of another plan, or when the place cannot be written. With ``overwrite`` what is there is replaced, if it is
     a store.
     """
-    left = NOTHING_KEPT
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with locked(out, out.with_name(f".{out.name}.rollout.lock")):
-            # said now, not when all is computed
-            refuse_existing(out, overwrite)
-            home, found = _claim(_hidden(out), out, fingerprint, resume=resume, overwrite=overwrite)
-            workspace = Workspace(home, out, uuid.uuid4().hex)
-            workspace.take()
-            left = LEFT
-            try:
-                yield workspace, found
-            except BaseException:
-                workspace.abandon()
-                raise
-    except OSError as error:
-        raise_store_error(error, out, left)
-
-
-def _hidden(out: Path) -> Path:
-    return out.with_name(f".{out.name}.rollout")
-
-
-def _claim(hidden: Path, out: Path, fingerprint: str, *, resume: bool, overwrite: bool) -> tuple[Path, bool]:
-    note = hidden / "plan.json"
-    if hidden.exists():
+    place = _place(out)
+    with place.held():
+        # said now, not when all is computed
+        refuse_existing(out, overwrite)
+        home, found = place.claim(fingerprint, resume=resume, may_drop=overwrite, folders=_FOLDERS)
+        workspace = Workspace(home, out, uuid.uuid4().hex)
+        workspace.take()
         try:
-            known = json.loads(note.read_bytes())
-            home, plan = hidden / known["folder"], known["fingerprint"]
-        except (OSError, ValueError, KeyError, TypeError):
-            home, plan = hidden, None
-        if resume and plan == fingerprint and all((home / folder).is_dir() for folder in _FOLDERS):
-            return home, True
-        if plan not in (None, fingerprint) and not overwrite:
-            raise StoreError(
-                f"{out}: an interrupted rollout of another plan is there ({hidden.name}): repeat that plan to go on,"
-                " choose another path, or ask to overwrite it"
-            )
-        # an orphan may be writing to it: what it makes there meanwhile is left for `publish`
-        shutil.rmtree(hidden, ignore_errors=True)
-    home = hidden / uuid.uuid4().hex[:12]
-    for folder in _FOLDERS:
-        (home / folder).mkdir(parents=True)
-    _write_whole(note, json.dumps({"fingerprint": fingerprint, "folder": home.name}).encode())
-    return home, False
+            yield workspace, found
+        except BaseException:
+            workspace.abandon()
+            raise
+
+
+def workspace_of(out: Path) -> Workspace | None:
+    """The workspace of a rollout that is to end at ``out``, for one who only looks; None when there is none."""
+    left = _place(out).left()
+    return None if left is None or not left[1].is_dir() else Workspace(left[1], out, "")
 
 
 def publish(workspace: Workspace, *, overwrite: bool) -> None:
     """Put the finished store in its place and remove the rest."""
     publish_folder(workspace.store, workspace.out, overwrite=overwrite)
-    shutil.rmtree(_hidden(workspace.out), ignore_errors=True)
+    workspace.discard()
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is either whole or not there."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    write_bytes(partial, content)
-    partial.replace(path)
+def _place(out: Path) -> Place:
+    return Place(out, "rollout")

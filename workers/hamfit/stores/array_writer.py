@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,36 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from hamfit.stores.zarr_array import (
-    CRC_BYTES,
-    ArrayEntry,
-    NumericArray,
-    StoredArray,
-    array_document,
-    chunk_shape,
-    write_bytes,
-)
+from hamfit.errors import StoreError
+from hamfit.stores.disk import write_bytes
+from hamfit.stores.zarr_array import CRC_BYTES, ArrayEntry, NumericArray, StoredArray, array_document, chunk_shape
+
+_MANY_ROWS = 2**62
+"""More than an array has: chunks are made before it is known how many it will have."""
+
+
+def full_chunks(key: str, row_shape: tuple[int, ...], dtype: str, crcs: Sequence[str]) -> ArrayEntry:
+    """An entry for the full chunks of an array that is being written, which have these checksums."""
+    chunks = chunk_shape((_MANY_ROWS, *row_shape))
+    beside = math.prod(-(-n // c) for n, c in zip(row_shape, chunks[1:], strict=True))
+    # without the digest of the content: each chunk is checked against its own checksum
+    return ArrayEntry(key, (len(crcs) // beside * chunks[0], *row_shape), chunks, dtype, "", tuple(crcs))
+
+
+def whole_array(root: Path, key: str, shape: tuple[int, ...], dtype: str) -> StoredArray:
+    """An array that was written at once, before there is a manifest: checked against the checksum in each chunk.
+
+    Raises StoreError when a chunk cannot be read.
+    """
+    entry = ArrayEntry(key, shape, chunk_shape(shape), dtype, "", ())
+    crcs = []
+    for index in np.ndindex(*entry.grid):
+        try:
+            stored = (root / key / entry.chunk_name(tuple(map(int, index)))).read_bytes()[-CRC_BYTES:]
+        except OSError as error:
+            raise StoreError(f"{root}: {key} cannot be read ({error.strerror}): write it again") from error
+        crcs.append(f"{int.from_bytes(stored, 'little'):08x}")
+    return StoredArray(root, replace(entry, crc32c=tuple(crcs)))
 
 
 @dataclass(slots=True)
@@ -52,7 +73,7 @@ class ArrayWriter:
 
     @property
     def _rows_per_chunk(self) -> int:
-        return chunk_shape((2**62, *self.row_shape))[0]
+        return chunk_shape((_MANY_ROWS, *self.row_shape))[0]
 
     def append(self, rows: npt.ArrayLike) -> None:
         """Add rows of shape (k, *row_shape); their values are copied or written before this returns."""
@@ -105,16 +126,11 @@ class ArrayWriter:
 
         Reads the chunks back, to digest them. Raises StoreError when one is missing or altered.
         """
-        rows = self._rows_per_chunk
-        chunks = (rows, *chunk_shape((rows, *self.row_shape))[1:])
-        beside = math.prod(-(-n // c) for n, c in zip(self.row_shape, chunks[1:], strict=True))
-        n_full = len(crcs) // beside
-        # the digest of content that is not needed here: each chunk is checked against its own checksum
-        entry = ArrayEntry(self.key, (n_full * rows, *self.row_shape), chunks, self.dtype, "", tuple(crcs))
+        entry, rows = full_chunks(self.key, self.row_shape, self.dtype, crcs), self._rows_per_chunk
         stored = StoredArray(Path(str(self.folder).removesuffix(self.key)), entry)
-        for chunk in range(n_full):
-            self._digest(stored.read(chunk * rows, (chunk + 1) * rows))
-        self._n_chunk_rows, self._crcs = n_full, list(crcs)
+        for start in range(0, entry.shape[0], rows):
+            self._digest(stored.read(start, start + rows))
+        self._n_chunk_rows, self._crcs = entry.shape[0] // rows, list(crcs)
         self.append(pending)
 
     def _digest(self, rows: npt.ArrayLike) -> NumericArray:

@@ -8,8 +8,9 @@ appended to is known only then, and because the root repeats all of them (consol
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hamfit.stores.array_writer import ArrayWriter
-from hamfit.stores.publish import NOTHING_KEPT, raise_store_error
-from hamfit.stores.zarr_array import ArrayEntry, group_document, write_bytes
+from hamfit.stores.disk import NOTHING_KEPT, disk_errors, write_bytes
+from hamfit.stores.zarr_array import ArrayEntry, group_document
 
 
 class StoreBuilder:
@@ -31,22 +32,20 @@ class StoreBuilder:
         self.arrays: dict[str, ArrayEntry] = {}
         self._documents: dict[str, dict[str, Any]] = {}
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Translate a failed write inside the block into a StoreError."""
-        try:
-            yield
-        except OSError as error:
-            raise_store_error(error, self.path, self._left)
+    def writing(self) -> AbstractContextManager[None]:
+        """Translates a failed write inside its block into a DiskError."""
+        return disk_errors(self.path, self._left)
 
     def _folder(self, key: str) -> Path:
-        parts = key.split("/")
-        for depth in range(1, len(parts)):
-            self._documents.setdefault("/".join(parts[:depth]), group_document({}))
-        folder = self.root / key
+        """The folder of an array or group, made below the root; a root that was removed is not made again."""
+        *above, folder = accumulate(key.split("/"), "{}/{}".format)
         with self.writing():
-            folder.mkdir(parents=True, exist_ok=True)
-        return folder
+            for group in above:
+                if group not in self._documents:
+                    (self.root / group).mkdir(exist_ok=True)
+                    self._documents[group] = group_document({})
+            (self.root / folder).mkdir(exist_ok=True)
+        return self.root / folder
 
     def annotate(self, key: str, attributes: Mapping[str, Any]) -> None:
         """Add attributes to a group (which is made when new) or to a finished array."""

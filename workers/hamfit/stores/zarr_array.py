@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hamfit.errors import StoreError
+from hamfit.stores.replacing import Stamp, stamp_of
 
 TARGET_CHUNK_BYTES = 8 * 2**20
 """Uncompressed size that chunks stay below: large enough for disks, small enough for a worker's memory."""
@@ -84,13 +85,6 @@ def chunk_shape(shape: tuple[int, ...], itemsize: int = 8, target: int = TARGET_
             break
         chunks[axis] = max(1, target // rest)
     return tuple(chunks)
-
-
-def write_bytes(path: Path, *parts: bytes) -> None:
-    """Write one file whole. All writing passes here, so that tests can make any single write fail."""
-    with open(path, "wb") as file:
-        for part in parts:
-            file.write(part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +161,8 @@ class StoredArray:
 
     root: Path
     entry: ArrayEntry
+    stamp: Stamp | None = None
+    """Stamp of the store that the entry is of, to tell one that was replaced from one that is damaged."""
 
     def check_files(self) -> None:
         """StoreError unless every chunk file is there in full size; no content is read."""
@@ -185,6 +181,8 @@ class StoredArray:
                 raise self._damage(index, f"holds {size} of {expected} bytes")
 
     def _damage(self, index: tuple[int, ...], what: str) -> StoreError:
+        if self.stamp is not None and stamp_of(self.root) != self.stamp:
+            return StoreError(f"{self.root}: was replaced or removed after it was opened: open it again")
         name = f"{self.entry.key}/{self.entry.chunk_name(index)}"
         return StoreError(f"{self.root}: chunk {name} {what}: the store is damaged, copy or write it again")
 

@@ -56,7 +56,7 @@ def write(
     simulation: Simulation, out: str | Path, *, system: str, spec: SimulationSpec, overwrite: bool = False
 ) -> Dataset:
     """Write a finished simulation; raises StoreError when the place is taken or cannot be written."""
-    # Zarr takes long to import, and those who only ask for a system's options need none of it.
+    # Datasets take long to import, and those who only ask for a system's options need none of it.
     from hamfit.data import Dataset, DatasetWriter
 
     particles = simulation.particles
