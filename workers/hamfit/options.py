@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from hamfit.checked_options import CheckedOptions, threads_per_process
 from hamfit.device_choice import DeviceChoice
+from hamfit.solver_choice import SOLVERS, described
 
 Block: TypeAlias = Literal["kinetic", "pair", "manybody", "field"]
 Sampler: TypeAlias = Literal["auto", "elm", "swim", "swim-gradient"]
 InputMap: TypeAlias = Literal["auto", "r", "1/r", "r2"]
 Taper: TypeAlias = Literal["auto", "smooth", "none"]
-Solver: TypeAlias = Literal["sketched", "tsqr", "normal"]
+if TYPE_CHECKING:
+    Solver: TypeAlias = str
+else:
+    Solver = Literal[tuple(SOLVERS)]
 Precision: TypeAlias = Literal["double", "mixed"]
 
 
@@ -58,7 +62,7 @@ class FitSpec(CheckedOptions):
     )
     solver: Solver = Field(
         default="sketched",
-        description="How rows become a solution: sketched (accurate, fast), tsqr (orthogonal) or normal.",
+        description=f"How rows become a solution: {described()}.",
     )
     precision: Precision = Field(
         default="double",
@@ -124,8 +128,13 @@ class FitSpec(CheckedOptions):
     @field_validator("precision")
     @classmethod
     def _precision_suits_the_solver(cls, value: Precision, info: ValidationInfo) -> Precision:
-        if value == "mixed" and info.data.get("solver", "sketched") != "sketched":
-            raise ValueError("only the solver sketched can refine what single precision loses")
+        if value == "mixed" and "solver" in info.data:
+            # only now, because what a solver can is known where numbers are
+            from hamfit.reductions import solver_named
+
+            able = [name for name in SOLVERS if solver_named(name).refinement]
+            if info.data["solver"] not in able:
+                raise ValueError(f"only the solver {' or '.join(able)} can refine what single precision loses")
         return value
 
 
