@@ -28,7 +28,7 @@ FINE: dict[str, Any] = {
     "train": 1e-9,
     "table_error": 1e-12,
     "edges_outside_tables": 0,
-    "outcome": {"method": "cholesky", "solves": {"cholesky": 126}},
+    "outcome": {"method": "cholesky", "sentence": "solved by Cholesky", "solves": {"cholesky": 126}},
 }
 #: Rounding has made some matrices indefinite: of those of the ridges tried, and that of the result.
 TRIALS = {"method": "cholesky", "solves": {"cholesky": 61, "eigenvectors": 65}}
@@ -38,7 +38,7 @@ RESULT = {"method": "eigenvectors", "solves": {"cholesky": 61, "eigenvectors": 6
 @pytest.mark.parametrize(
     ("change", "solver", "sentence"),
     [
-        ({"rows": 99}, "sketched", "99 rows for 100 columns: .*give more frames or fewer --features"),
+        ({"rows": 99}, "sketched", "99 rows for 100 columns, and was solved by Cholesky; give more frames"),
         ({"solved_condition": 1e9}, "normal", "condition number 1.0e\\+09, which normal equations square"),
         ({"solved_condition": 1e9}, "sketched", "was not representative; compare with --solver tsqr"),
         ({"outcome": TRIALS}, "normal", "by eigenvectors.*Cholesky.* failed, 65 times in 126 .*use --solver sketched"),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hamfit.reductions import AbstractProblem, AbstractSolver, Gram, Outcome, Tsqr
+from hamfit.reductions.normal import GramProblem
 from hamfit.types import FloatArray
 
 _MOST_STEPS = 2000
@@ -47,11 +48,6 @@ class GradientsProblem(AbstractProblem):
         norms = np.linalg.norm(columns, axis=0)
         return np.linalg.svd(columns / np.where(norms > 0.0, norms, 1.0), compute_uv=False)
 
-    @staticmethod
-    def resolution(size: int) -> float:
-        """Rounding of a decomposition."""
-        return size * 2.2e-16
-
     def factor(self, ridge: float) -> FloatArray:
         """R of Z stacked on the root of the ridge term."""
         below = np.diag(np.sqrt(self.weights(ridge)))
@@ -63,11 +59,8 @@ class Gradients(AbstractSolver):
 
     whitens = True
     reduction = Gram
-
-    def problem(self, *, rare_apart: bool) -> type[AbstractProblem]:
-        """R factors; many columns are not for it."""
-        assert rare_apart
-        return GradientsProblem
+    problem = GramProblem
+    problem_of_factors = GradientsProblem
 
     def caveats(self, name: str, part: Mapping[str, Any]) -> list[str]:
         """A solution that is none yet."""

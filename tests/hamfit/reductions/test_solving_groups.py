@@ -22,7 +22,8 @@ Kind = type[AbstractProblem]
 KINDS = {
     problem.__name__: problem
     for name in SOLVERS
-    for problem in (solver_named(name).problem(rare_apart=apart) for apart in (False, True))
+    for problem in (solver_named(name).problem, getattr(solver_named(name), "problem_of_factors", None))
+    if problem is not None
 }
 each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 

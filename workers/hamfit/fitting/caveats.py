@@ -21,8 +21,8 @@ def caveats(parts: Mapping[str, Mapping[str, Any]], solver: str) -> list[str]:
     for name, part in parts.items():
         if part["rows"] < part["columns"]:
             out.append(
-                f"the {name} part has {part['rows']} rows for {part['columns']} columns: the solution of least norm "
-                "was taken; give more frames or fewer --features"
+                f"the {name} part has {part['rows']} rows for {part['columns']} columns, and was "
+                f"{part['outcome']['sentence']}; give more frames or fewer --features"
             )
         out += solver_named(solver).caveats(name, part)
         enough = part["rows"] >= part["columns"]

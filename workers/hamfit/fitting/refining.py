@@ -18,7 +18,7 @@ from hamfit.fitting.executors import AbstractExecutor
 from hamfit.fitting.part_stream import keeps_rare_rows, rare
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import Shard
-from hamfit.fitting.solving import SolvedPart
+from hamfit.fitting.solving import SolvedPart, problem_of
 from hamfit.fitting.stage import Stage, single_blas_thread, stored_basis
 from hamfit.reductions import AbstractSolver, Triangle
 from hamfit.reductions.mixed import refined_factor
@@ -92,7 +92,7 @@ def with_steps(
     assert start is not None
     assert whitening is not None
     square = sum(group.squares[name] for group in groups)
-    form = solver.problem(rare_apart=keeps_rare_rows(part)).takes
+    form = problem_of(part, solver).takes
     matrices = [form.matrix(group.triangles[name]) for group in groups]
 
     def size(step: FloatArray) -> float:

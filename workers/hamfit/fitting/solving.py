@@ -57,7 +57,7 @@ def solve_part(
     energy_weight: float,
 ) -> SolvedPart:
     """Choose the ridge, solve, and go back from whitened to raw coefficients."""
-    problem = solver.problem(rare_apart=keeps_rare_rows(part))
+    problem = problem_of(part, solver)
     reduction = reduction_named(basis.reduction)(part.n_columns)
     states = [_main_state(part, reduction, group) for group in groups]
     n_rows = sum(state.n_rows for state in states)
@@ -86,6 +86,11 @@ def solve_part(
         if count:
             report |= {f"{name}_rows": count, f"{name}_weight": kinds[name]}
     return SolvedPart(part, theta * scale, coefficients, constants, factor * noise, report)
+
+
+def problem_of(part: PartBasis, solver: AbstractSolver) -> type[AbstractProblem]:
+    """The problem that a part's rows make, rare ones included."""
+    return solver.problem_of_factors if keeps_rare_rows(part) else solver.problem
 
 
 def _main_state(part: PartBasis, reduction: AbstractReduction, group: PartialState) -> Triangle:

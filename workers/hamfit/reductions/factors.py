@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.linalg import eigh
@@ -34,15 +34,12 @@ def triangular_factor(rows: FloatArray) -> FloatArray:
     upper = np.zeros((size, size))
     kept = min(size, rows.shape[0])
     upper[:kept] = np.triu(factor[:kept])
-    return _unique(upper)
+    return np.asarray(_unique(upper))
 
 
 def device_factor(device: AbstractDevice, rows: DeviceArray) -> DeviceArray:
     """R of rows (m, n) on a device, m >= n, (n, n) with non-negative diagonal."""
-    xp = device.xp
-    upper = xp.triu(xp.linalg.qr(rows, mode="r"))
-    signs = xp.where(xp.diag(upper) < 0.0, -1.0, 1.0)
-    return upper * signs[:, None]
+    return _unique(device.xp.triu(device.xp.linalg.qr(rows, mode="r")), device.xp)
 
 
 def join_factors(first: FloatArray, second: FloatArray) -> FloatArray:
@@ -51,13 +48,12 @@ def join_factors(first: FloatArray, second: FloatArray) -> FloatArray:
     upper, _, _, info = dtpqrt(size, min(_BLOCK, size), np.asfortranarray(first), np.asfortranarray(second))
     if info != 0:
         raise FitError(f"LAPACK's QR refused argument {-info}: the states hold values that are not finite")
-    return _unique(np.triu(upper))
+    return np.asarray(_unique(np.triu(upper)))
 
 
-def _unique(upper: FloatArray) -> FloatArray:
+def _unique(upper: DeviceArray, xp: Any = np) -> DeviceArray:
     """The sign of each row of R is arbitrary: fixing it makes R unique."""
-    signs = np.where(np.diag(upper) < 0.0, -1.0, 1.0)
-    return np.asarray(upper * signs[:, None])
+    return upper * xp.where(xp.diag(upper) < 0.0, -1.0, 1.0)[:, None]
 
 
 def factor_of_gram(gram: Triangle) -> Triangle:

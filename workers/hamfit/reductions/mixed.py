@@ -15,11 +15,11 @@ from scipy.linalg import eigh
 from scipy.linalg.blas import ssyrk
 
 from hamfit.reductions.factors import EPS, join_factors, symmetric, triangular_factor, unit_diagonal
-from hamfit.reductions.normal import AbstractGram, AbstractGramAccumulator, GramAccumulator
-from hamfit.reductions.triangle import Triangle
+from hamfit.reductions.normal import AbstractGram, GramAccumulator
+from hamfit.reductions.triangle import AbstractAccumulator, Triangle
 
 if TYPE_CHECKING:
-    from hamfit.devices import AbstractDevice, DeviceArray
+    from hamfit.devices import DeviceArray
 
 #: Rows that are summed in single precision: in longer sums rounding errors would add up.
 SINGLE_ROWS = 4096
@@ -27,14 +27,14 @@ SINGLE_ROWS = 4096
 _SINGLE_EPS = 1e-6
 
 
-class MixedGramAccumulator(AbstractGramAccumulator):
+class MixedGramAccumulator(AbstractAccumulator):
     """Products in float32 and sums over groups of rows in float64; a panel may be of float32 itself."""
 
     def _add(self, panel: DeviceArray) -> None:
         if self._device is None:
             for first in range(0, panel.shape[0], SINGLE_ROWS):
                 rows = np.ascontiguousarray(panel[first : first + SINGLE_ROWS], dtype=np.float32)
-                self._gram += ssyrk(1.0, rows.T)
+                self._upper += ssyrk(1.0, rows.T)
             return
         xp, size = self._device.xp, panel.shape[1]
         rows = panel.astype(xp.float32, copy=False)
@@ -46,7 +46,7 @@ class MixedGramAccumulator(AbstractGramAccumulator):
             groups = rows[:whole].reshape(-1, SINGLE_ROWS, size)
             sums = xp.matmul(groups.transpose(0, 2, 1), groups).sum(axis=0, dtype=xp.float64)
             products = sums + products
-        self._gram += products
+        self._upper += products
 
 
 class MixedGram(AbstractGram):
@@ -54,10 +54,7 @@ class MixedGram(AbstractGram):
 
     name: ClassVar[str] = "mixed"
     single: ClassVar[bool] = True
-
-    def accumulator(self, device: AbstractDevice | None = None) -> MixedGramAccumulator:
-        """A fresh accumulator on a device, or on the processor."""
-        return MixedGramAccumulator(self.n_columns + 1, device)
+    accumulates = MixedGramAccumulator
 
 
 class Residuals(AbstractGram):
@@ -68,10 +65,7 @@ class Residuals(AbstractGram):
 
     name: ClassVar[str] = "residuals"
     of_residuals: ClassVar[bool] = True
-
-    def accumulator(self, device: AbstractDevice | None = None) -> GramAccumulator:
-        """A fresh accumulator of whole rows."""
-        return GramAccumulator(self.n_columns + 1, device)
+    accumulates = GramAccumulator
 
 
 def refined_factor(gram: Triangle, rare: Triangle, products: Triangle) -> Triangle:

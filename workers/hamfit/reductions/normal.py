@@ -7,7 +7,6 @@ about 10) it loses nothing, so that the solver ``sketched`` reduces by it too.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,40 +27,26 @@ if TYPE_CHECKING:
 _CONDITION = 1e6
 
 
-class AbstractGramAccumulator(AbstractAccumulator):
+class GramAccumulator(AbstractAccumulator):
     """Upper triangle of sum of panel^T panel."""
-
-    def __init__(self, size: int, device: AbstractDevice | None) -> None:
-        super().__init__(device)
-        # Fortran order, as BLAS wants it
-        self._gram: DeviceArray = (np if device is None else device.xp).zeros((size, size), order="F")
-
-    def _upper(self) -> DeviceArray:
-        return self._gram
-
-
-class GramAccumulator(AbstractGramAccumulator):
-    """The sum in float64."""
 
     def _add(self, panel: DeviceArray) -> None:
         # the transpose of a C-ordered panel is the Fortran-ordered matrix that BLAS wants: no copy, and a symmetric
         # update is half the work of a product of two matrices
         if self._device is None:
-            self._gram = dsyrk(1.0, panel.T, beta=1.0, c=self._gram, overwrite_c=1)
+            self._upper = dsyrk(1.0, panel.T, beta=1.0, c=self._upper, overwrite_c=1)
         elif self._device.kind == "cuda":
             from cupy import cublas
 
-            cublas.syrk("N", panel.T, out=self._gram, alpha=1.0, beta=1.0)
+            cublas.syrk("N", panel.T, out=self._upper, alpha=1.0, beta=1.0)
         else:
-            self._gram += panel.T @ panel
+            self._upper += panel.T @ panel
 
 
 class AbstractGram(AbstractReduction):
     """Gram matrix of [Z | u], whatever its products are computed in."""
 
-    @abstractmethod
-    def accumulator(self, device: AbstractDevice | None = None) -> AbstractGramAccumulator:
-        """A fresh accumulator on a device, or on the processor."""
+    squared: ClassVar[bool] = True
 
     def merge(self, first: Triangle, second: Triangle, device: AbstractDevice | None = None) -> Triangle:
         """The sum of both Gram matrices, which no device is worth."""
@@ -109,10 +94,7 @@ class Gram(AbstractGram):
     """Gram matrix of [Z | u] in float64."""
 
     name: ClassVar[str] = "normal"
-
-    def accumulator(self, device: AbstractDevice | None = None) -> GramAccumulator:
-        """A fresh accumulator on a device, or on the processor."""
-        return GramAccumulator(self.n_columns + 1, device)
+    accumulates = GramAccumulator
 
 
 class GramOutcome(Outcome):
@@ -152,11 +134,6 @@ class GramProblem(AbstractProblem):
         values: FloatArray = eigh(scaled, eigvals_only=True, check_finite=False)
         return np.asarray(np.sqrt(np.maximum(values[::-1], 0.0)))
 
-    @staticmethod
-    def resolution(size: int) -> float:
-        """A Gram matrix cannot tell singular values below sqrt(eps) from zero."""
-        return float(np.sqrt(size * EPS))
-
     def factor(self, ridge: float) -> FloatArray:
         """Upper factor of the regularised matrix."""
         matrix, _ = self._system(ridge)
@@ -177,11 +154,7 @@ class Normal(AbstractSolver):
     """The normal equations of raw columns."""
 
     reduction = Gram
-
-    def problem(self, *, rare_apart: bool) -> type[AbstractProblem]:
-        """Cholesky; raw columns have no rare rows."""
-        del rare_apart
-        return GramProblem
+    problem = GramProblem
 
     def caveats(self, name: str, part: Mapping[str, Any]) -> list[str]:
         """What squaring the condition number costs, and how often Cholesky failed."""

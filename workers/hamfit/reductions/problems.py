@@ -55,11 +55,6 @@ class AbstractProblem(ABC):
     def spectrum(self) -> FloatArray:
         """Singular values of the column-scaled Z, descending, at most (k,)."""
 
-    @staticmethod
-    @abstractmethod
-    def resolution(size: int) -> float:
-        """Of that many singular values, those below this share of the largest are rounding."""
-
     @abstractmethod
     def factor(self, ridge: float) -> FloatArray:
         """Upper F (k, k) with F^T F = Z^T Z + ridge term."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamfit.errors import FitError
+from hamfit.reductions.factors import EPS
 from hamfit.reductions.problems import AbstractProblem, Outcome, Penalty
 from hamfit.reductions.triangle import Triangle
 from hamfit.types import FloatArray
@@ -118,10 +119,12 @@ def solve_groups(
     total = problem(used)
     coefficients, outcome = solved(total, chosen)
     singular = total.spectrum()
+    rounding = singular.size * EPS
+    floor = np.sqrt(rounding) if form.squared else rounding
     return Solution(
         coefficients=coefficients,
         ridge=chosen,
-        rank=int(np.count_nonzero(singular > total.resolution(singular.size) * singular[0])),
+        rank=int(np.count_nonzero(singular > floor * singular[0])),
         condition=float(singular[0] / singular[-1]) if singular[-1] > 0.0 else float("inf"),
         residual_square=sum(residual_square(g, coefficients) for g in used),
         held_out_square=best,

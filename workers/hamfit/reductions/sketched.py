@@ -17,7 +17,7 @@ from scipy.linalg import solve_triangular
 from hamfit.reductions.factors import EPS, triangular_factor
 from hamfit.reductions.mixed import MixedGram, Residuals
 from hamfit.reductions.normal import Gram, GramOutcome, GramProblem
-from hamfit.reductions.problems import AbstractProblem, Outcome
+from hamfit.reductions.problems import Outcome
 from hamfit.reductions.solver import AbstractSolver
 from hamfit.reductions.tsqr import AbstractFactorProblem
 from hamfit.types import FloatArray
@@ -74,10 +74,8 @@ class Sketched(AbstractSolver):
     whitens = True
     reduction = Gram
     refinement = MixedGram, Residuals
-
-    def problem(self, *, rare_apart: bool) -> type[AbstractProblem]:
-        """R factors where rare rows were kept apart, the Gram matrix alone where the columns are too many for that."""
-        return WhiteFactorProblem if rare_apart else GramProblem
+    problem = GramProblem
+    problem_of_factors = WhiteFactorProblem
 
     def caveats(self, name: str, part: Mapping[str, Any]) -> list[str]:
         """A sample that was not like the rows, and single precision that is not enough."""

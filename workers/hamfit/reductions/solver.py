@@ -6,7 +6,7 @@ Each lies in a module of its own, with the reduction and the problem that came w
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -28,13 +28,15 @@ class AbstractSolver(ABC):
     refinement: ClassVar[tuple[type[AbstractReduction], type[AbstractReduction]] | None] = None
     """What they go through in mixed precision, in the first and in the second pass; None where it has no such thing."""
 
-    @abstractmethod
-    def problem(self, *, rare_apart: bool) -> type[AbstractProblem]:
-        """The problem that the states make; where rare rows were kept apart, of the R factors of all rows."""
+    problem: ClassVar[type[AbstractProblem]]
+    """What their states make."""
+    problem_of_factors: ClassVar[type[AbstractProblem]]
+    """What the R factors of all rows make, where whitened columns are so few that rare rows were kept apart."""
 
-    @abstractmethod
     def caveats(self, name: str, part: Mapping[str, Any]) -> list[str]:
         """Sentences on a solved part, of which ``part`` is the report; each names the part, the reason and the fix."""
+        del name, part
+        return []
 
 
 @cache

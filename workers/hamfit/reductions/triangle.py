@@ -60,8 +60,10 @@ class AbstractAccumulator(ABC):
     its memory leaves an accumulator as it was.
     """
 
-    def __init__(self, device: AbstractDevice | None) -> None:
+    def __init__(self, size: int, device: AbstractDevice | None = None) -> None:
         self._device, self._rows = device, 0
+        # Fortran order, as BLAS wants it
+        self._upper: DeviceArray = (np if device is None else device.xp).zeros((size, size), order="F")
 
     def absorb(self, panel: DeviceArray) -> None:
         """Take the rows [Z | u] of one panel, (m, k+1), C order; the panel is the caller's to reuse."""
@@ -73,14 +75,10 @@ class AbstractAccumulator(ABC):
     def _add(self, panel: DeviceArray) -> None:
         """Take at least one row; running out of memory must leave everything as it was."""
 
-    @abstractmethod
-    def _upper(self) -> DeviceArray:
-        """A matrix (k+1, k+1) whose upper triangle is the state."""
-
     def state(self) -> Triangle:
         """Everything absorbed so far, on the host."""
-        upper = self._upper()
-        return Triangle.pack(upper if self._device is None else self._device.download(upper), self._rows)
+        upper = self._upper if self._device is None else self._device.download(self._upper)
+        return Triangle.pack(upper, self._rows)
 
 
 class AbstractReduction(ABC):
@@ -88,17 +86,21 @@ class AbstractReduction(ABC):
 
     name: ClassVar[str]
     """By which a stored basis finds it again."""
+    accumulates: ClassVar[type[AbstractAccumulator]]
+    """What makes its states of panels."""
     single: ClassVar[bool] = False
     """Whether rows may be of float32."""
+    squared: ClassVar[bool] = False
+    """Whether states hold squares, which cannot tell singular values below sqrt(eps) from zero."""
     of_residuals: ClassVar[bool] = False
     """Whether its states hold products of rows with their residuals alone, as a pass that refines sums them."""
 
     def __init__(self, n_columns: int) -> None:
         self.n_columns = n_columns
 
-    @abstractmethod
     def accumulator(self, device: AbstractDevice | None = None) -> AbstractAccumulator:
         """A fresh accumulator on a device, or on the processor."""
+        return self.accumulates(self.n_columns + 1, device)
 
     @abstractmethod
     def merge(self, first: Triangle, second: Triangle, device: AbstractDevice | None = None) -> Triangle:

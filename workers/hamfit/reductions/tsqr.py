@@ -7,8 +7,8 @@ stable in Z itself: no digit is lost to forming Z^T Z.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -28,53 +28,40 @@ def _buffered_rows(size: int) -> int:
 
 
 class TsqrAccumulator(AbstractAccumulator):
-    """On the processor: the current R on top of a buffer of rows that wait to be factorised."""
+    """The current R factor, on the processor on top of a buffer of rows that wait to be factorised with it."""
 
-    def __init__(self, size: int) -> None:
-        super().__init__(None)
-        self._buffer = np.zeros((_buffered_rows(size), size), order="F")
-        self._filled = 0
+    def __init__(self, size: int, device: AbstractDevice | None = None) -> None:
+        super().__init__(size, device)
+        if device is None:
+            self._buffer = np.zeros((_buffered_rows(size), size), order="F")
+            self._filled = 0
 
-    def _add(self, panel: FloatArray) -> None:
-        taken = 0
+    def _add(self, panel: DeviceArray) -> None:
+        if self._device is not None:
+            self._upper = device_factor(self._device, self._device.xp.concatenate([self._upper, panel]))
+            return
+        taken, size = 0, panel.shape[1]
         while taken < panel.shape[0]:
             step = min(panel.shape[0] - taken, self._buffer.shape[0] - self._filled)
             self._buffer[self._filled : self._filled + step] = panel[taken : taken + step]
             self._filled += step
             taken += step
             if self._filled == self._buffer.shape[0]:
-                upper = self._upper()
-                self._buffer[: upper.shape[0]] = upper
-                self._filled = upper.shape[0]
+                self._buffer[:size] = triangular_factor(self._buffer)
+                self._filled = size
 
-    def _upper(self) -> FloatArray:
-        return triangular_factor(self._buffer[: self._filled])
-
-
-class DeviceTsqrAccumulator(AbstractAccumulator):
-    """On a device: the current R factor; every panel is factorised below it at once (cuSOLVER)."""
-
-    def __init__(self, size: int, device: AbstractDevice) -> None:
-        super().__init__(device)
-        self._where = device
-        self._factor: DeviceArray = device.xp.zeros((size, size), order="F")
-
-    def _add(self, panel: DeviceArray) -> None:
-        self._factor = device_factor(self._where, self._where.xp.concatenate([self._factor, panel]))
-
-    def _upper(self) -> DeviceArray:
-        return self._factor
+    def state(self) -> Triangle:
+        """Everything absorbed so far, on the host."""
+        if self._device is None:
+            self._upper = triangular_factor(self._buffer[: self._filled])
+        return super().state()
 
 
 class Tsqr(AbstractReduction):
     """R factor of [Z | u]."""
 
     name: ClassVar[str] = "tsqr"
-
-    def accumulator(self, device: AbstractDevice | None = None) -> AbstractAccumulator:
-        """A fresh accumulator on a device, or on the processor."""
-        size = self.n_columns + 1
-        return TsqrAccumulator(size) if device is None else DeviceTsqrAccumulator(size, device)
+    accumulates = TsqrAccumulator
 
     def merge(self, first: Triangle, second: Triangle, device: AbstractDevice | None = None) -> Triangle:
         """The R factor of both R factors stacked."""
@@ -130,11 +117,6 @@ class AbstractFactorProblem(AbstractProblem):
 
     takes = Tsqr
 
-    @staticmethod
-    def resolution(size: int) -> float:
-        """Rounding of a decomposition."""
-        return size * EPS
-
     def factor(self, ridge: float) -> FloatArray:
         """R of Z stacked on the root of the ridge term."""
         return invertible(triangular_factor(np.vstack([self.matrix[:, :-1], np.diag(np.sqrt(self.weights(ridge)))])))
@@ -171,16 +153,8 @@ class FactorProblem(AbstractFactorProblem):
 
 
 class Orthogonal(AbstractSolver):
-    """QR of raw columns: every digit is kept, at several times the cost."""
+    """QR of raw columns: every digit is kept, at several times the cost. That directions below rounding are left out is
+    its way with features of any number, and no caveat."""
 
     reduction = Tsqr
-
-    def problem(self, *, rare_apart: bool) -> type[AbstractProblem]:
-        """The SVD of R; raw columns have no rare rows."""
-        del rare_apart
-        return FactorProblem
-
-    def caveats(self, name: str, part: Mapping[str, Any]) -> list[str]:
-        """Nothing: leaving out what lies below rounding is how it works on features of any number."""
-        del name, part
-        return []
+    problem = FactorProblem
