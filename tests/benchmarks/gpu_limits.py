@@ -19,7 +19,6 @@ from hamfit.graphs.device_lists import build_lists
 from hamfit.graphs.lattice import Lattice
 from hamfit.inference.columns_engine import SKIN
 from hamfit.kernels.gpu import radial_rows, spline_rows
-from hamfit.reductions.device import device_accumulator
 
 #: Flops of one feature of one edge beside its tanh: argument 2, slope 3, taper 2, three sums 6.
 _FEATURE_FLOPS = 13
@@ -54,7 +53,7 @@ def panel_parts(device: AbstractDevice, basis: Basis, frame: Frame, floors: Floo
     edges = source.edges(device.upload(source.order))
     rows, width = frame.n_particles * frame.dim, part.local_widths[0]
     written = 8.0 * rows * width + _EDGE_BYTES * edges.n_edges
-    accumulator = device_accumulator(device, reduction_of(basis, part).name, part.n_columns + 1)
+    accumulator = reduction_of(basis, part).accumulator(device)
     if table is not None and lift is not None:
         local = xp.empty((rows, width))
         uploaded, slopes, raised = upload_table(device, table), device.upload(spline_slopes()), device.upload(lift)

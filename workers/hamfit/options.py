@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from hamfit.block_names import BUILT_IN, is_offered
 from hamfit.checked_options import CheckedOptions, threads_per_process
 from hamfit.device_choice import DeviceChoice
+from hamfit.solver_choice import SOLVERS, described
 
 
 def _offered(name: str) -> str:
@@ -23,7 +24,10 @@ Block: TypeAlias = Annotated[str, AfterValidator(_offered)]
 Sampler: TypeAlias = Literal["auto", "elm", "swim", "swim-gradient"]
 InputMap: TypeAlias = Literal["auto", "r", "1/r", "r2"]
 Taper: TypeAlias = Literal["auto", "smooth", "none"]
-Solver: TypeAlias = Literal["sketched", "tsqr", "normal"]
+if TYPE_CHECKING:
+    Solver: TypeAlias = str
+else:
+    Solver = Literal[tuple(SOLVERS)]
 Precision: TypeAlias = Literal["double", "mixed"]
 
 
@@ -68,7 +72,7 @@ class FitSpec(CheckedOptions):
     )
     solver: Solver = Field(
         default="sketched",
-        description="How rows become a solution: sketched (accurate, fast), tsqr (orthogonal) or normal.",
+        description=f"How rows become a solution: {described()}.",
     )
     precision: Precision = Field(
         default="double",
@@ -145,8 +149,13 @@ class FitSpec(CheckedOptions):
     @field_validator("precision")
     @classmethod
     def _precision_suits_the_solver(cls, value: Precision, info: ValidationInfo) -> Precision:
-        if value == "mixed" and info.data.get("solver", "sketched") != "sketched":
-            raise ValueError("only the solver sketched can refine what single precision loses")
+        if value == "mixed" and "solver" in info.data:
+            # only now, because what a solver can is known where numbers are
+            from hamfit.reductions import solver_named
+
+            able = [name for name in SOLVERS if solver_named(name).refinement]
+            if info.data["solver"] not in able:
+                raise ValueError(f"only the solver {' or '.join(able)} can refine what single precision loses")
         return value
 
 

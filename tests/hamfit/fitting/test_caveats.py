@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from hamfit.errors import FitWarning
 from hamfit.fitting import fit
 from hamfit.fitting.caveats import caveats
 from hamfit.options import FitOptions
+from hamfit.reductions import normal
+from hamfit.solver_choice import SOLVERS
+from hamfit.types import FloatArray
 from worlds import Case, liquids, write
 
 FINE: dict[str, Any] = {
@@ -24,15 +28,21 @@ FINE: dict[str, Any] = {
     "train": 1e-9,
     "table_error": 1e-12,
     "edges_outside_tables": 0,
+    "outcome": {"method": "cholesky", "sentence": "solved by Cholesky", "solves": {"cholesky": 126}},
 }
+#: Rounding has made some matrices indefinite: of those of the ridges tried, and that of the result.
+TRIALS = {"method": "cholesky", "solves": {"cholesky": 61, "eigenvectors": 65}}
+RESULT = {"method": "eigenvectors", "solves": {"cholesky": 61, "eigenvectors": 65}}
 
 
 @pytest.mark.parametrize(
     ("change", "solver", "sentence"),
     [
-        ({"rows": 99}, "sketched", "99 rows for 100 columns: .*give more frames or fewer --features"),
+        ({"rows": 99}, "sketched", "99 rows for 100 columns, and was solved by Cholesky; give more frames"),
         ({"solved_condition": 1e9}, "normal", "condition number 1.0e\\+09, which normal equations square"),
         ({"solved_condition": 1e9}, "sketched", "was not representative; compare with --solver tsqr"),
+        ({"outcome": TRIALS}, "normal", "by eigenvectors.*Cholesky.* failed, 65 times in 126 .*use --solver sketched"),
+        ({"outcome": RESULT}, "sketched", "by eigenvectors.*Cholesky.* failed; compare with --solver tsqr"),
         ({"table_error": 1e-5}, "sketched", "exact to 1.0e-05 only"),
         ({"edges_outside_tables": 11}, "sketched", "11 edges .* slower, not worse"),
         (
@@ -50,8 +60,12 @@ def test_each_trouble_has_a_sentence_that_names_the_part(change: dict[str, Any],
         warnings.warn(told[0], FitWarning, stacklevel=1)
 
 
-def test_nothing_is_said_when_all_is_well() -> None:
-    assert caveats({"force": FINE, "velocity": FINE}, "sketched") == []
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_nothing_is_said_when_all_is_well(solver: str) -> None:
+    assert caveats({"force": FINE, "velocity": FINE}, solver) == []
+
+
+def test_what_a_solver_copes_with_is_not_mentioned() -> None:
     assert caveats({"force": {**FINE, "solved_condition": 1e9}}, "tsqr") == []
 
 
@@ -66,6 +80,37 @@ def test_a_refinement_that_moves_little_is_not_mentioned() -> None:
             caveats({"force": {**FINE, "train": train, "first_step": first, "refinement_step": second}}, "sketched")
             == []
         )
+
+
+def test_a_fit_by_eigenvectors_where_cholesky_was_asked_for_says_so_and_how_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[int] = []
+    real = normal.cho_factor
+
+    def counted(matrix: FloatArray, **keywords: Any) -> Any:
+        try:
+            return real(matrix, **keywords)
+        except np.linalg.LinAlgError:
+            failed.append(matrix.shape[0])
+            raise
+
+    monkeypatch.setattr(normal, "cho_factor", counted)
+    data = write(tmp_path / "a.zarr", [liquids(1, 10)])
+    options = FitOptions(cutoff=1.75, features=64, solver="normal", threads=1, checkpoint=False, blocks=("pair",))
+    with pytest.warns(FitWarning) as told:
+        result = fit(data, options=options)
+    outcome = result.report["parts"]["force"]["outcome"]
+    assert result.report["rank"]["force"] < result.report["columns"]
+    assert len(failed) > 0
+    assert outcome["solves"]["eigenvectors"] == len(failed)
+    # 25 ridges without each of 5 groups, and the result
+    assert sum(outcome["solves"].values()) == 126
+    assert outcome["method"] in outcome["solves"]
+    assert outcome["sentence"].startswith("solved by ")
+    sentence = f"the force part was solved by eigenvectors of the normal equations.* failed, {len(failed)} times in 126"
+    assert any(re.match(sentence, str(one.message)) for one in told)
+    assert any(re.match(sentence, one) for one in result.report["warnings"])
 
 
 def test_too_few_rows_for_the_columns_warn_and_give_finite_forces(tmp_path: Path) -> None:

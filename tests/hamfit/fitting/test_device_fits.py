@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +15,8 @@ from hamfit.devices import AbstractDevice, DeviceArray, DeviceChoice
 from hamfit.devices.emulated import EmulatedDevice
 from hamfit.errors import DeviceError
 from hamfit.features.pair import PairBlock
-from hamfit.fitting import fit, partial, preparing
-from hamfit.fitting.basis import RESIDUALS, Basis, PartBasis
+from hamfit.fitting import fit, preparing
+from hamfit.fitting.basis import Basis, PartBasis
 from hamfit.fitting.clock import Clock
 from hamfit.fitting.executors import ThreadExecutor
 from hamfit.fitting.preparing import prepare
@@ -28,8 +27,7 @@ from hamfit.graphs import CutoffGraph
 from hamfit.model import Model
 from hamfit.options import FitOptions
 from hamfit.progress import silent
-from hamfit.reductions import Triangle
-from hamfit.reductions import device as reductions_on_device
+from hamfit.reductions import Residuals, factors, tsqr
 from hamfit.systems import simulate
 from hamfit.types import FloatArray
 from worlds import liquids, write
@@ -162,7 +160,7 @@ def basis_of(data: Dataset, **options: object) -> Basis:
     return prepare(pose([data], whole), whole, ThreadExecutor(1), None, Clock(silent)).stage.basis
 
 
-@pytest.mark.parametrize("reduction", ["tsqr", "normal", RESIDUALS])
+@pytest.mark.parametrize("reduction", ["tsqr", "normal", Residuals.name])
 def test_wherever_the_memory_ends_the_device_is_named_with_what_to_do(binary: Dataset, reduction: str) -> None:
     basis = replace(basis_of(binary, solver="tsqr" if reduction == "tsqr" else "sketched"), reduction=reduction)
     expected = reduce_shard(shard_of(binary), basis, EmulatedDevice())
@@ -196,16 +194,18 @@ def test_threads_join_large_factors_where_rows_were_computed(
 ) -> None:
     joined: list[str] = []
 
-    def spied(where: AbstractDevice, *rest: Any) -> Triangle:
-        joined.append(where.name)
-        return reductions_on_device.merge_on_device(where, *rest)
+    def spied(where: AbstractDevice, rows: DeviceArray) -> DeviceArray:
+        # stacked factors, not a panel below one
+        if rows.shape[0] == 2 * rows.shape[1]:
+            joined.append(where.name)
+        return factors.device_factor(where, rows)
 
-    monkeypatch.setattr(partial, "merge_on_device", spied)
+    monkeypatch.setattr(tsqr, "device_factor", spied)
     # several shards in a group, so that there is something to merge
     monkeypatch.setattr(preparing, "most_particles", lambda *sizes: 27)
     options = {"features": 12, "solver": "tsqr", "ridge": 1e-8}
     fitted(binary, device, **options)
     assert joined == []
-    monkeypatch.setattr(reductions_on_device, "LARGE_STATE_BYTES", 0)
+    monkeypatch.setattr(tsqr, "LARGE_STATE_BYTES", 0)
     fitted(binary, device, **options)
     assert set(joined) == ({"emulated GPU"} if device == "emulated" else set())

@@ -13,6 +13,7 @@ import pytest
 from hamfit.data import Dataset, DatasetWriter
 from hamfit.fitting import plan
 from hamfit.options import FitOptions
+from hamfit.solver_choice import SOLVERS
 
 N = 3000
 FEATURES = 16
@@ -56,7 +57,7 @@ def measured(data: Dataset, options: FitOptions) -> tuple[int, int]:
     return int(kernel), int(told)
 
 
-@pytest.mark.parametrize("solver", ["sketched", "tsqr"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_peak_memory_is_below_the_prediction_and_independent_of_the_number_of_frames(
     solver: str, tmp_path: Path
 ) -> None:

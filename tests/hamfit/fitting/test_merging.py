@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +15,8 @@ from hamfit.fitting import partial
 from hamfit.fitting.merging import MergeTree
 from hamfit.fitting.partial import PartialState, merge_partial
 from hamfit.fitting.shards import Shard
-from hamfit.reductions import Gram, Triangle, Tsqr
-from hamfit.reductions import device as reductions_on_device
-from hamfit.reductions.device import merge_on_device
+from hamfit.reductions import LARGE_STATE_BYTES, Gram, Tsqr, tsqr
+from hamfit.reductions.factors import device_factor
 
 REDUCTIONS = {"force": Tsqr(3), "energy": Gram(2)}
 
@@ -81,14 +79,14 @@ class Joins:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, large: bool = True) -> None:
         self.count = 0
         if large:
-            monkeypatch.setattr(reductions_on_device, "LARGE_STATE_BYTES", 0)
-        monkeypatch.setattr(partial, "merge_on_device", self._merge)
+            monkeypatch.setattr(tsqr, "LARGE_STATE_BYTES", 0)
+        monkeypatch.setattr(tsqr, "device_factor", self._join)
         # what a process would take by itself, for systems of any size
         monkeypatch.setenv("HAMFIT_DEVICE", "emulated")
 
-    def _merge(self, device: AbstractDevice, reduction: Any, *pair: Triangle) -> Triangle:
-        self.count += isinstance(reduction, Tsqr)
-        return merge_on_device(device, reduction, *pair)
+    def _join(self, device: AbstractDevice, rows: DeviceArray) -> DeviceArray:
+        self.count += 1
+        return device_factor(device, rows)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +129,9 @@ def test_small_states_do_not_ask_for_a_device(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_a_driver_merges_is_too_small_for_a_device() -> None:
-    large = next(k for k in range(1, 5000) if reductions_on_device.joins_on_device(Tsqr(k)))
-    assert Tsqr(large - 1).state_bytes < reductions_on_device.LARGE_STATE_BYTES <= Tsqr(large).state_bytes
-    assert not reductions_on_device.joins_on_device(Gram(large))
+    large = next(k for k in range(1, 5000) if Tsqr(k).joins_on_device)
+    assert Tsqr(large - 1).state_bytes < LARGE_STATE_BYTES <= Tsqr(large).state_bytes
+    assert not Gram(large).joins_on_device
 
 
 class Full(EmulatedDevice):
@@ -148,7 +146,7 @@ def test_where_a_device_has_no_room_the_processor_joins_which_is_noted(monkeypat
     monkeypatch.setattr(partial, "choose_device", lambda choice: Full())
     left, right = (replace(state_of(seed), devices=(NAME,)) for seed in (1, 2))
     merged = merge_partial(REDUCTIONS, left, right, "auto")
-    assert joins.count == 1
+    assert joins.count == 0
     assert bits(merged) == bits(merge_partial(REDUCTIONS, state_of(1), state_of(2)))
     (note,) = merged.notes
     assert note.startswith(f"{NAME} ran out of memory: the processor joined")

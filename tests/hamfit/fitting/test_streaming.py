@@ -16,13 +16,13 @@ from hamfit.errors import DataError
 from hamfit.features.block import targets_of
 from hamfit.features.kinetic import KineticBlock
 from hamfit.features.pair import PairBlock
-from hamfit.fitting.basis import RESIDUALS, Basis, PartBasis, whitened_basis
+from hamfit.fitting.basis import Basis, PartBasis, whitened_basis
 from hamfit.fitting.frame_rows import FrameRows
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import FrameTable, Shard
 from hamfit.fitting.streaming import reduce_shard
 from hamfit.graphs import CutoffGraph
-from hamfit.reductions import Tsqr, whiten
+from hamfit.reductions import Residuals, Tsqr, whiten
 from hamfit.types import FloatArray
 from worlds import everyone, force_of, liquids, write
 
@@ -121,7 +121,7 @@ def test_passes_of_a_mixed_fit_give_the_columns_in_single_and_the_residuals_in_d
     part = replace(whitened(raw_part(), narrow), frame_rows=(FrameRows("energy", 0.7, 2),))
     states = {
         reduction: reduce_shard(shard_of(data), Basis((part,), LABELS, (), reduction), place)
-        for reduction in ("normal", "mixed", RESIDUALS)
+        for reduction in ("normal", "mixed", Residuals.name)
     }
     # rare rows stand beside the Gram matrix in the first passes, among all others in the last
     exact, single = (
@@ -131,14 +131,14 @@ def test_passes_of_a_mixed_fit_give_the_columns_in_single_and_the_residuals_in_d
     assert np.abs(single - exact).max() > 0.0
     used = np.diag(exact) > 0.0
     assert_equal_up_to(single[np.ix_(used, used)], exact[np.ix_(used, used)], 1e-5)
-    last = gram_of(states[RESIDUALS])[:, -1]
+    last = gram_of(states[Residuals.name])[:, -1]
     scale = np.sqrt(np.diag(exact) * exact[-1, -1])
     assert np.abs((last - exact[:, -1])[used] / scale[used]).max() < 1e-11
-    assert "force-rare" not in states[RESIDUALS].triangles
-    assert states[RESIDUALS].triangles["force"].n_rows == states["normal"].n_rows - len(FRAMES)
-    assert states[RESIDUALS].squares["force"] == pytest.approx(states["normal"].squares["force"], rel=1e-14)
+    assert "force-rare" not in states[Residuals.name].triangles
+    assert states[Residuals.name].triangles["force"].n_rows == states["normal"].n_rows - len(FRAMES)
+    assert states[Residuals.name].squares["force"] == pytest.approx(states["normal"].squares["force"], rel=1e-14)
     # energies are so few that they are never of single precision
-    for name in ("mixed", RESIDUALS):
+    for name in ("mixed", Residuals.name):
         assert (
             states[name].triangles["energy"].packed.tobytes() == states["normal"].triangles["energy"].packed.tobytes()
         )

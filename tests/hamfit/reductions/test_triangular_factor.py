@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hamfit.reductions import Tsqr
-from hamfit.reductions.tsqr import triangular_factor
+from hamfit.reductions.factors import triangular_factor
 from hamfit.types import FloatArray
 
 

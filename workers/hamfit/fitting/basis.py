@@ -26,9 +26,6 @@ from hamfit.fitting.frame_rows import FrameRows
 from hamfit.reductions import Whitening
 from hamfit.types import FloatArray
 
-RESIDUALS = "residuals"
-"""``Basis.reduction`` of the pass that refines a solution: of the Gram matrix it sums the last column alone."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PartBasis:
@@ -133,7 +130,7 @@ class Basis:
     bond_labels: tuple[str, ...]
     """Bond types of the model."""
     reduction: str
-    """``normal`` (also for whitened columns), ``tsqr``, ``mixed`` or ``residuals``."""
+    """Name of what their rows go through, as ``reduction_named`` knows it."""
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Attributes and arrays that ``from_store`` turns back into the same basis, bit for bit."""

@@ -21,7 +21,7 @@ from hamfit.fitting.stage import Stage, StateKeeper, StoredBasis, read_basis, re
 from hamfit.fitting.streaming import reductions_of
 from hamfit.fitting.warmup import warm_up
 from hamfit.lost_tasks import task_error
-from hamfit.reductions.device import LARGE_STATE_BYTES
+from hamfit.reductions import LARGE_STATE_BYTES
 
 if TYPE_CHECKING:
     from distributed import Client

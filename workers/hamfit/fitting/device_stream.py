@@ -21,12 +21,12 @@ from hamfit.features.device_radial import EDGE_BYTES
 from hamfit.fitting.basis import PartBasis
 from hamfit.fitting.frame_rows import Pooled
 from hamfit.fitting.part_stream import RARE_LENGTH, AbstractPartStream, Lift
+from hamfit.fitting.residuals import ResidualSums
 from hamfit.fitting.shards import Shard
 from hamfit.frames import Frame
 from hamfit.graphs import FrameGraphs
 from hamfit.kernels.gpu import row_squares
 from hamfit.reductions import AbstractReduction, Triangle
-from hamfit.reductions.device import device_accumulator
 from hamfit.types import FloatArray, IntArray
 
 
@@ -52,7 +52,8 @@ class DevicePartStream(AbstractPartStream[DeviceSource]):
         super().__init__(part, reduction)
         self._device = device
         with self._working("the columns of the fit"):
-            self._accumulator = device_accumulator(device, reduction.name, part.n_columns + 1)
+            self._accumulator = reduction.accumulator(device)
+            self._sums = ResidualSums(part, device) if reduction.of_residuals else None
             lift = Lift.of(part, reduction)
             self._lift = None if lift is None else device.upload(lift.matrix)
             self._prediction = None if lift is None else device.upload(lift.prediction)
@@ -119,6 +120,9 @@ class DevicePartStream(AbstractPartStream[DeviceSource]):
         self, local: DeviceArray, wanted: DeviceArray, corrections: Sequence[tuple[IntArray, FloatArray]]
     ) -> None:
         """Reduce the rows of a panel, local columns (m, n_local) and targets (m,): whole, or not at all."""
+        if self._sums is not None:
+            self._sums.absorb(local, wanted, corrections)
+            return
         if self._lift is None:
             panel = local
             panel[:, -1] = wanted
@@ -163,4 +167,4 @@ class DevicePartStream(AbstractPartStream[DeviceSource]):
 
     def _main_state(self) -> Triangle:
         with self._working("the sums over the rows"):
-            return self._accumulator.state()
+            return (self._sums or self._accumulator).state()

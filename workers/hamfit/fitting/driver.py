@@ -36,6 +36,7 @@ from hamfit.fitting.workspace import workspace
 from hamfit.model import Model, is_model, theta_of_blocks
 from hamfit.options import FitOptions, FitSpec
 from hamfit.progress import Progress, silent
+from hamfit.reductions import solver_named
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -134,17 +135,20 @@ def _run(
 ) -> FitResult:
     prepared = prepare(problem, options, executor, home, clock)
     stage, shards, basis = prepared.stage, prepared.shards, prepared.stage.basis
-    solve = partial(solve_part, ridge=options.ridge, weights=frame_weights(problem, options))
+    solver, weights = solver_named(options.solver), frame_weights(problem, options)
+    solve = partial(solve_part, solver=solver, ridge=options.ridge, weights=weights)
     passes = 2 if options.precision == "mixed" else 1
     with clock.phase("features", passes * len(shards), passes * prepared.n_rows) as done:
         roots = executor.run(stage, shards, done)
         groups = [roots[g] for g in sorted(roots)]
         if options.precision == "mixed":
-            basis, groups = refine(stage, shards, groups, executor, done, partial(solve, basis))
+            basis, groups = refine(stage, shards, groups, executor, done, partial(solve, basis), solver)
     with clock.phase("solving"), single_blas_thread():
         solved = [solve(basis, part, groups) for part in basis.parts]
         if options.precision == "mixed":
-            solved = [with_steps(part, first, groups) for part, first in zip(solved, stage.basis.parts, strict=True)]
+            solved = [
+                with_steps(part, first, groups, solver) for part, first in zip(solved, stage.basis.parts, strict=True)
+            ]
         model = _model(problem, options, prepared.found, solved, groups, fingerprint)
     report = _report(problem, options, solved, prepared, groups)
     return FitResult(replace(model, provenance={**model.provenance, "report": report}), report)

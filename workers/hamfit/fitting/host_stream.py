@@ -12,6 +12,7 @@ from hamfit.features.source import Source
 from hamfit.fitting.basis import PartBasis
 from hamfit.fitting.frame_rows import Pooled
 from hamfit.fitting.part_stream import RARE_LENGTH, AbstractPartStream, Lift
+from hamfit.fitting.residuals import ResidualSums
 from hamfit.frames import Frame
 from hamfit.graphs import FrameGraphs
 from hamfit.reductions import AbstractReduction, Triangle
@@ -39,6 +40,7 @@ class HostPartStream(AbstractPartStream[Source]):
     def __init__(self, part: PartBasis, reduction: AbstractReduction) -> None:
         super().__init__(part, reduction)
         self._accumulator = reduction.accumulator()
+        self._sums = ResidualSums(part) if reduction.of_residuals else None
         self._lift = Lift.of(part, reduction)
         width = sum(part.local_widths) if self._lift is not None else part.n_columns + 1
         self._local = np.zeros((PANEL_ROWS, width))
@@ -93,6 +95,9 @@ class HostPartStream(AbstractPartStream[Source]):
 
     def _reduce(self, local: FloatArray, targets: FloatArray) -> None:
         """Reduce the rows of a panel: local columns (m, n_local) and targets (m,)."""
+        if self._sums is not None:
+            self._sums.absorb(local, targets, self._corrections)
+            return
         if self._lift is None:
             panel = local
             panel[:, -1] = targets
@@ -121,4 +126,4 @@ class HostPartStream(AbstractPartStream[Source]):
 
     def _main_state(self) -> Triangle:
         self._flush()
-        return self._accumulator.state()
+        return (self._sums or self._accumulator).state()

@@ -20,7 +20,7 @@ from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import Shard
 from hamfit.frames import Frame
 from hamfit.graphs import FrameGraphs
-from hamfit.reductions import AbstractReduction, Accumulator, MixedGram, Triangle, Tsqr
+from hamfit.reductions import AbstractAccumulator, AbstractReduction, Triangle, Tsqr
 from hamfit.types import FloatArray, IntArray
 
 #: A whitened row longer than this many times the usual sqrt(k) is rare: the sample held nothing like it, and squaring
@@ -60,7 +60,7 @@ class Lift:
         if matrix is None:
             return None
         tabulated = all(part.table(position) is not None for position in range(len(part.blocks)))
-        single = tabulated and reduction.name == MixedGram.name
+        single = tabulated and reduction.single
         prediction = np.ascontiguousarray(matrix[:, -1])
         return cls(matrix.astype(np.float32) if single else matrix, prediction)
 
@@ -89,7 +89,9 @@ class AbstractPartStream(ABC, Generic[Asked]):
         self.part = part
         self.reduction = reduction
         self._of_frames = {rows.name: reduction.precise().accumulator() for rows in part.frame_rows}
-        self._rare: Accumulator | None = Tsqr(part.n_columns).accumulator() if keeps_rare_rows(part) else None
+        # in sums without squares long rows do no harm
+        apart = keeps_rare_rows(part) and not reduction.of_residuals
+        self._rare: AbstractAccumulator | None = Tsqr(part.n_columns).accumulator() if apart else None
         self._columns = np.concatenate([[0], np.cumsum(part.local_widths)])
         self._square: dict[str, float] = {part.part: 0.0, **dict.fromkeys(self._of_frames, 0.0)}
         self._outside = 0

@@ -10,7 +10,6 @@ import numpy as np
 
 from hamfit.devices import AbstractDevice, DeviceChoice, DeviceMemoryFull, choose_device
 from hamfit.reductions import AbstractReduction, Triangle
-from hamfit.reductions.device import joins_on_device, merge_on_device
 from hamfit.types import FloatArray
 
 
@@ -90,15 +89,13 @@ def merge_partial(
     computed the rows decides, not who merges: so threads of one process and workers of one kind give the same bits, and
     systems too small for a GPU leave it alone here too. Where it has no room the processor joins them, which is noted.
     """
-    large = any(joins_on_device(reductions[name]) for name in first.triangles)
+    large = any(reductions[name].joins_on_device for name in first.triangles)
     device = _device_of(first, second, choice) if large else None
     triangles, notes = {}, {*first.notes, *second.notes}
     for name, triangle in first.triangles.items():
         pair = triangle, second.triangles[name]
         try:
-            triangles[name] = (
-                reductions[name].merge(*pair) if device is None else merge_on_device(device, reductions[name], *pair)
-            )
+            triangles[name] = reductions[name].merge(*pair, device)
         except DeviceMemoryFull:
             assert device is not None
             device.release()

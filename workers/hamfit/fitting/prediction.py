@@ -15,10 +15,12 @@ import numpy as np
 from hamfit.features.survey import SURVEY_CENTRES
 from hamfit.features.tables import most_local_columns
 from hamfit.fitting.host_stream import PANEL_ROWS
+from hamfit.fitting.part_stream import MOST_RARE_COLUMNS
 from hamfit.fitting.problem import Problem
 from hamfit.fitting.shards import FrameTable, Shard
 from hamfit.fitting.survey import FEWEST_FRAMES
 from hamfit.options import FitOptions
+from hamfit.reductions import Tsqr, solver_named
 
 #: Resident memory of a process that has imported everything and computed nothing.
 PROCESS_BYTES = 400 * 2**20
@@ -60,18 +62,22 @@ def predict(
     """Predict rows, columns, tasks, memory and time of a fit."""
     columns = columns_of(problem, options, n_channels)
     rows = table.n_particles * problem.dim
-    threads = options.threads
+    threads, solver = options.threads, solver_named(options.solver)
     state = 0
     working = 0
     flops = 0.0
     for part, n in columns.items():
         radial = all(block.is_tabulated for block in problem.blocks if block.part == part)
-        k = min(n, _RADIAL_RANK * max(1, n_channels)) if radial and options.solver == "sketched" else n
+        k = min(n, _RADIAL_RANK * max(1, n_channels)) if radial and solver.whitens else n
         local = min(most_local_columns(n_channels), 4 * n + 2048) if radial else n + 2048
         # a state of ordinary rows, one of rare rows, one of each kind of rows of frames
         state += (2 + len(problem.stated)) * 8 * (k + 1) ** 2
-        buffer = 2 * 8 * (n + 1) * max(4 * (n + 1), n + 1025)
-        working += 8 * PANEL_ROWS * (local + k) + buffer + 6 * 8 * n * n
+        reducing = solver.reduction(k).working_bytes
+        if solver.whitens:
+            # an R factor of the sample first, then one of rare rows beside the others
+            reducing += Tsqr(min(k, MOST_RARE_COLUMNS)).working_bytes
+            reducing = max(reducing, Tsqr(n).working_bytes)
+        working += 8 * PANEL_ROWS * (local + k) + reducing + 6 * 8 * n * n
         flops += rows * (2.0 * local * k + k * k)
         if options.precision == "mixed":
             # the second pass makes rows anew, and two products with vectors of them

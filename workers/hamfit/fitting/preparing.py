@@ -17,7 +17,7 @@ from hamfit.fitting.shards import FrameTable, Shard, plan_sample, plan_shards
 from hamfit.fitting.stage import Stage, single_blas_thread, stored_basis
 from hamfit.fitting.survey import survey
 from hamfit.options import FitOptions
-from hamfit.reductions import Triangle, Whitening, whiten
+from hamfit.reductions import Triangle, Tsqr, Whitening, solver_named, whiten
 
 #: Rows sampled for each raw column when whitening: eight, but for thousands of columns four are enough.
 SAMPLE_ROWS_PER_COLUMN = (4, 8)
@@ -77,15 +77,17 @@ def _basis(
 ) -> Basis:
     """The columns to stream: raw, or whitened by a sample of rows."""
     raw = tuple(b.part for b in built)
-    if options.solver != "sketched":
-        return Basis(raw, problem.labels, problem.bond_labels, options.solver)
+    solver = solver_named(options.solver)
+    reduction = solver.refinement[0] if options.precision == "mixed" and solver.refinement else solver.reduction
+    if not solver.whitens:
+        return Basis(raw, problem.labels, problem.bond_labels, reduction.name)
     columns = max(part.n_raw for part in raw)
     fewest, many = SAMPLE_ROWS_PER_COLUMN
     rows = max(fewest * columns, min(many * columns, _CHEAP_SAMPLE_ROWS), 1000)
     centres = -(-rows // problem.dim)
     shards = plan_sample(table, centres, SAMPLE_TASKS, options.seed)
     sampled = tuple(replace(part, frame_rows=()) for part in raw)
-    basis = Basis(sampled, problem.labels, problem.bond_labels, "tsqr")
+    basis = Basis(sampled, problem.labels, problem.bond_labels, Tsqr.name)
     # on the processor whatever computes the rows: the columns of a fit are then the same everywhere
     stage = Stage(basis, "sample", home, "cpu", keep_states=False)
     stage.store()
@@ -96,8 +98,7 @@ def _basis(
             whitened_basis(b.part, _whiten(b.part, state.triangles[b.part.part], options.rank_cutoff), b.extents)
             for b in built
         ]
-    reduction = "mixed" if options.precision == "mixed" else "normal"
-    return Basis(tuple(parts), problem.labels, problem.bond_labels, reduction)
+    return Basis(tuple(parts), problem.labels, problem.bond_labels, reduction.name)
 
 
 def _whiten(part: PartBasis, sample: Triangle, cutoff: float | None) -> Whitening:

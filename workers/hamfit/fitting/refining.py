@@ -13,16 +13,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from hamfit.fitting.basis import RESIDUALS, Basis, PartBasis
+from hamfit.fitting.basis import Basis, PartBasis
 from hamfit.fitting.executors import AbstractExecutor
 from hamfit.fitting.part_stream import keeps_rare_rows, rare
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import Shard
-from hamfit.fitting.solving import SolvedPart
+from hamfit.fitting.solving import SolvedPart, problem_of
 from hamfit.fitting.stage import Stage, single_blas_thread, stored_basis
-from hamfit.reductions import Triangle
+from hamfit.reductions import AbstractSolver, Triangle
 from hamfit.reductions.mixed import refined_factor
-from hamfit.reductions.problems import symmetric
 from hamfit.types import FloatArray
 
 _NAME = "refine"
@@ -35,13 +34,15 @@ def refine(
     executor: AbstractExecutor,
     on_done: Callable[[Shard], None],
     solve: Callable[[PartBasis, Sequence[PartialState]], SolvedPart],
+    solver: AbstractSolver,
 ) -> tuple[Basis, list[PartialState]]:
     """Solve what the first pass over ``stage`` left, pass over the rows again, and give what is to be solved then."""
     basis = stored_basis(stage.home, _NAME)
     if basis is None:
         with single_blas_thread():
             first = [solve(part, groups) for part in stage.basis.parts]
-        basis = _centred(stage.basis, first)
+        assert solver.refinement is not None
+        basis = replace(_centred(stage.basis, first), reduction=solver.refinement[1].name)
     second = replace(stage, basis=basis, name=_NAME)
     second.store()
     roots = executor.run(second, shards, on_done)
@@ -55,7 +56,7 @@ def _centred(basis: Basis, solved: Sequence[SolvedPart]) -> Basis:
         whitening = part.basis.whitening
         assert whitening is not None
         parts.append(replace(part.basis, whitening=replace(whitening, preliminary=part.coefficients)))
-    return replace(basis, parts=tuple(parts), reduction=RESIDUALS)
+    return replace(basis, parts=tuple(parts))
 
 
 def _joined(basis: Basis, first: PartialState, second: PartialState) -> PartialState:
@@ -80,7 +81,9 @@ def _joined(basis: Basis, first: PartialState, second: PartialState) -> PartialS
     )
 
 
-def with_steps(solved: SolvedPart, part: PartBasis, groups: Sequence[PartialState]) -> SolvedPart:
+def with_steps(
+    solved: SolvedPart, part: PartBasis, groups: Sequence[PartialState], solver: AbstractSolver
+) -> SolvedPart:
     """The solved part, its report with the sizes of the steps of both passes; ``part`` is the basis of the first.
 
     The size of a step is the root mean square change of the predictions, relative to the targets.
@@ -89,21 +92,16 @@ def with_steps(solved: SolvedPart, part: PartBasis, groups: Sequence[PartialStat
     assert start is not None
     assert whitening is not None
     square = sum(group.squares[name] for group in groups)
+    form = problem_of(part, solver).takes
+    matrices = [form.matrix(group.triangles[name]) for group in groups]
 
     def size(step: FloatArray) -> float:
-        changes = [_changes(solved.basis, group.triangles[name], step) for group in groups]
-        return float(np.sqrt(max(sum(changes), 0.0) / square)) if square > 0.0 else 0.0
+        shift = np.concatenate([step, np.zeros(part.n_columns + 1 - step.size)])
+        changes = sum(form.square(matrix, shift) for matrix in matrices)
+        return float(np.sqrt(changes / square)) if square > 0.0 else 0.0
 
     steps = {
         "first_step": size(whitening.preliminary - start.preliminary),
         "refinement_step": size(solved.coefficients - whitening.preliminary),
     }
     return replace(solved, report={**solved.report, **steps})
-
-
-def _changes(part: PartBasis, state: Triangle, step: FloatArray) -> float:
-    """Sum over a group's rows of the squared change that a step makes."""
-    columns = state.unpack()[: step.size, : step.size]
-    if keeps_rare_rows(part):
-        return float(np.sum((columns @ step) ** 2))
-    return float(step @ symmetric(columns) @ step)

@@ -9,12 +9,23 @@ from typing import Any
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from hamfit.fitting.basis import RESIDUALS, Basis, PartBasis
+from hamfit.fitting.basis import Basis, PartBasis
 from hamfit.fitting.part_stream import keeps_rare_rows, rare
 from hamfit.fitting.partial import PartialState
 from hamfit.frames import Frame
 from hamfit.model import Model
-from hamfit.reductions import Form, Penalty, Solution, Triangle, Tsqr, factor_of_gram, solve_groups
+from hamfit.reductions import (
+    AbstractProblem,
+    AbstractReduction,
+    AbstractSolver,
+    FurtherRows,
+    Penalty,
+    Solution,
+    Triangle,
+    Tsqr,
+    reduction_named,
+    solve_groups,
+)
 from hamfit.types import FloatArray
 
 
@@ -42,21 +53,25 @@ def solve_part(
     part: PartBasis,
     groups: Sequence[PartialState],
     *,
+    solver: AbstractSolver,
     ridge: float | None,
     weights: Mapping[str, float],
 ) -> SolvedPart:
     """Choose the ridge, solve, and go back from whitened to raw coefficients."""
-    form, states, of_frames = _states(basis, part, groups)
+    problem = problem_of(part, solver)
+    reduction = reduction_named(basis.reduction)(part.n_columns)
+    states = [_main_state(part, reduction, group) for group in groups]
     n_rows = sum(state.n_rows for state in states)
-    counts = {name: sum(state.n_rows for state in found) for name, found in of_frames.items()}
-    solution = solve_groups(
-        form,
-        states,
-        _penalty(part, states, form),
-        # a weight of one lets all rows of frames together count as much as all forces together
-        extra=tuple((of_frames[k], weights[k] ** 2 * n_rows / n) for k, n in counts.items() if n),
-        ridge=ridge,
+    counts = {rows.name: sum(group.triangles[rows.name].n_rows for group in groups) for rows in part.frame_rows}
+    further = tuple(
+        FurtherRows(
+            [_as_taken(part, reduction.precise(), group.triangles[name]) for group in groups],
+            # a weight of one lets all rows of a kind together count as much as all forces together
+            weights[name] ** 2 * n_rows / count if count else 0.0,
+        )
+        for name, count in counts.items()
     )
+    solution = solve_groups(problem, states, _penalty(part, states, problem), further=further, ridge=ridge)
     n_white = part.n_features
     coefficients = solution.coefficients[:n_white]
     scale = part.target_scale
@@ -67,39 +82,39 @@ def solve_part(
     factor = inverse if part.whitening is None else part.whitening.projection @ inverse
     square = sum(group.squares[part.part] for group in groups)
     report = _report(part, groups, solution, n_rows, square, noise)
-    for name, n in counts.items():
-        report |= {f"{name}_rows": n, f"{name}_weight": weights[name]}
+    for name, count in counts.items():
+        if count:
+            report |= {f"{name}_rows": count, f"{name}_weight": weights[name]}
     return SolvedPart(part, theta * scale, coefficients, constants, factor * noise, report)
 
 
-def _states(
-    basis: Basis, part: PartBasis, groups: Sequence[PartialState]
-) -> tuple[Form, list[Triangle], dict[str, list[Triangle]]]:
-    """One state for each group, rare rows included, and its form; beside them those of rows of frames, by kind."""
-    states = [group.triangles[part.part] for group in groups]
-    of_frames = {rows.name: [group.triangles[rows.name] for group in groups] for rows in part.frame_rows}
-    if not keeps_rare_rows(part):
-        return ("factor" if basis.reduction == "tsqr" else "gram"), states, of_frames
+def problem_of(part: PartBasis, solver: AbstractSolver) -> type[AbstractProblem]:
+    """The problem that a part's rows make, rare ones included."""
+    return solver.problem_of_factors if keeps_rare_rows(part) else solver.problem
+
+
+def _main_state(part: PartBasis, reduction: AbstractReduction, group: PartialState) -> Triangle:
+    """The state of a group's rows, rare ones included, as the problem takes it."""
+    state = group.triangles[part.part]
     # a refinement has joined both kinds of rows already
-    if basis.reduction != RESIDUALS:
-        reduction = Tsqr(part.n_columns)
-        states = [
-            reduction.merge(factor_of_gram(state), group.triangles[rare(part)])
-            for state, group in zip(states, groups, strict=True)
-        ]
-    factors = {name: [factor_of_gram(state) for state in found] for name, found in of_frames.items()}
-    return "white-factor", states, factors
+    if reduction.of_residuals or not keeps_rare_rows(part):
+        return state
+    return Tsqr(part.n_columns).merge(reduction.factor(state), group.triangles[rare(part)])
 
 
-def _penalty(part: PartBasis, states: Sequence[Triangle], form: Form) -> Penalty:
+def _as_taken(part: PartBasis, reduction: AbstractReduction, state: Triangle) -> Triangle:
+    """The state of rows that are never rare, as the problem takes it: beside rare ones as an R factor."""
+    return reduction.factor(state) if keeps_rare_rows(part) else state
+
+
+def _penalty(part: PartBasis, states: Sequence[Triangle], problem: type[AbstractProblem]) -> Penalty:
     if part.whitening is not None:
         spectrum, centre = part.whitening.spectrum, part.whitening.preliminary
     else:
         # raw columns: the ridge acts on coefficients of columns scaled to unit mean square
         square = np.zeros(part.n_raw)
         for state in states:
-            upper = state.unpack()[: part.n_raw + 1, : part.n_raw]
-            square += np.diag(upper) if form == "gram" else np.einsum("ij,ij->j", upper, upper)
+            square += problem.takes.column_squares(problem.takes.matrix(state))[: part.n_raw]
         n_rows = sum(state.n_rows for state in states)
         spectrum = 1.0 / np.sqrt(np.where(square > 0.0, square, n_rows) / n_rows)
         centre = np.zeros(part.n_raw)
@@ -126,6 +141,11 @@ def _report(
         "solved_condition": solution.condition,
         "rare_rows": sum(group.triangles[rare(part)].n_rows for group in groups) if keeps_rare_rows(part) else 0,
         "ridge": solution.ridge,
+        "outcome": {
+            "method": solution.outcome.method,
+            "sentence": f"solved {solution.outcome.value}",
+            "solves": {outcome.method: count for outcome, count in solution.solves.items()},
+        },
         "train": float(np.sqrt(solution.residual_square)) / size if size > 0.0 else 0.0,
         "held_out": float(np.sqrt(solution.held_out_square)) / size if size > 0.0 else 0.0,
         "noise": float(noise),

@@ -8,7 +8,7 @@ than a panel, a frame and the state of the reduction is ever in memory. Panels a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -17,38 +17,29 @@ import psutil
 from hamfit.data import Dataset
 from hamfit.devices import AbstractDevice
 from hamfit.errors import StoreError, located
-from hamfit.fitting.basis import RESIDUALS, Basis, PartBasis
+from hamfit.fitting.basis import Basis, PartBasis
 from hamfit.fitting.host_stream import HostPartStream
 from hamfit.fitting.part_stream import AbstractPartStream, keeps_rare_rows, rare
 from hamfit.fitting.partial import PartialState
-from hamfit.fitting.residuals import HostResidualStream
 from hamfit.fitting.shards import Shard
 from hamfit.frames import Frame
 from hamfit.graphs import FrameGraphs
-from hamfit.reductions import AbstractReduction, Gram, MixedGram, Tsqr
-
-_REDUCTIONS: Mapping[str, type[AbstractReduction]] = {
-    Gram.name: Gram,
-    Tsqr.name: Tsqr,
-    MixedGram.name: MixedGram,
-    # sums of products, which merge as Gram matrices do
-    RESIDUALS: Gram,
-}
+from hamfit.reductions import AbstractReduction, Tsqr, reduction_named
 
 
 def reduction_of(basis: Basis, part: PartBasis) -> AbstractReduction:
     """The reduction of one part's rows."""
-    return _REDUCTIONS[basis.reduction](part.n_columns)
+    return reduction_named(basis.reduction)(part.n_columns)
 
 
 def reductions_of(basis: Basis) -> dict[str, AbstractReduction]:
     """The reduction of every kind of row."""
     out: dict[str, AbstractReduction] = {}
     for part in basis.parts:
-        out[part.part] = reduction_of(basis, part)
-        if keeps_rare_rows(part) and basis.reduction != RESIDUALS:
+        reduction = out[part.part] = reduction_of(basis, part)
+        if keeps_rare_rows(part) and not reduction.of_residuals:
             out[rare(part)] = Tsqr(part.n_columns)
-        out |= {rows.name: reduction_of(basis, part) for rows in part.frame_rows}
+        out |= {rows.name: reduction.precise() for rows in part.frame_rows}
     return out
 
 
@@ -103,14 +94,12 @@ def reduce_shard(shard: Shard, basis: Basis, device: AbstractDevice | None = Non
 
 def _stream(basis: Basis, part: PartBasis, device: AbstractDevice | None) -> AbstractPartStream[Any]:
     reduction = reduction_of(basis, part)
-    residuals = basis.reduction == RESIDUALS
     if device is None:
-        return HostResidualStream(part, reduction) if residuals else HostPartStream(part, reduction)
+        return HostPartStream(part, reduction)
     # most processes have no device, and need not know how it is used
-    from hamfit.fitting.device_residuals import DeviceResidualStream
     from hamfit.fitting.device_stream import DevicePartStream
 
-    return (DeviceResidualStream if residuals else DevicePartStream)(part, reduction, device)
+    return DevicePartStream(part, reduction, device)
 
 
 def peak_bytes() -> int:

@@ -8,42 +8,64 @@ after one step the error is of the order (e c)^2 (Higham, Accuracy and Stability
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from scipy.linalg import eigh
 from scipy.linalg.blas import ssyrk
 
-from hamfit.reductions.gram import Gram
-from hamfit.reductions.problems import symmetric, unit_diagonal
-from hamfit.reductions.triangle import AbstractReduction, Accumulator, Triangle
-from hamfit.reductions.tsqr import join_factors, triangular_factor
-from hamfit.types import FloatArray
+from hamfit.reductions.factors import EPS, join_factors, symmetric, triangular_factor, unit_diagonal
+from hamfit.reductions.normal import AbstractGram, GramAccumulator
+from hamfit.reductions.triangle import AbstractAccumulator, Triangle
+
+if TYPE_CHECKING:
+    from hamfit.devices import DeviceArray
 
 #: Rows that are summed in single precision: in longer sums rounding errors would add up.
 SINGLE_ROWS = 4096
 #: Relative rounding of such sums: a float32 has 24 bits, errors of thousands of terms add up to some bits more.
 _SINGLE_EPS = 1e-6
-_EPS = float(np.finfo(np.float64).eps)
 
 
-class MixedGramAccumulator:
-    """Upper triangle of sum of panel^T panel, products in float32 and sums over panels in float64."""
+class MixedGramAccumulator(AbstractAccumulator):
+    """Products in float32 and sums over groups of rows in float64; a panel may be of float32 itself."""
 
-    def __init__(self, size: int) -> None:
-        self._gram = np.zeros((size, size), order="F")
-        self._rows = 0
+    def _add(self, panel: DeviceArray) -> None:
+        if self._device is None:
+            for first in range(0, panel.shape[0], SINGLE_ROWS):
+                rows = np.ascontiguousarray(panel[first : first + SINGLE_ROWS], dtype=np.float32)
+                self._upper += ssyrk(1.0, rows.T)
+            return
+        xp, size = self._device.xp, panel.shape[1]
+        rows = panel.astype(xp.float32, copy=False)
+        whole = rows.shape[0] // SINGLE_ROWS * SINGLE_ROWS
+        rest = rows[whole:]
+        products = rest.T @ rest
+        if whole:
+            # one batch of products: many small launches would leave a GPU idle
+            groups = rows[:whole].reshape(-1, SINGLE_ROWS, size)
+            sums = xp.matmul(groups.transpose(0, 2, 1), groups).sum(axis=0, dtype=xp.float64)
+            products = sums + products
+        self._upper += products
 
-    def absorb(self, panel: FloatArray) -> None:
-        """Add panel^T panel; a panel may be of float32 itself."""
-        for first in range(0, panel.shape[0], SINGLE_ROWS):
-            rows = np.ascontiguousarray(panel[first : first + SINGLE_ROWS], dtype=np.float32)
-            self._gram += ssyrk(1.0, rows.T)
-        self._rows += panel.shape[0]
 
-    def state(self) -> Triangle:
-        """The packed Gram matrix."""
-        return Triangle.pack(self._gram, self._rows)
+class MixedGram(AbstractGram):
+    """Gram matrix of [Z | u] whose products are of single precision."""
+
+    name: ClassVar[str] = "mixed"
+    single: ClassVar[bool] = True
+    accumulates = MixedGramAccumulator
+
+
+class Residuals(AbstractGram):
+    """The last column of the Gram matrix of [Z | r], with r the residuals of a first solution; it merges as that does.
+
+    Streams of rows sum it from local columns, without the others of the matrix and in float64.
+    """
+
+    name: ClassVar[str] = "residuals"
+    of_residuals: ClassVar[bool] = True
+    accumulates = GramAccumulator
 
 
 def refined_factor(gram: Triangle, rare: Triangle, products: Triangle) -> Triangle:
@@ -64,20 +86,6 @@ def refined_factor(gram: Triangle, rare: Triangle, products: Triangle) -> Triang
     last = products.unpack()[:, -1]
     _, norms = unit_diagonal(upper.T @ upper)
     # R^T t = Z^T r, where some columns may belong to no row at all
-    target = np.linalg.lstsq((upper / norms).T, last[:-1] / norms, rcond=last.size * _EPS)[0]
+    target = np.linalg.lstsq((upper / norms).T, last[:-1] / norms, rcond=last.size * EPS)[0]
     rest = np.sqrt(max(last[-1] - target @ target, 0.0))
     return Triangle.pack(np.vstack([np.column_stack([upper, target]), np.append(0.0 * target, rest)]), products.n_rows)
-
-
-class MixedGram(Gram):
-    """Gram matrix of [Z | u] whose products are of single precision."""
-
-    name: ClassVar[str] = "mixed"
-
-    def accumulator(self) -> Accumulator:
-        """A fresh accumulator."""
-        return MixedGramAccumulator(self.n_columns + 1)
-
-    def precise(self) -> AbstractReduction:
-        """The Gram matrix in float64."""
-        return Gram(self.n_columns)

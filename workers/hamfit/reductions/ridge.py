@@ -12,35 +12,20 @@ the penalty is an ordinary ridge on the coefficients of the unwhitened, column-s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from hamfit.errors import FitError
-from hamfit.reductions.problems import (
-    AbstractProblem,
-    FactorProblem,
-    GramProblem,
-    Penalty,
-    WhiteFactorProblem,
-    symmetric,
-)
+from hamfit.reductions.factors import EPS
+from hamfit.reductions.problems import AbstractProblem, Outcome, Penalty
 from hamfit.reductions.triangle import Triangle
-from hamfit.reductions.tsqr import triangular_factor
 from hamfit.types import FloatArray
-
-Form = Literal["gram", "factor", "white-factor"]
 
 #: Ridges tried, relative to the mean square of a column. Zero is the answer for data without noise.
 RIDGES: tuple[float, ...] = (0.0, *(10.0**e for e in range(-26, -2)))
-
-_PROBLEMS: dict[Form, type[AbstractProblem]] = {
-    "gram": GramProblem,
-    "factor": FactorProblem,
-    "white-factor": WhiteFactorProblem,
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,24 +48,37 @@ class Solution:
     """Upper F (k, k) with F^T F = Z^T Z + ridge term: the variance of a row x is |F^-T x|^2 times that of the noise."""
     trials: tuple[tuple[float, float], ...]
     """(ridge, squared held-out residual) of every ridge tried."""
+    outcome: Outcome
+    """How the coefficients came about."""
+    solves: Mapping[Outcome, int]
+    """How often each way was taken: once for every ridge tried without every group, and once for the coefficients."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FurtherRows:
+    """Rows of another kind over the same columns: they count in the solution, but not in the held-out error."""
+
+    states: Sequence[Triangle]
+    """One state for each group, of the same reduction as the groups' own."""
+    weight: float
+    """Weight of a squared residual beside those of the groups' own rows."""
 
 
 def solve_groups(
-    form: Form,
+    make: type[AbstractProblem],
     groups: Sequence[Triangle],
     penalty: Penalty,
     *,
-    extra: Sequence[tuple[Sequence[Triangle], float]] = (),
+    further: Sequence[FurtherRows] = (),
     ridge: float | None = None,
 ) -> Solution:
     """Solve for the coefficients, choosing the ridge by leave-group-out unless it is given.
 
     Args:
-        form: what the triangles are: Gram matrices, R factors of raw columns, or R factors of whitened columns.
-        groups: one state for each group of frames.
-        penalty: scales and centre of the ridge.
-        extra: kinds of further rows: states of each group, and the weight that a squared residual has in the solution;
-            in the held-out error they do not count.
+        make: the problem that the states of all groups make together or without one of them.
+        groups: one state for each group of frames, as ``make`` takes them.
+        penalty: what the ridge acts on.
+        further: rows of other kinds; those of weight zero do not take part.
         ridge: use this ridge instead of choosing.
 
     Raises:
@@ -90,75 +88,48 @@ def solve_groups(
     used = [g for g, state in enumerate(groups) if state.n_rows > 0]
     if not used:
         raise FitError("no rows reached the solver: the data hold no frame that the blocks asked for can use")
-    states = _States(form, groups, extra, penalty)
+    form = make.takes
+    own = [form.matrix(state) for state in groups]
+    beside = [([form.matrix(s) for s in rows.states], rows.weight) for rows in further if rows.weight > 0.0]
+    solves: Counter[Outcome] = Counter()
+
+    def problem(members: Sequence[int]) -> AbstractProblem:
+        weighted = [(own[m], 1.0) for m in members]
+        weighted += [(matrices[m], weight) for matrices, weight in beside for m in members]
+        return make(form.joined(weighted), sum(groups[m].n_rows for m in members), penalty)
+
+    def solved(one: AbstractProblem, value: float) -> tuple[FloatArray, Outcome]:
+        coefficients, outcome = one.solve(value)
+        solves[outcome] += 1
+        return coefficients, outcome
+
+    def residual_square(group: int, coefficients: FloatArray) -> float:
+        return form.square(own[group], np.append(coefficients - penalty.centre, -1.0))
+
     candidates = RIDGES if ridge is None else (ridge,)
     chosen, best = (1e-12 if ridge is None else ridge), float("nan")
     trials: list[tuple[float, float]] = []
     if len(used) > 1:
         held_out = np.zeros(len(candidates))
         for g in used:
-            others = states.joined([m for m in used if m != g])
-            held_out += [states.residual_square(g, others.solve(value)) for value in candidates]
+            others = problem([m for m in used if m != g])
+            held_out += [residual_square(g, solved(others, value)[0]) for value in candidates]
         trials = [(value, float(error)) for value, error in zip(candidates, held_out, strict=True)]
         chosen, best = min(trials, key=lambda trial: trial[1])
-    total = states.joined(used)
-    coefficients = total.solve(chosen)
+    total = problem(used)
+    coefficients, outcome = solved(total, chosen)
     singular = total.spectrum()
-    # a Gram matrix cannot tell singular values below sqrt(eps) from zero
-    floor = singular.size * np.finfo(np.float64).eps
-    floor = np.sqrt(floor) if form == "gram" else floor
+    rounding = singular.size * EPS
+    floor = np.sqrt(rounding) if form.squared else rounding
     return Solution(
         coefficients=coefficients,
         ridge=chosen,
         rank=int(np.count_nonzero(singular > floor * singular[0])),
         condition=float(singular[0] / singular[-1]) if singular[-1] > 0.0 else float("inf"),
-        residual_square=sum(states.residual_square(g, coefficients) for g in used),
+        residual_square=sum(residual_square(g, coefficients) for g in used),
         held_out_square=best,
         factor=total.factor(chosen),
         trials=tuple(trials),
+        outcome=outcome,
+        solves=solves,
     )
-
-
-class _States:
-    """The groups' states, and the problems they make together or alone."""
-
-    def __init__(
-        self,
-        form: Form,
-        groups: Sequence[Triangle],
-        extra: Sequence[tuple[Sequence[Triangle], float]],
-        penalty: Penalty,
-    ) -> None:
-        self.make, self.penalty = _PROBLEMS[form], penalty
-        self.is_gram = form == "gram"
-        self.upper = [self._full(state) for state in groups]
-        self.n_rows = [state.n_rows for state in groups]
-        self.extra = [([self._full(state) for state in states], weight) for states, weight in extra if weight > 0.0]
-
-    def _full(self, state: Triangle) -> FloatArray:
-        return symmetric(state.unpack()) if self.is_gram else state.unpack()
-
-    def joined(self, members: Sequence[int]) -> AbstractProblem:
-        """The problem of some groups together."""
-        n_rows = sum(self.n_rows[m] for m in members)
-        parts = [(self.upper[m], 1.0) for m in members]
-        for states, weight in self.extra:
-            parts += [(states[m], weight) for m in members]
-        if self.is_gram:
-            joined = np.zeros_like(self.upper[0])
-            for matrix, weight in parts:
-                joined += weight * matrix
-        else:
-            joined = triangular_factor(np.vstack([np.sqrt(weight) * matrix for matrix, weight in parts]))
-        return self.make(joined, n_rows, self.penalty)
-
-    def residual_square(self, group: int, coefficients: FloatArray) -> float:
-        """Squared residual of one group's rows, extra rows left aside.
-
-        Exact from an R factor; from a Gram matrix cancellation limits it to eps times the squared targets.
-        """
-        shift = np.append(coefficients - self.penalty.centre, -1.0)
-        if self.is_gram:
-            return max(float(shift @ self.upper[group] @ shift), 0.0)
-        residual = self.upper[group] @ shift
-        return float(residual @ residual)
