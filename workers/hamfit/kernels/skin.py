@@ -12,6 +12,7 @@ import numpy as np
 
 from hamfit.kernels.cells import OK, OUT_OF_RANGE
 from hamfit.kernels.columns import Int32Array
+from hamfit.kernels.measure import between, coincide
 from hamfit.types import FloatArray, IntArray
 
 
@@ -97,14 +98,12 @@ def near_edges(
         x0, x1, x2 = x[i, 0], x[i, 1], x[i, 2]
         for e in range(offsets[rank[i]], offsets[rank[i] + 1]):
             j, code = np.uint32(listed[e]), np.uint32(codes[e])
-            d0 = (x0 - x[j, 0]) - translations[code, 0]
-            d1 = (x1 - x[j, 1]) - translations[code, 1]
-            d2 = (x2 - x[j, 2]) - translations[code, 2]
-            square = d0 * d0 + d1 * d1 + d2 * d2
+            t0, t1, t2 = translations[code, 0], translations[code, 1], translations[code, 2]
+            d0, d1, d2, square = between(x0, x1, x2, x[j, 0], x[j, 1], x[j, 2], t0, t1, t2)
             b = species[j]
             limit2 = cutoffs2[a, b]
             keep = square < limit2
-            if keep and square <= 1e-20 * limit2:
+            if keep and coincide(square, limit2):
                 if i != j:
                     verdict[0], verdict[1] = min(i, np.uint64(j)), max(i, np.uint64(j))
                 keep = False

@@ -33,6 +33,7 @@ from hamfit.kernels.lanes import (
     push_lanes_inverse,
     push_lanes_square,
 )
+from hamfit.kernels.measure import between, coincide
 from hamfit.kernels.pair_tables import Tables, push_table
 from hamfit.types import FloatArray, IntArray
 
@@ -294,22 +295,19 @@ def advance(
 def count_outside(bodies: Bodies, reach: Reach, laws: LawRows, extents: FloatArray, count: IntArray) -> None:
     """Pairs within the cutoff, into count (3,): those outside extents (C, 2), all, and those at one place.
 
-    Differences are formed and compared as in ``kernels.cells``, so that a pair at the very end of the range is
-    counted alike. A channel without a range has all its pairs outside.
+    A channel without a range has all its pairs outside.
     """
     count[:] = 0
+    q = bodies.q
     for i in range(bodies.species.size):
         for b in range(reach.ends.shape[1] - 1):
             c = laws.channels[bodies.species[i], b]
             limit2, low, high = laws.cutoff2[c], extents[c, 0], extents[c, 1]
             for k in range(reach.ends[i, b], reach.ends[i, b + 1]):
-                shift = reach.shifts[reach.runs[i, k, RUN_SHIFT]]
+                t0, t1, t2 = reach.shifts[reach.runs[i, k, RUN_SHIFT]]
                 for j in range(reach.runs[i, k, RUN_BEGIN], reach.runs[i, k, RUN_END]):
-                    d0 = bodies.q[0, i] - bodies.q[0, j] - shift[0]
-                    d1 = bodies.q[1, i] - bodies.q[1, j] - shift[1]
-                    d2 = bodies.q[2, i] - bodies.q[2, j] - shift[2]
-                    r2 = d0 * d0 + d1 * d1 + d2 * d2
+                    _, _, _, r2 = between(q[0, i], q[1, i], q[2, i], q[0, j], q[1, j], q[2, j], t0, t1, t2)
                     if r2 < limit2:
                         count[0] += not (low <= np.sqrt(r2) <= high)
                         count[1] += 1
-                        count[2] += r2 <= 1e-20 * limit2
+                        count[2] += coincide(r2, limit2)
