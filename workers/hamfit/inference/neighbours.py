@@ -20,7 +20,7 @@ from hamfit.graphs.channels import checked_species, pair_channels
 from hamfit.graphs.cutoff import PreparedCells
 from hamfit.graphs.graph import coincident, no_such_centre, padded_positions
 from hamfit.graphs.lattice import Lattice
-from hamfit.kernels.cells import OK, OUT_OF_RANGE, wrap
+from hamfit.kernels.cells import OK, OUT_OF_RANGE
 from hamfit.kernels.columns import Int32Array
 from hamfit.kernels.skin import bring_home, near_edges, translation_codes
 from hamfit.types import FloatArray, IntArray
@@ -37,22 +37,33 @@ class _Lists:
     """Neighbours within cutoff and skin at one time; see ``kernels.skin.near_edges``."""
 
     box: FloatArray | None
+    lattice: Lattice
     start: FloatArray
-    """Positions at that time, (N, d)."""
+    """Positions at that time, (N, 3)."""
+    images: IntArray
     order: IntArray
     rank: IntArray
     offsets: IntArray
     listed: Int32Array
     codes: Int32Array
     translations: FloatArray
-    homes: FloatArray
+    homes: IntArray
 
-    def positions(self, frame: Frame, limit2: float) -> FloatArray | None:
-        """The frame's positions in the box of that time, (N, 3); None where the lists may lack a pair by now."""
-        if frame.box is not self.box or frame.q.shape != self.start.shape:
+    def positions(self, frame: Frame, limit2: float) -> tuple[FloatArray, Int32Array] | None:
+        """Positions in the box, (N, 3), and boxes passed through since, (N,); None where a pair may be missing by now."""
+        if frame.box is not self.box or len(frame.q) != len(self.start):
             return None
-        x = np.zeros((len(frame.q), 3))
-        return x if bring_home(frame.q, self.start, self.homes, x) < limit2 else None
+        x, moved, homes = _home(padded_positions(frame), self.start, self.lattice, self.images)
+        return (x, (homes - self.homes).astype(np.int32)) if moved < limit2 else None
+
+
+def _home(
+    q: FloatArray, start: FloatArray, lattice: Lattice, images: IntArray
+) -> tuple[FloatArray, float, IntArray]:
+    """Positions in the box, the greatest squared distance from ``start``, and boxes, as ``bring_home`` has them."""
+    x, homes = np.empty_like(q), np.empty(len(q), dtype=np.int64)
+    moved = bring_home(q, start, lattice.vectors, lattice.inverse, lattice.periodic, images, x, homes)
+    return x, moved, homes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,20 +86,21 @@ class SkinGraph(CutoffGraph):
         skin = SKIN * self.max_cutoff
         # rounding of positions in the box must not hide a pair
         limit2 = (0.5 * skin) ** 2 * (1.0 - 1e-9)
-        x = self._kept[0].positions(frame, limit2) if self._kept else None
-        if x is None:
+        now = self._kept[0].positions(frame, limit2) if self._kept else None
+        if now is None:
             self._kept[:] = [self._search(frame, skin)]
-            x = self._kept[0].positions(frame, limit2)
-            assert x is not None
-        return PreparedLists(self._kept[0], x, frame, self)
+            now = self._kept[0].positions(frame, limit2)
+            assert now is not None
+        return PreparedLists(self._kept[0], *now, frame, self)
 
     def _search(self, frame: Frame, skin: float) -> _Lists:
         wide = CutoffGraph(self.labels, np.where(self.cutoffs > 0.0, self.cutoffs * (1.0 + 1e-9) + skin, 0.0))
         prepared = wide.prepare(frame)
         q, lattice = padded_positions(frame), Lattice.of(frame)
-        x, *_ = wrap(q, lattice.vectors, lattice.inverse, lattice.periodic)
-        reach = np.ceil(wide.max_cutoff * 1.0001 / lattice.heights).astype(np.int64) + 1
+        # as far as what is listed now can go before the next search
+        reach = np.ceil((wide.max_cutoff + skin) * 1.0001 / lattice.heights).astype(np.int64) + 1
         images = np.where(lattice.periodic == 1, reach, 0)
+        x, _, homes = _home(q, q, lattice, images)
         lengths, listed, codes = [np.zeros(1, dtype=np.int64)], [], []
         for start in range(0, len(q), _PANEL):
             centres = prepared.order[start : start + _PANEL]
@@ -104,14 +116,16 @@ class SkinGraph(CutoffGraph):
         b, vectors = boxes[:, :, None], lattice.vectors
         return _Lists(
             frame.box,
-            frame.q.copy(),
+            lattice,
+            q.copy(),
+            images,
             prepared.order,
             rank,
             np.cumsum(np.concatenate(lengths)),
             np.concatenate(listed),
             np.concatenate(codes),
             np.ascontiguousarray(b[:, 0] * vectors[0] + b[:, 1] * vectors[1] + b[:, 2] * vectors[2]),
-            q - x,
+            homes,
         )
 
 
@@ -120,7 +134,7 @@ class PreparedLists(PreparedCells):
 
     __slots__ = ()
 
-    def __init__(self, lists: _Lists, x: FloatArray, frame: Frame, graph: CutoffGraph) -> None:
+    def __init__(self, lists: _Lists, x: FloatArray, passed: Int32Array, frame: Frame, graph: CutoffGraph) -> None:
         super().__init__(
             lists.order,
             (
@@ -130,6 +144,7 @@ class PreparedLists(PreparedCells):
                 lists.codes,
                 lists.translations,
                 x,
+                passed,
                 checked_species(frame, graph.labels),
                 graph.cutoffs**2,
                 pair_channels(len(graph.labels)),
