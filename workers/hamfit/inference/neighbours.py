@@ -50,7 +50,7 @@ class _Lists:
     homes: IntArray
 
     def positions(self, frame: Frame, limit2: float) -> tuple[FloatArray, Int32Array] | None:
-        """Positions in the box, (N, 3), and boxes passed through since, (N,); None where a pair may be missing by now."""
+        """Positions in the box, (N, 3), and boxes passed since, (N,); None where the lists may lack a pair by now."""
         if frame.box is not self.box or len(frame.q) != len(self.start):
             return None
         x, moved, homes = _home(padded_positions(frame), self.start, self.lattice, self.images)

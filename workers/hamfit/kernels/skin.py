@@ -56,7 +56,7 @@ def bring_home(
     x: FloatArray,
     homes: IntArray,
 ) -> float:
-    """Positions in the box into x (N, 3), and the boxes they were in, as one number in the way of codes, into homes (N,).
+    """Positions in the box into x (N, 3), and which box that was, as one number in the way of codes, into homes (N,).
 
     q and start (N, 3). Returns the greatest squared distance moved from ``start``; inf where there is a number that is
     none.
@@ -95,7 +95,7 @@ def near_edges(
     """Edges of centres (C,) within their cutoffs, as ``kernels.cells.find_edges`` gives them.
 
     The list: neighbours of particle i are listed[offsets[rank[i]] .. offsets[rank[i] + 1]], with the translations of
-    ``codes``. x (N, 3) positions in the box; passed (N,) boxes passed through since the search, as one number in the
+    ``codes``. x (N, 3) positions in the box; passed (N,) boxes passed since the search, as one number in the
     way of codes; cutoffs2 and channels (S, S).
     """
     capacity, ends, verdict = 0, np.zeros(centres.shape[0] + 1, np.int64), np.array([OK, 0])
