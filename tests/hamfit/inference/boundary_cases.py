@@ -20,7 +20,7 @@ from hamfit.frames import Frame
 from hamfit.graphs import AbstractGraph, AllPairsGraph, BondGraph, CutoffGraph
 from hamfit.graphs.lattice import Lattice
 from hamfit.inference import CompiledModel
-from hamfit.kernels.cells import wrap
+from hamfit.kernels.wrapping import wrap
 from hamfit.model import Model
 from hamfit.types import FloatArray
 

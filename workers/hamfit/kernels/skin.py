@@ -11,9 +11,10 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from hamfit.kernels.cells import OK, OUT_OF_RANGE, enter_box
+from hamfit.kernels.cells import OK, OUT_OF_RANGE
 from hamfit.kernels.columns import Int32Array
 from hamfit.kernels.measure import between, coincide
+from hamfit.kernels.wrapping import enter_box
 from hamfit.types import FloatArray, IntArray
 
 

@@ -24,16 +24,12 @@ from hamfit.kernels.lanes import (
     OUT_CORE,
     OUT_FORCE,
     OUT_WORDS,
-    RUN_BEGIN,
-    RUN_END,
-    RUN_SHIFT,
     RUN_WORDS,
     observe_lanes_inverse,
     observe_lanes_square,
     push_lanes_inverse,
     push_lanes_square,
 )
-from hamfit.kernels.measure import between, coincide
 from hamfit.kernels.pair_tables import Tables, push_table
 from hamfit.types import FloatArray, IntArray
 
@@ -289,25 +285,3 @@ def advance(
         stage += 1
     last_kick(first, last, bodies, kicks[drifts.size])
     return stage
-
-
-@nb.njit(cache=True, nogil=True)
-def count_outside(bodies: Bodies, reach: Reach, laws: LawRows, extents: FloatArray, count: IntArray) -> None:
-    """Pairs within the cutoff, into count (3,): those outside extents (C, 2), all, and those at one place.
-
-    A channel without a range has all its pairs outside.
-    """
-    count[:] = 0
-    q = bodies.q
-    for i in range(bodies.species.size):
-        for b in range(reach.ends.shape[1] - 1):
-            c = laws.channels[bodies.species[i], b]
-            limit2, low, high = laws.cutoff2[c], extents[c, 0], extents[c, 1]
-            for k in range(reach.ends[i, b], reach.ends[i, b + 1]):
-                t0, t1, t2 = reach.shifts[reach.runs[i, k, RUN_SHIFT]]
-                for j in range(reach.runs[i, k, RUN_BEGIN], reach.runs[i, k, RUN_END]):
-                    _, _, _, r2 = between(q[0, i], q[1, i], q[2, i], q[0, j], q[1, j], q[2, j], t0, t1, t2)
-                    if r2 < limit2:
-                        count[0] += not (low <= np.sqrt(r2) <= high)
-                        count[1] += 1
-                        count[2] += coincide(r2, limit2)
