@@ -17,8 +17,8 @@ from hamfit.graphs import AbstractGraph, AllPairsGraph, BondGraph, CutoffGraph
 from hamfit.graphs.device_cells import DeviceCells, HostEdgeSource, prepare_on_device
 from hamfit.graphs.lattice import Lattice
 from hamfit.kernels.cells import sort_into_cells
-from hamfit.kernels.cells import wrap as host_wrap
 from hamfit.kernels.gpu_cells import sort_by_cell, wrap
+from hamfit.kernels.wrapping import wrap as host_wrap
 from hamfit.types import IntArray
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

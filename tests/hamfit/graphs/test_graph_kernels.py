@@ -18,8 +18,8 @@ from hamfit.kernels.cells import (
     list_runs,
     sort_into_cells,
     squared_distances,
-    wrap,
 )
+from hamfit.kernels.wrapping import wrap
 
 seeds = st.integers(0, 10**6)
 

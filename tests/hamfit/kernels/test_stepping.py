@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hamfit.integrators import INTEGRATORS, Composition
+from hamfit.kernels.counting import count_outside
 from hamfit.kernels.emitter import LANES
 from hamfit.kernels.lanes import LAW_COEFFICIENTS, OUT_ENERGY, OUT_WORDS
 from hamfit.kernels.pair_tables import Tables, law
@@ -17,7 +18,6 @@ from hamfit.kernels.stepping import (
     Reach,
     add_windows,
     advance,
-    count_outside,
     observe_all,
     share,
 )

@@ -21,9 +21,20 @@ static emulated_dim3 threadIdx, blockIdx, blockDim, gridDim;
 double tile[96 * 1024 / 8];
 
 template <class T> inline T __ldg(const T* p) { return *p; }
-// rounded on their own: nvcc would fuse a product and a sum into one operation, the flags here forbid it
-inline double __dmul_rn(double a, double b) { return a * b; }
-inline double __dadd_rn(double a, double b) { return a + b; }
+// rounded on their own, whatever the flags say of other products and sums: the compiler must not see through it
+inline double emulated_opaque(double x) {
+#if defined(__x86_64__)
+    asm("" : "+x"(x));
+#elif defined(__aarch64__)
+    asm("" : "+w"(x));
+#else
+    volatile double kept = x;
+    x = kept;
+#endif
+    return x;
+}
+inline double __dmul_rn(double a, double b) { return emulated_opaque(a * b); }
+inline double __dadd_rn(double a, double b) { return emulated_opaque(emulated_opaque(a) + emulated_opaque(b)); }
 inline int atomicAdd(int* p, int v) { int old = *p; *p += v; return old; }
 inline int atomicMin(int* p, int v) { int old = *p; if (v < old) *p = v; return old; }
 inline int atomicMax(int* p, int v) { int old = *p; if (v > old) *p = v; return old; }

@@ -2,8 +2,9 @@
 
 g++ compiles ``kernels/cuda`` with the header ``emulated.h``, which gives CUDA's words a meaning: blocks run one after
 the other, and the threads of a block too, in an order that is shuffled and changes at every barrier, so that a kernel
-that lacks a barrier gives wrong numbers here. Array code runs on NumPy. What this does not cover: CuPy and the driver,
-real races between blocks, cuBLAS and cuSOLVER, CUDA graphs, and speed.
+that lacks a barrier gives wrong numbers here. Products and sums are fused wherever the compiler can, as NVRTC does, so
+that what was to be the same bits, and is not there, differs here too. Array code runs on NumPy. What this does not
+cover: CuPy and the driver, real races between blocks, cuBLAS and cuSOLVER, CUDA graphs, and speed.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from typing import Any
 
 import numpy as np
 import psutil
+from llvmlite.binding import get_host_cpu_features
 
 from hamfit.devices.device import AbstractDevice, DeviceArray, DeviceMemoryFull
 from hamfit.devices.sources import Signature, signatures, source
 from hamfit.errors import DeviceError
 
 _HEADER = Path(__file__).with_name("emulated.h")
-_FLAGS = ("-x", "c++", "-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-w")
+_FLAGS = ("-x", "c++", "-std=c++17", "-O2", "-ffp-contract=fast", "-shared", "-fPIC", "-w")
 #: Shared memory of a block, as the header has it.
 _SHARED_BYTES = 96 * 1024
 
@@ -127,7 +129,9 @@ def _compiled() -> Path:
     code = "\n".join(
         ['#include "emulated.h"', source(), *(_launcher(signature) for signature in signatures().values()), ""]
     )
-    digest = hashlib.sha256("\0".join((code, _HEADER.read_text(encoding="utf-8"), *_FLAGS)).encode()).hexdigest()
+    # what other processors always have must be asked for on this kind, and is not on every one
+    flags = (*_FLAGS, "-mfma") if get_host_cpu_features().get("fma") else _FLAGS
+    digest = hashlib.sha256("\0".join((code, _HEADER.read_text(encoding="utf-8"), *flags)).encode()).hexdigest()
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hamfit"
     library = folder / f"emulated-{digest[:24]}.so"
     if library.exists():
@@ -139,7 +143,7 @@ def _compiled() -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         written, made = Path(scratch) / "kernels.cpp", Path(scratch) / "kernels.so"
         written.write_text(code, encoding="utf-8")
-        command = [compiler, *_FLAGS, "-I", str(_HEADER.parent), str(written), "-o", str(made)]
+        command = [compiler, *flags, "-I", str(_HEADER.parent), str(written), "-o", str(made)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise DeviceError(f"the kernels cannot be compiled for the processor: {done.stderr[:2000]}")

@@ -16,7 +16,8 @@ from hamfit.graphs.channels import checked_species, pair_channels, pair_labels, 
 from hamfit.graphs.graph import AbstractGraph, Edges, Prepared, coincident, no_such_centre, padded_positions
 from hamfit.graphs.grid import CellGrid
 from hamfit.graphs.lattice import Lattice
-from hamfit.kernels.cells import OK, OUT_OF_RANGE, find_edges, sort_into_cells, wrap
+from hamfit.kernels.cells import OK, OUT_OF_RANGE, find_edges, sort_into_cells
+from hamfit.kernels.wrapping import wrap
 from hamfit.types import FloatArray, IntArray
 
 _MOST_ROOM = 4096

@@ -22,9 +22,9 @@ from hamfit.inference.placing import rows
 from hamfit.inference.sorting import Columns, Sorter
 from hamfit.integrators import Composition
 from hamfit.integrators.protocol import check_step
-from hamfit.kernels.cells import wrap
 from hamfit.kernels.lanes import OUT_ENERGY, OUT_VIRIAL, OUT_WORDS, VIRIAL_AXES
 from hamfit.kernels.stepping import Bodies, Reach
+from hamfit.kernels.wrapping import wrap
 from hamfit.types import FloatArray, IntArray
 
 #: Skin over the greatest cutoff.

@@ -10,9 +10,10 @@ from hamfit.graphs.channels import pair_channels
 from hamfit.inference.columns_engine import AbstractColumnsEngine
 from hamfit.inference.laws import Law
 from hamfit.integrators import Composition
+from hamfit.kernels.counting import count_outside
 from hamfit.kernels.lanes import LAW_COEFFICIENTS
 from hamfit.kernels.pair_tables import Tables
-from hamfit.kernels.stepping import LawRows, advance, count_outside, observe_all
+from hamfit.kernels.stepping import LawRows, advance, observe_all
 from hamfit.types import FloatArray, IntArray
 
 

@@ -9,10 +9,11 @@ from hamfit.graphs.channels import pair_channels
 from hamfit.inference.columns_engine import AbstractColumnsEngine
 from hamfit.inference.density import CompiledDensity
 from hamfit.integrators import Composition
+from hamfit.kernels.counting import count_outside
 from hamfit.kernels.density import PAIR_NUMBERS, Pairs, count_candidates
 from hamfit.kernels.density_stepping import advance_densities, observe_densities
 from hamfit.kernels.emitter import LANES
-from hamfit.kernels.stepping import LawRows, count_outside
+from hamfit.kernels.stepping import LawRows
 from hamfit.types import FloatArray, IntArray
 
 

@@ -17,7 +17,6 @@ from hamfit.graphs.channels import checked_species, pair_channels
 from hamfit.graphs.cutoff import checked_edges
 from hamfit.graphs.graph import padded_positions
 from hamfit.graphs.lattice import Lattice
-from hamfit.kernels.cells import wrap
 from hamfit.kernels.columns import Int32Array
 from hamfit.kernels.skin import bring_home, near_edges, translation_codes
 from hamfit.types import FloatArray, IntArray
@@ -34,22 +33,33 @@ class _Lists:
     """Neighbours within cutoff and skin at one time; see ``kernels.skin.near_edges``."""
 
     box: FloatArray | None
+    lattice: Lattice
     start: FloatArray
-    """Positions at that time, (N, d)."""
+    """Positions at that time, (N, 3)."""
+    images: IntArray
     order: IntArray
     rank: IntArray
     offsets: IntArray
     listed: Int32Array
     codes: Int32Array
     translations: FloatArray
-    homes: FloatArray
+    homes: IntArray
 
-    def positions(self, frame: Frame, limit2: float) -> FloatArray | None:
-        """The frame's positions in the box of that time, (N, 3); None where the lists may lack a pair by now."""
-        if frame.box is not self.box or frame.q.shape != self.start.shape:
+    def positions(self, frame: Frame, limit2: float) -> tuple[FloatArray, Int32Array] | None:
+        """Positions in the box, (N, 3), and boxes passed since, (N,); None where the lists may lack a pair by now."""
+        if frame.box is not self.box or len(frame.q) != len(self.start):
             return None
-        x = np.zeros((len(frame.q), 3))
-        return x if bring_home(frame.q, self.start, self.homes, x) < limit2 else None
+        x, moved, homes = _home(padded_positions(frame), self.start, self.lattice, self.images)
+        return (x, (homes - self.homes).astype(np.int32)) if moved < limit2 else None
+
+
+def _home(
+    q: FloatArray, start: FloatArray, lattice: Lattice, images: IntArray
+) -> tuple[FloatArray, float, IntArray]:
+    """Positions in the box, the greatest squared distance from ``start``, and boxes, as ``bring_home`` has them."""
+    x, homes = np.empty_like(q), np.empty(len(q), dtype=np.int64)
+    moved = bring_home(q, start, lattice.vectors, lattice.inverse, lattice.periodic, images, x, homes)
+    return x, moved, homes
 
 
 class SkinGraphs(AbstractGraphs):
@@ -70,21 +80,22 @@ class SkinGraphs(AbstractGraphs):
         # rounding of positions in the box must not hide a pair
         limit2 = (0.5 * skin) ** 2 * (1.0 - 1e-9)
         lists = self._kept.get(graph.key)
-        x = None if lists is None else lists.positions(frame, limit2)
-        if lists is None or x is None:
+        now = None if lists is None else lists.positions(frame, limit2)
+        if lists is None or now is None:
             lists = self._kept[graph.key] = self._search(graph, frame, skin)
-            x = lists.positions(frame, limit2)
-            assert x is not None
-        return PreparedLists(lists, x, frame, graph)
+            now = lists.positions(frame, limit2)
+            assert now is not None
+        return PreparedLists(lists, *now, frame, graph)
 
     def _search(self, graph: CutoffGraph, frame: Frame, skin: float) -> _Lists:
         reaches = np.where(graph.cutoffs > 0.0, graph.cutoffs * (1.0 + 1e-9) + skin, 0.0)
         wide = CutoffGraph(graph.labels, reaches)
         prepared = wide.prepare(frame)
         q, lattice = padded_positions(frame), Lattice.of(frame)
-        x, *_ = wrap(q, lattice.vectors, lattice.inverse, lattice.periodic)
-        reach = np.ceil(wide.max_cutoff * 1.0001 / lattice.heights).astype(np.int64) + 1
+        # as far as what is listed now can go before the next search
+        reach = np.ceil((wide.max_cutoff + skin) * 1.0001 / lattice.heights).astype(np.int64) + 1
         images = np.where(lattice.periodic == 1, reach, 0)
+        x, _, homes = _home(q, q, lattice, images)
         lengths, listed, codes = [np.zeros(1, dtype=np.int64)], [], []
         for start in range(0, len(q), _PANEL):
             centres = prepared.order[start : start + _PANEL]
@@ -100,14 +111,16 @@ class SkinGraphs(AbstractGraphs):
         b, vectors = boxes[:, :, None], lattice.vectors
         return _Lists(
             frame.box,
-            frame.q.copy(),
+            lattice,
+            q.copy(),
+            images,
             prepared.order,
             rank,
             np.cumsum(np.concatenate(lengths)),
             np.concatenate(listed),
             np.concatenate(codes),
             np.ascontiguousarray(b[:, 0] * vectors[0] + b[:, 1] * vectors[1] + b[:, 2] * vectors[2]),
-            q - x,
+            homes,
         )
 
 
@@ -116,7 +129,7 @@ class PreparedLists(Prepared):
 
     __slots__ = ("_kernel_arguments", "_order")
 
-    def __init__(self, lists: _Lists, x: FloatArray, frame: Frame, graph: CutoffGraph) -> None:
+    def __init__(self, lists: _Lists, x: FloatArray, passed: Int32Array, frame: Frame, graph: CutoffGraph) -> None:
         self._order = lists.order
         self._kernel_arguments = (
             lists.offsets,
@@ -125,6 +138,7 @@ class PreparedLists(Prepared):
             lists.codes,
             lists.translations,
             x,
+            passed,
             checked_species(frame, graph.labels),
             graph.cutoffs**2,
             pair_channels(len(graph.labels)),

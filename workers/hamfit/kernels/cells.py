@@ -15,8 +15,7 @@ over contiguous doubles, which the compiler vectorises, and one branch-free comp
 the cutoff need no special case: cell numbers run on beyond the box, and the number of boxes passed is the
 translation, self-images included.
 
-Laws: a difference is formed as (x_i - x_j) - translation, never as x_i - (x_j + translation), so i sees j
-at exactly minus the vector at which j sees i, and the full list is symmetric to the last bit. The
+Laws: differences are those of ``kernels.measure``, so the full list is symmetric to the last bit. The
 neighbours of a centre and their order depend on the frame only, not on the panel.
 """
 
@@ -25,43 +24,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from hamfit.kernels.measure import between, coincide
 from hamfit.types import FloatArray, IntArray
 
 OK = -1
 """First word of the verdict of ``find_edges`` when nothing is wrong."""
 OUT_OF_RANGE = -2
 """First word of that verdict when a centre is no particle; the second word is the centre."""
-
-
-@njit(cache=True, nogil=True)
-def wrap(
-    q: FloatArray, lattice: FloatArray, inverse: FloatArray, periodic: IntArray
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Positions moved into the box along its periodic directions.
-
-    q (N, 3); lattice (3, 3) rows; inverse its inverse; periodic (3,) 0 or 1. Returns the positions (N, 3),
-    their fractional coordinates (N, 3), in [0, 1] along periodic directions, and the least and greatest of
-    these, (3,) each.
-    """
-    n = q.shape[0]
-    x = np.empty((n, 3))
-    s = np.empty((n, 3))
-    low = np.full(3, np.inf)
-    high = np.full(3, -np.inf)
-    for i in range(n):
-        for a in range(3):
-            x[i, a] = q[i, a]
-        for k in range(3):
-            t = q[i, 0] * inverse[0, k] + q[i, 1] * inverse[1, k] + q[i, 2] * inverse[2, k]
-            if periodic[k]:
-                boxes = np.floor(t)
-                t -= boxes
-                for a in range(3):
-                    x[i, a] -= boxes * lattice[k, a]
-            s[i, k] = t
-            low[k] = min(low[k], t)
-            high[k] = max(high[k], t)
-    return x, s, low, high
 
 
 @njit(cache=True, nogil=True)
@@ -201,10 +170,7 @@ def squared_distances(
     limit and it gives up vectorising.
     """
     for k in range(y0.shape[0]):
-        d0 = (x0 - y0[k]) - t0[k]
-        d1 = (x1 - y1[k]) - t1[k]
-        d2 = (x2 - y2[k]) - t2[k]
-        r2[k] = d0 * d0 + d1 * d1 + d2 * d2
+        _, _, _, r2[k] = between(x0, x1, x2, y0[k], y1[k], y2[k], t0[k], t1[k], t2[k])
     n = 0
     for k in range(y0.shape[0]):
         hits[n] = k
@@ -316,14 +282,13 @@ def find_edges(
             sj = species[p]
             square, limit2 = r2[k], cutoffs2[si, sj]
             keep = square < limit2
-            if square <= 1e-20 * limit2 and keep:
+            if keep and coincide(square, limit2):
                 if p != a:
                     verdict[0], verdict[1] = min(i, order[p]), max(i, order[p])
                 keep = False
             neighbour[n] = order[p]
-            vector[n, 0] = (x0 - y0[k]) - t0[k]
-            vector[n, 1] = (x1 - y1[k]) - t1[k]
-            vector[n, 2] = (x2 - y2[k]) - t2[k]
+            d0, d1, d2, _ = between(x0, x1, x2, y0[k], y1[k], y2[k], t0[k], t1[k], t2[k])
+            vector[n, 0], vector[n, 1], vector[n, 2] = d0, d1, d2
             distance[n] = square
             channel[n] = channels[si, sj]
             n += keep

@@ -18,6 +18,7 @@ import numpy as np
 from hamfit.kernels.columns import Int32Array
 from hamfit.kernels.emitter import LANES
 from hamfit.kernels.lanes import OUT_ENERGY, OUT_VIRIAL, RUN_BEGIN, RUN_END, RUN_WORDS
+from hamfit.kernels.measure import square_of
 from hamfit.kernels.pair_tables import Tables, law
 from hamfit.kernels.piece_lanes import (
     FUNCTION_CORE2,
@@ -268,7 +269,7 @@ def push_chunk(
                 f1 += pull * d1
                 f2 += pull * d2
                 if observe:
-                    r2 = d0 * d0 + d1 * d1 + d2 * d2
+                    r2 = square_of(d0, d1, d2)
                     if r2 < d.rows[pair, FUNCTION_CUTOFF2]:
                         out[OUT_ENERGY] += law(d.functions, pair, np.sqrt(r2))[0]
                     out[OUT_VIRIAL] += pull * d0 * d0

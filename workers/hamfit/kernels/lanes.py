@@ -21,6 +21,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from hamfit.kernels.emitter import F64, I64, LANE_BIT, LANES, MASK, ONE, ZERO, Emitter, whole
+from hamfit.kernels.measure import difference, squared
 
 #: A law is a row of numbers: cutoff^2, core^2, shift, scale, number of coefficients n, then n coefficients of the
 #: slope and n of the energy, highest power first; n is a multiple of ``emitter.UNROLLED``.
@@ -48,19 +49,16 @@ def _kernel(*, inverse: bool, observe: bool) -> Callable[..., Any]:
         summed = [w for w in range(OUT_WORDS if observe else OUT_CORE) if w != OUT_CORE]
         totals = {word: cgutils.alloca_once_value(builder, ZERO) for word in summed}
         core = cgutils.alloca_once_value(builder, ir.Constant(LANE_BIT, [0] * LANES))
+        centre = [emit.splat(c) for c in (x, y, z)]
         with cgutils.for_range(builder, n_runs, intp=I64) as loop:
             row = builder.mul(loop.index, whole(RUN_WORDS))
             begin, end, target, image = (emit.word(runs, builder.add(row, whole(k))) for k in range(RUN_WORDS))
             translation = builder.mul(image, whole(3))
-            # one subtraction for the whole run: the centre is moved, not the neighbours
-            centre = [
-                emit.splat(builder.fsub(c, emit.number(shifts, builder.add(translation, whole(axis)))))
-                for axis, c in enumerate((x, y, z))
-            ]
+            moved = [emit.splat(emit.number(shifts, builder.add(translation, whole(axis)))) for axis in range(3)]
             ahead = builder.sub(target, begin)
             with cgutils.for_range_slice(builder, begin, end, whole(LANES), I64) as (k, _):
-                d = [builder.fsub(centre[axis], emit.load(q, axis, q_width, k)) for axis in range(3)]
-                r2 = emit.fma(d[2], d[2], emit.fma(d[1], d[1], builder.fmul(d[0], d[0])))
+                d = difference(builder, centre, [emit.load(q, axis, q_width, k) for axis in range(3)], moved)
+                r2 = squared(builder, d)
                 member = emit.members(k, end)
                 near = builder.and_(builder.fcmp_ordered("<", r2, cutoff2), member)
                 close = builder.and_(builder.fcmp_ordered("<", r2, core2), member)

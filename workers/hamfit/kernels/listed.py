@@ -13,6 +13,7 @@ import numpy as np
 
 from hamfit.kernels.bonds import minimum_images
 from hamfit.kernels.lanes import OUT_ENERGY, OUT_VIRIAL, OUT_WORDS, VIRIAL_AXES
+from hamfit.kernels.measure import square_of
 from hamfit.kernels.pair_tables import Tables, law
 from hamfit.types import FloatArray, IntArray
 
@@ -49,7 +50,7 @@ def _push(
     i: int, j: int, c: int, d0: float, d1: float, d2: float, listed: Listed, force: FloatArray, out: FloatArray
 ) -> None:
     """Add one pair's forces to ``force`` (N, 3), and its energy, virial and range to out (13,)."""
-    r2 = d0 * d0 + d1 * d1 + d2 * d2
+    r2 = square_of(d0, d1, d2)
     if r2 == 0.0:
         # no direction: two particles at one place push each other nowhere
         return

@@ -24,6 +24,7 @@ from hamfit.kernels.lanes import (
     RUN_SHIFT,
     RUN_TARGET,
 )
+from hamfit.kernels.measure import between
 from hamfit.types import FloatArray, IntArray
 
 
@@ -96,12 +97,10 @@ def push_table(
     (11,) as in ``kernels.lanes``. A pair at one place pushes nobody.
     """
     for k in range(first, last):
-        shift = runs[k, RUN_SHIFT]
-        x0, x1, x2 = x - shifts[shift, 0], y - shifts[shift, 1], z - shifts[shift, 2]
+        t0, t1, t2 = shifts[runs[k, RUN_SHIFT]]
         ahead = runs[k, RUN_TARGET] - runs[k, RUN_BEGIN]
         for j in range(runs[k, RUN_BEGIN], runs[k, RUN_END]):
-            d0, d1, d2 = x0 - q[0, j], x1 - q[1, j], x2 - q[2, j]
-            r2 = d0 * d0 + d1 * d1 + d2 * d2
+            d0, d1, d2, r2 = between(x, y, z, q[0, j], q[1, j], q[2, j], t0, t1, t2)
             if r2 >= limit2 or r2 == 0.0:
                 continue
             r = np.sqrt(r2)

@@ -20,6 +20,7 @@ from numba.extending import intrinsic
 
 from hamfit.kernels.emitter import I32, I64, LANE_F64, LANES, ZERO, Emitter, whole
 from hamfit.kernels.lanes import RUN_WORDS
+from hamfit.kernels.measure import difference, squared
 
 #: A function is a row of numbers: cutoff^2, core^2, shift, scale, last piece, row of the first piece in the table of
 #: coefficients. r^2 lies at t = scale r^2 + shift, in piece floor(t).
@@ -80,19 +81,16 @@ def find_candidates(
         emit = Emitter(b)
         filled = cgutils.alloca_once_value(b, whole(0))
         b.store(whole(0), filled)
+        centre = [emit.splat(c) for c in (x, y, z)]
         with cgutils.for_range(b, n_runs, intp=I64) as loop:
             row = b.mul(loop.index, whole(RUN_WORDS))
             begin, end, target, image = (emit.word(runs, b.add(row, whole(k))) for k in range(RUN_WORDS))
             translation = b.mul(image, whole(3))
-            # one subtraction for the whole run: the centre is moved, not the neighbours
-            centre = [
-                emit.splat(b.fsub(c, emit.number(shifts, b.add(translation, whole(axis)))))
-                for axis, c in enumerate((x, y, z))
-            ]
+            moved = [emit.splat(emit.number(shifts, b.add(translation, whole(axis)))) for axis in range(3)]
             ahead = b.sub(target, begin)
             with cgutils.for_range_slice(b, begin, end, whole(LANES), I64) as (k, _):
-                d = [b.fsub(centre[axis], emit.load(q, axis, q_width, k)) for axis in range(3)]
-                r2 = emit.fma(d[2], d[2], emit.fma(d[1], d[1], b.fmul(d[0], d[0])))
+                d = difference(b, centre, [emit.load(q, axis, q_width, k) for axis in range(3)], moved)
+                r2 = squared(b, d)
                 at = b.load(filled)
                 emit.store(b.select(emit.members(k, end), r2, _FAR), found, 0, found_width, at)
                 for axis in range(3):

@@ -1,8 +1,9 @@
 """Neighbour lists that reach a little beyond the cutoff: found once, measured anew at every step.
 
 A list keeps for each centre its neighbours within cutoff and skin, and the lattice translation to each, as two
-numbers of four bytes. ``near_edges`` turns it into edges at the positions of the day. Differences are formed as in
-``kernels.cells``, so i sees j at exactly minus the vector at which j sees i.
+numbers of four bytes. ``near_edges`` turns it into edges at the positions of the day. These are moved into the box as a
+search moves them, and where a particle has passed through a face since, its translations follow: so edges are those
+that ``kernels.cells.find_edges`` finds, to the last bit.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import numpy as np
 
 from hamfit.kernels.cells import OK, OUT_OF_RANGE
 from hamfit.kernels.columns import Int32Array
+from hamfit.kernels.measure import between, coincide
+from hamfit.kernels.wrapping import enter_box
 from hamfit.types import FloatArray, IntArray
 
 
@@ -44,18 +47,32 @@ def translation_codes(
 
 
 @nb.njit(cache=True, nogil=True)
-def bring_home(q: FloatArray, start: FloatArray, homes: FloatArray, x: FloatArray) -> float:
-    """Positions less ``homes`` into x (N, 3); the greatest squared distance moved from ``start``, (N, d) as q.
+def bring_home(
+    q: FloatArray,
+    start: FloatArray,
+    lattice: FloatArray,
+    inverse: FloatArray,
+    periodic: IntArray,
+    images: IntArray,
+    x: FloatArray,
+    homes: IntArray,
+) -> float:
+    """Positions in the box into x (N, 3), and which box that was, as one number in the way of codes, into homes (N,).
 
-    Returns inf where there is a number that is none.
+    q and start (N, 3). Returns the greatest squared distance moved from ``start``; inf where there is a number that is
+    none.
     """
     most = 0.0
     for i in range(q.shape[0]):
-        square = 0.0
-        for axis in range(q.shape[1]):
+        square, home = 0.0, 0
+        for axis in range(3):
             moved = q[i, axis] - start[i, axis]
             square += moved * moved
-            x[i, axis] = q[i, axis] - homes[i, axis]
+            x[i, axis] = q[i, axis]
+        for k in range(3):
+            _, boxes = enter_box(q, i, k, lattice, inverse, periodic, x)
+            home = home * (2 * images[k] + 1) + int(boxes)
+        homes[i] = home
         if not square < np.inf:
             return np.inf
         most = max(most, square)
@@ -71,6 +88,7 @@ def near_edges(
     codes: Int32Array,
     translations: FloatArray,
     x: FloatArray,
+    passed: Int32Array,
     species: IntArray,
     cutoffs2: FloatArray,
     channels: IntArray,
@@ -78,7 +96,8 @@ def near_edges(
     """Edges of centres (C,) within their cutoffs, as ``kernels.cells.find_edges`` gives them.
 
     The list: neighbours of particle i are listed[offsets[rank[i]] .. offsets[rank[i] + 1]], with the translations of
-    ``codes``. x (N, 3) positions; cutoffs2 and channels (S, S).
+    ``codes``. x (N, 3) positions in the box; passed (N,) boxes passed since the search, as one number in the
+    way of codes; cutoffs2 and channels (S, S).
     """
     capacity, ends, verdict = 0, np.zeros(centres.shape[0] + 1, np.int64), np.array([OK, 0])
     for i in centres:
@@ -94,17 +113,16 @@ def near_edges(
     for c in range(centres.shape[0]):
         i = np.uint64(centres[c])
         a = species[i]
-        x0, x1, x2 = x[i, 0], x[i, 1], x[i, 2]
+        x0, x1, x2, own = x[i, 0], x[i, 1], x[i, 2], passed[i]
         for e in range(offsets[rank[i]], offsets[rank[i] + 1]):
-            j, code = np.uint32(listed[e]), np.uint32(codes[e])
-            d0 = (x0 - x[j, 0]) - translations[code, 0]
-            d1 = (x1 - x[j, 1]) - translations[code, 1]
-            d2 = (x2 - x[j, 2]) - translations[code, 2]
-            square = d0 * d0 + d1 * d1 + d2 * d2
+            j = np.uint32(listed[e])
+            code = np.uint32(codes[e] + passed[j] - own)
+            t0, t1, t2 = translations[code, 0], translations[code, 1], translations[code, 2]
+            d0, d1, d2, square = between(x0, x1, x2, x[j, 0], x[j, 1], x[j, 2], t0, t1, t2)
             b = species[j]
             limit2 = cutoffs2[a, b]
             keep = square < limit2
-            if keep and square <= 1e-20 * limit2:
+            if keep and coincide(square, limit2):
                 if i != j:
                     verdict[0], verdict[1] = min(i, np.uint64(j)), max(i, np.uint64(j))
                 keep = False

@@ -24,9 +24,6 @@ from hamfit.kernels.lanes import (
     OUT_CORE,
     OUT_FORCE,
     OUT_WORDS,
-    RUN_BEGIN,
-    RUN_END,
-    RUN_SHIFT,
     RUN_WORDS,
     observe_lanes_inverse,
     observe_lanes_square,
@@ -288,28 +285,3 @@ def advance(
         stage += 1
     last_kick(first, last, bodies, kicks[drifts.size])
     return stage
-
-
-@nb.njit(cache=True, nogil=True)
-def count_outside(bodies: Bodies, reach: Reach, laws: LawRows, extents: FloatArray, count: IntArray) -> None:
-    """Pairs within the cutoff, into count (3,): those outside extents (C, 2), all, and those at one place.
-
-    Differences are formed and compared as in ``kernels.cells``, so that a pair at the very end of the range is
-    counted alike. A channel without a range has all its pairs outside.
-    """
-    count[:] = 0
-    for i in range(bodies.species.size):
-        for b in range(reach.ends.shape[1] - 1):
-            c = laws.channels[bodies.species[i], b]
-            limit2, low, high = laws.cutoff2[c], extents[c, 0], extents[c, 1]
-            for k in range(reach.ends[i, b], reach.ends[i, b + 1]):
-                shift = reach.shifts[reach.runs[i, k, RUN_SHIFT]]
-                for j in range(reach.runs[i, k, RUN_BEGIN], reach.runs[i, k, RUN_END]):
-                    d0 = bodies.q[0, i] - bodies.q[0, j] - shift[0]
-                    d1 = bodies.q[1, i] - bodies.q[1, j] - shift[1]
-                    d2 = bodies.q[2, i] - bodies.q[2, j] - shift[2]
-                    r2 = d0 * d0 + d1 * d1 + d2 * d2
-                    if r2 < limit2:
-                        count[0] += not (low <= np.sqrt(r2) <= high)
-                        count[1] += 1
-                        count[2] += r2 <= 1e-20 * limit2

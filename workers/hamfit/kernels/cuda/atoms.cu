@@ -39,9 +39,9 @@ __device__ __forceinline__ Neighbour neighbour_of(const Lists& lists, const Atom
     int j = lists.listed[at];
     const double* t = lists.translations + 3 * lists.codes[at];
     Atom other = atom_of(lists.atoms, j);
-    // formed so that i sees j at exactly minus the vector at which j sees i: forces then cancel to the last bit
-    double d0 = (centre.x - other.x) - t[0], d1 = (centre.y - other.y) - t[1], d2 = (centre.z - other.z) - t[2];
-    return {d0, d1, d2, d0 * d0 + d1 * d1 + d2 * d2, j, other.species};
+    // i sees j at exactly minus the vector at which j sees i: forces then cancel to the last bit
+    Between pair = between(centre.x, centre.y, centre.z, other.x, other.y, other.z, t[0], t[1], t[2]);
+    return {pair.d0, pair.d1, pair.d2, pair.r2, j, other.species};
 }
 
 // pull d (x) d, added to xx yy zz xy xz yz.
@@ -55,8 +55,7 @@ __device__ __forceinline__ void add_virial(const Neighbour& other, double pull, 
 }
 
 // Pairs within the cutoff of each centre: tallies (3, n) are those outside the range of training, all, and those at one
-// place. Squares are rounded product by product, as in kernels/cells.py, so that a pair at the very end of the range
-// counts alike. extents (C, 2); a channel without a range has all its pairs outside.
+// place. extents (C, 2); a channel without a range has all its pairs outside.
 extern "C" __global__ void count_pairs(
     const double* atoms, const int* listed, const int* codes, const int* counts, const double* translations,
     const long long* channels, const double* cutoff2, const double* extents, int species, int* tallies, int n) {
@@ -68,13 +67,11 @@ extern "C" __global__ void count_pairs(
     for (int slot = 0; slot < count; ++slot) {
         Neighbour other = neighbour_of(lists, centre, i, slot);
         long long c = channels[centre.species * species + other.species];
-        double r2 = __dadd_rn(
-            __dadd_rn(__dmul_rn(other.d0, other.d0), __dmul_rn(other.d1, other.d1)), __dmul_rn(other.d2, other.d2));
-        if (!(r2 < cutoff2[c])) continue;
-        double r = sqrt(r2);
+        if (!(other.r2 < cutoff2[c])) continue;
+        double r = sqrt(other.r2);
         outside += !(extents[2 * c] <= r && r <= extents[2 * c + 1]);
         near += 1;
-        coincident += r2 <= 1e-20 * cutoff2[c];
+        coincident += coincide(other.r2, cutoff2[c]);
     }
     tallies[i] = outside;
     tallies[n + i] = near;

@@ -2,16 +2,10 @@
 //
 // One thread for each centre. Panels are cut from the order of the cells, so the threads of a warp mostly go through the
 // same candidates at the same time and their reads are broadcasts. Products and sums are rounded one by one, as on the
-// processor: fused multiply-adds would let one end of a pair at the cutoff see what the other does not, and move vectors
-// off those of the host.
+// processor: fused multiply-adds would move vectors off those of the host, and pairs across the cutoff.
 //
 // Arrays of all kernels here: x, s (3, N); lattice (3, 3) rows; grid (12): cells along each axis, cells in reach,
 // 1 where an axis repeats, greatest number of boxes passed; start (cells + 1): where each cell begins.
-
-__device__ __forceinline__ double dot_rounded(
-    double a0, double a1, double a2, double b0, double b1, double b2) {
-    return __dadd_rn(__dadd_rn(__dmul_rn(a0, b0), __dmul_rn(a1, b1)), __dmul_rn(a2, b2));
-}
 
 __device__ __forceinline__ int floor_quotient(int a, int b) {
     return a >= 0 ? a / b : -((b - 1 - a) / b);
@@ -54,7 +48,7 @@ extern "C" __global__ void number_cells(
     number[i] = cell;
 }
 
-// Calls take(p, box0, box1, box2, d0, d1, d2, square) for every particle p nearer than sqrt(limit), images included, in
+// Calls take(p, box0, box1, box2, pair) for every particle p nearer than sqrt(limit), images included, in
 // the order of the cells; the particle at x0 .. x2 in cell ``home`` meets itself too.
 template <class Take>
 __device__ __forceinline__ void visit_near(
@@ -82,20 +76,12 @@ __device__ __forceinline__ void visit_near(
                 double t1 = dot_rounded(b0, b1, b2, lattice[1], lattice[4], lattice[7]);
                 double t2 = dot_rounded(b0, b1, b2, lattice[2], lattice[5], lattice[8]);
                 for (int p = begin; p < end; ++p) {
-                    double d0 = (x0 - x[p]) - t0;
-                    double d1 = (x1 - x[particles + p]) - t1;
-                    double d2 = (x2 - x[2 * particles + p]) - t2;
-                    double square = dot_rounded(d0, d1, d2, d0, d1, d2);
-                    if (square < limit) take(p, b0, b1, b2, d0, d1, d2, square);
+                    Between pair = between(x0, x1, x2, x[p], x[particles + p], x[2 * particles + p], t0, t1, t2);
+                    if (pair.r2 < limit) take(p, b0, b1, b2, pair);
                 }
             }
         }
     }
-}
-
-// Whether two particles are so near that they count as one; their vector has no direction.
-__device__ __forceinline__ bool coincide(double square, double limit2) {
-    return square <= 1e-20 * limit2;
 }
 
 // Number of edges of each of ``count`` centres into counts.
@@ -120,10 +106,10 @@ extern "C" __global__ void count_edges(
     const double* own = cutoffs2 + species[a] * n_species;
     visit_near(
         cell[a], x[a], x[particles + a], x[2 * particles + a], widest2[species[a]], start, grid, lattice, x, particles,
-        [&](int p, int, int, int, double, double, double, double square) {
+        [&](int p, int, int, int, const Between& pair) {
             double limit2 = own[species[p]];
-            if (!(square < limit2)) return;
-            if (!coincide(square, limit2)) {
+            if (!(pair.r2 < limit2)) return;
+            if (!coincide(pair.r2, limit2)) {
                 ++found;
             } else if (p != a) {
                 other = p;
@@ -150,14 +136,14 @@ extern "C" __global__ void fill_edges(
     const long long* own_channels = channels + species[a] * n_species;
     visit_near(
         cell[a], x[a], x[particles + a], x[2 * particles + a], widest2[species[a]], start, grid, lattice, x, particles,
-        [&](int p, int, int, int, double d0, double d1, double d2, double square) {
+        [&](int p, int, int, int, const Between& pair) {
             double limit2 = own[species[p]];
-            if (!(square < limit2) || coincide(square, limit2)) return;
+            if (!(pair.r2 < limit2) || coincide(pair.r2, limit2)) return;
             neighbour[e] = order[p];
-            vector[3 * e] = d0;
-            vector[3 * e + 1] = d1;
-            vector[3 * e + 2] = d2;
-            distance[e] = sqrt(square);
+            vector[3 * e] = pair.d0;
+            vector[3 * e + 1] = pair.d1;
+            vector[3 * e + 2] = pair.d2;
+            distance[e] = sqrt(pair.r2);
             channel[e] = own_channels[species[p]];
             ++e;
         });
@@ -176,8 +162,8 @@ extern "C" __global__ void list_neighbours(
     const double* own = cutoffs2 + species[a] * n_species;
     visit_near(
         cell[a], x[a], x[particles + a], x[2 * particles + a], widest2[species[a]], start, grid, lattice, x, particles,
-        [&](int p, int b0, int b1, int b2, double, double, double, double square) {
-            if (!(square < own[species[p]])) return;
+        [&](int p, int b0, int b1, int b2, const Between& pair) {
+            if (!(pair.r2 < own[species[p]])) return;
             if (p == a && b0 == 0 && b1 == 0 && b2 == 0) return;
             if (found < room) {
                 listed[found * particles + a] = p;

@@ -1,0 +1,33 @@
+"""How many pairs there are, and how many of them training did not see."""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from hamfit.kernels.lanes import RUN_BEGIN, RUN_END, RUN_SHIFT
+from hamfit.kernels.measure import between, coincide
+from hamfit.kernels.stepping import Bodies, LawRows, Reach
+from hamfit.types import FloatArray, IntArray
+
+
+@nb.njit(cache=True, nogil=True)
+def count_outside(bodies: Bodies, reach: Reach, laws: LawRows, extents: FloatArray, count: IntArray) -> None:
+    """Pairs within the cutoff, into count (3,): those outside extents (C, 2), all, and those at one place.
+
+    A channel without a range has all its pairs outside.
+    """
+    count[:] = 0
+    q = bodies.q
+    for i in range(bodies.species.size):
+        for b in range(reach.ends.shape[1] - 1):
+            c = laws.channels[bodies.species[i], b]
+            limit2, low, high = laws.cutoff2[c], extents[c, 0], extents[c, 1]
+            for k in range(reach.ends[i, b], reach.ends[i, b + 1]):
+                t0, t1, t2 = reach.shifts[reach.runs[i, k, RUN_SHIFT]]
+                for j in range(reach.runs[i, k, RUN_BEGIN], reach.runs[i, k, RUN_END]):
+                    _, _, _, r2 = between(q[0, i], q[1, i], q[2, i], q[0, j], q[1, j], q[2, j], t0, t1, t2)
+                    if r2 < limit2:
+                        count[0] += not (low <= np.sqrt(r2) <= high)
+                        count[1] += 1
+                        count[2] += coincide(r2, limit2)
