@@ -11,13 +11,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
 from hamfit.errors import SpecError
 from hamfit.types import FloatArray, IntArray
 
-GEOMETRIES = ("chain", "ring", "square", "cubic")
+GeometryName: TypeAlias = Literal["chain", "ring", "square", "cubic"]
+GEOMETRIES: tuple[str, ...] = get_args(GeometryName)
 """The bonded geometries."""
 
 _AXES = {"chain": 1, "ring": 1, "square": 2, "cubic": 3}
