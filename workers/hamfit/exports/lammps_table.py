@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hamfit.exports.lammps_splines import relative_rms, table_force
+from hamfit.exports.lammps_splines import table_force
 from hamfit.features.curves import RadialCurve
+from hamfit.relative import relative_rms
 from hamfit.types import FloatArray
 
 #: Knots tried in turn where their number is not given, and the relative error of the force that is good enough.

@@ -110,7 +110,7 @@ class CompiledModel:
             self._extents,
             frame,
             rate,
-            self._constant(frame),
+            self.model.constant(frame),
             method,
             dt,
         )
@@ -121,16 +121,12 @@ class CompiledModel:
             return DensityEngine(self.density, frame, rate, method, dt, threads)
         if self._pair is None or self._tables is None or rate is None or not _is_kick_first(method):
             return BlocksEngine(self.model, frame, method, dt)
-        constant, graph = self._constant(frame), self._pair.graph
+        constant, graph = self.model.constant(frame), self._pair.graph
         if isinstance(graph, CutoffGraph):
             return CutoffEngine(
                 graph, self.laws, self._tables, self._extents, frame, rate, constant, method, dt, threads
             )
         return ListedEngine(graph, self.laws, self._tables, self._extents, frame, rate, constant, method, dt)
-
-    def _constant(self, frame: Frame) -> float:
-        """Energy of the particles beside the features."""
-        return float(np.nan_to_num(self.model.constants)[frame.species].sum())
 
 
 def _is_kick_first(method: AbstractIntegrator) -> TypeGuard[Composition]:
