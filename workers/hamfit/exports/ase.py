@@ -66,8 +66,7 @@ class HamfitCalculator(Calculator):
         self._bonds = None if bonds is None else np.asarray(bonds, dtype=np.int64).reshape(-1, 2)
         self._bond_types = _types(self._bonds, bond_types)
         _refuse_unservable(self.model, self._bonds)
-        learned = checked_masses(self.model, "ASE")
-        self._masses = None if learned is None else learned.masses
+        self._masses = checked_masses(self.model, "ASE")
         self._has_warned = False
         self._has_virial = not any(isinstance(block, FieldBlock) for block in self.model.blocks)
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from hamfit.devices import AbstractDevice
 from hamfit.errors import SpecError
-from hamfit.features.kinetic import KineticBlock
 from hamfit.features.pair import PairBlock
 from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph
@@ -27,6 +26,7 @@ from hamfit.integrators.protocol import check_step
 from hamfit.kernels.pair_tables import Tables
 from hamfit.model import Model
 from hamfit.types import FloatArray
+from hamfit.velocity_ratios import velocity_ratios
 
 #: Largest relative change of |velocity| / |p| over a species' momenta at which velocities count as p times a number.
 QUADRATIC = 1e-10
@@ -136,18 +136,6 @@ def _is_kick_first(method: AbstractIntegrator) -> TypeGuard[Composition]:
 
 def _rates(model: Model) -> FloatArray | None:
     """Velocity over momentum for each species, (S,), nan where that is not one number; None without a kinetic block."""
-    rates = None
-    for block, theta in zip(model.blocks, model.theta, strict=True):
-        if not isinstance(block, KineticBlock):
-            continue
-        rates = np.full(len(model.labels), np.nan)
-        for s, (low, high) in enumerate(model.extents[block.kind]):
-            if not (np.isfinite([low, high]).all() and high > 0.0):
-                continue
-            # twice as fast as in training, so that hotter runs are covered
-            p = np.linspace(low + 1e-3 * (high - low), 2.0 * high, 257)
-            slopes = block.slopes(np.full(p.size, s, dtype=np.int64), p) @ theta[block.radial.columns(s)]
-            middle = float(np.median(slopes))
-            if middle != 0.0 and float(np.abs(slopes / middle - 1.0).max()) < QUADRATIC:
-                rates[s] = middle
-    return rates
+    # twice as fast as in training, so that hotter runs are covered
+    found = velocity_ratios(model, reach=2.0)
+    return None if found is None else np.where(found.spread < QUADRATIC, found.ratio, np.nan)
