@@ -9,8 +9,9 @@ import numpy as np
 
 from hamfit.comparison.energies import learned_parts
 from hamfit.data import Trajectory
+from hamfit.data.pieces import stream
 from hamfit.model import Model
-from hamfit.observables.streaming import momenta, stream
+from hamfit.observables.state import momenta
 from hamfit.observables.trend import Trend, linear_trend
 from hamfit.types import FloatArray
 

@@ -21,7 +21,7 @@ from hamfit.data import Dataset
 from hamfit.data.units import check_units_of_model
 from hamfit.errors import DataError, GraphError, SpecError
 from hamfit.model import Model
-from hamfit.observables.streaming import is_liquid
+from hamfit.observables.state import is_liquid
 from hamfit.systems.truth import Truth, truth_of
 
 

@@ -25,7 +25,7 @@ _PROBES = 20_011
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PairTable:
+class TableSection:
     """One section: a pair function on knots uniform in r^2."""
 
     keyword: str
@@ -52,9 +52,9 @@ class PairTable:
             yield f"{k + 1} {r:.{decimals}g} {e:.{decimals}g} {f:.{decimals}g}"
 
 
-def pair_table(
+def table_section(
     keyword: str, curve: RadialCurve, channel: int, seen: FloatArray, low: float, cutoff: float, n_points: int | None
-) -> PairTable:
+) -> TableSection:
     """The table of one channel from ``low`` to ``cutoff``; ``seen`` (2,) are the distances met in training.
 
     Without n_points the knots are doubled until the error is below TOLERANCE.
@@ -76,7 +76,7 @@ def pair_table(
         if error <= TOLERANCE:
             break
     energy = curve(r, np.full(n, channel, dtype=np.int64))[0]
-    return PairTable(keyword, r, energy, forces, ends, error)
+    return TableSection(keyword, r, energy, forces, ends, error)
 
 
 def _slope(force: Callable[[FloatArray], FloatArray], r: float) -> float:

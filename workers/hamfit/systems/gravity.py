@@ -15,8 +15,8 @@ from pydantic import Field
 
 from hamfit.errors import SpecError
 from hamfit.progress import Progress
-from hamfit.systems.laws import Gravity
 from hamfit.systems.options import SimulationSpec
+from hamfit.systems.pair_laws import Gravity
 from hamfit.systems.potentials import PairSum, all_pairs
 from hamfit.systems.simulation import Particles, Simulation, run_smooth
 from hamfit.systems.starts import generator, heat, without_drift

@@ -21,7 +21,7 @@ from hamfit.systems.geometries import fcc
 from hamfit.systems.lennard_jones import LennardJones, PairTable
 from hamfit.systems.options import SimulationSpec
 from hamfit.systems.reference import VERLET_NAME, verlet
-from hamfit.systems.simulation import Clock, Particles, Run, Simulation, assembled, finished_run
+from hamfit.systems.simulation import FrameCounter, Particles, Run, Simulation, assembled, finished_run
 from hamfit.systems.starts import generator, maxwell, rescaled
 from hamfit.types import FloatArray, IntArray
 
@@ -140,13 +140,15 @@ class _Box:
 
 
 def _run(spec: LiquidSpec, cell: _Box, sites: FloatArray, progress: Progress) -> Simulation:
-    clock = Clock(progress, spec.n_trajectories * spec.n_frames)
+    counter = FrameCounter(progress, spec.n_trajectories * spec.n_frames)
     box = cell.tiled(spec.tile)
-    runs = tuple(_trajectory(spec, cell, box, sites, k, clock) for k in range(spec.n_trajectories))
+    runs = tuple(_trajectory(spec, cell, box, sites, k, counter) for k in range(spec.n_trajectories))
     return assembled(spec, box.particles, runs, VERLET_NAME)
 
 
-def _trajectory(spec: LiquidSpec, cell: _Box, box: _Box, sites: FloatArray, trajectory: int, clock: Clock) -> Run:
+def _trajectory(
+    spec: LiquidSpec, cell: _Box, box: _Box, sites: FloatArray, trajectory: int, counter: FrameCounter
+) -> Run:
     rng = generator(spec.seed, trajectory)
     hot = spec.melt_temperature if spec.melt_steps else spec.temperature
     p = maxwell(np.full(len(sites), spec.mass), sites.shape[1], hot, rng)
@@ -165,7 +167,7 @@ def _trajectory(spec: LiquidSpec, cell: _Box, box: _Box, sites: FloatArray, traj
         if frame:
             q, p, force = verlet(q, p, force, np.asarray(1.0 / spec.mass), potential.forces, spec.dt, spec.every)
         frames.append((q, p, force, potential.energy(q)))
-        clock.tick()
+        counter.tick()
     qs, ps, forces, energies = (np.stack(column) for column in zip(*frames, strict=True))
     return finished_run(spec, particles, qs, ps, forces, energies, VERLET_TOLERANCE)
 

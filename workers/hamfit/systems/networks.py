@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 
 import numpy as np
 from pydantic import Field
@@ -10,8 +11,8 @@ from pydantic import Field
 from hamfit.errors import SpecError
 from hamfit.progress import Progress
 from hamfit.systems.geometries import Geometry, GeometryName, bonded_geometry
-from hamfit.systems.laws import AbstractLaw, Anharmonic, Morse, Spring
 from hamfit.systems.options import SimulationSpec
+from hamfit.systems.pair_laws import AbstractLaw, Anharmonic, Morse, Spring
 from hamfit.systems.potentials import PairSum
 from hamfit.systems.simulation import Particles, Simulation, run_smooth
 from hamfit.systems.starts import displaced, generator, heat, maxwell
@@ -145,10 +146,8 @@ def run_network(spec: NetworkSpec, progress: Progress) -> Simulation:
     """
     lattice = spec.lattice()
     n, d = lattice.sites.shape
-    particles = Particles(
-        labels=("1",),
-        species=np.zeros(n, dtype=np.int64),
-        masses=np.full(n, spec.mass),
+    particles = replace(
+        Particles.identical(n, d, spec.mass),
         periodic=lattice.periodic,
         box=lattice.box,
         bonds=lattice.bonds,

@@ -15,6 +15,7 @@ orientations and phases whose distances stay inside the range that the given tra
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -22,13 +23,14 @@ from pydantic import Field
 
 from hamfit.errors import SpecError
 from hamfit.progress import Progress
+from hamfit.systems.geometries import ring_bonds
 from hamfit.systems.gravity import gravity_potential
-from hamfit.systems.laws import QuarticSpring
 from hamfit.systems.options import SimulationSpec
+from hamfit.systems.pair_laws import QuarticSpring
 from hamfit.systems.potentials import PairSum
 from hamfit.systems.simulation import Particles, Simulation, run_smooth
 from hamfit.systems.starts import generator
-from hamfit.types import FloatArray, IntArray
+from hamfit.types import FloatArray
 
 _GIVEN_X = (1.0, 9.0, 11.0, -1.0)
 _GIVEN_VY = (0.05, -0.05, 0.65, -0.65)
@@ -72,25 +74,12 @@ class NBodySpec(SimulationSpec):
             )
 
 
-def ring_bonds(n: int) -> IntArray:
-    """Springs (i, i + 1) around a ring of `n`, (n, 2)."""
-    first = np.arange(n, dtype=np.int64)
-    return np.stack([first, (first + 1) % n], axis=1)
-
-
 def run_nspring(spec: NSpringSpec, progress: Progress) -> Simulation:
     """Simulate rings from q ~ U[0, width)^2 and v ~ U[0, 0.1)^2 minus its mean."""
     n = spec.n_bodies
     bonds = ring_bonds(n)
-    particles = Particles(
-        labels=("1",),
-        species=np.zeros(n, dtype=np.int64),
-        masses=np.ones(n),
-        periodic=(False, False),
-        bonds=bonds,
-        bond_types=np.zeros(n, dtype=np.int64),
-        bond_labels=("bond",),
-    )
+    types = np.zeros(n, dtype=np.int64)
+    particles = replace(Particles.identical(n, 2), bonds=bonds, bond_types=types, bond_labels=("bond",))
     q = np.empty((n, spec.n_trajectories, 2))
     p = np.empty_like(q)
     for k in range(spec.n_trajectories):

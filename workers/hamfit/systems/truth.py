@@ -17,13 +17,14 @@ import numpy as np
 from hamfit.errors import SpecError
 from hamfit.frames import Frame
 from hamfit.systems.catalogue import system
+from hamfit.systems.geometries import ring_bonds
 from hamfit.systems.gravity import GravitySpec, gravity_potential
-from hamfit.systems.laws import AbstractLaw, Gravity, QuarticSpring
 from hamfit.systems.lennard_jones import LennardJones, PairTable
 from hamfit.systems.liquids import KobAndersenSpec, LennardJonesSpec, kob_andersen_table, lennard_jones_table
 from hamfit.systems.networks import NetworkSpec, network_potential
-from hamfit.systems.neurips import NSpringSpec, ring_bonds
+from hamfit.systems.neurips import NSpringSpec
 from hamfit.systems.options import SimulationSpec
+from hamfit.systems.pair_laws import AbstractLaw, Gravity, QuarticSpring
 from hamfit.systems.potentials import AbstractPotential, PairSum
 from hamfit.types import FloatArray
 
