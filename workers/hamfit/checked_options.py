@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from hamfit.errors import SpecError, suggestion
 
@@ -90,6 +90,20 @@ class CheckedOptions(BaseModel):
     def with_changes(self, **changes: Any) -> Self:
         """These options with some fields replaced, checked again."""
         return type(self).build({**self.model_dump(), **changes})
+
+
+class PlaceOptions(CheckedOptions):
+    """Where work is done, and whether it goes on from where it was interrupted: no number depends on these."""
+
+    workers: int | None = Field(
+        default=None, ge=1, description="Worker processes; by default none, only threads in this process."
+    )
+    threads: int = Field(
+        default_factory=threads_per_process,
+        ge=1,
+        description="Threads of this process, or of each worker; by default cores / workers.",
+    )
+    resume: bool = Field(default=True, description="Take up what was interrupted where its checkpoints end.")
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
