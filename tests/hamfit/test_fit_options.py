@@ -64,6 +64,7 @@ def test_cutoffs_that_cannot_be_read_are_refused(cutoff: str | float) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
+        ({"features": True}, "'features' cannot be True: input should be a valid integer, not true or false"),
         ({"featurs": 3}, "'featurs' is not an option, did you mean 'features'"),
         ({"features": "many"}, "'features' cannot be 'many'"),
         ({"seed": -1}, "'seed' cannot be -1"),

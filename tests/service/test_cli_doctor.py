@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from hamfit.devices import choosing
+from hamfit.devices import selection
 from hamfit_service.cli import doctor
 
 Cli = Callable[..., Result]
@@ -128,10 +128,10 @@ def test_gpus_are_named_with_their_memory(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(sys.modules, "cupy", importlib.import_module("cupy"))
     monkeypatch.delenv("HAMFIT_DEVICE", raising=False)
-    choosing._cuda.cache_clear()
+    selection._cuda.cache_clear()
     try:
         check = next(check for check in doctor.examine(tmp_path) if check.name == "gpu")
     finally:
-        choosing._cuda.cache_clear()
+        selection._cuda.cache_clear()
     assert (check.status, check.detail) == (status, detail)
     assert check.facts["devices"] == [{"name": "Abacus 100", "total_bytes": 80 * 2**30}]

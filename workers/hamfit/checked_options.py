@@ -7,16 +7,15 @@ the fix. Options are frozen: "changing" one makes another set of options (`with_
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from hamfit.errors import SpecError
+from hamfit.errors import SpecError, suggestion
 
 _ABSENT = ("missing", "default_factory_not_called")
 """Kinds of pydantic's errors that say that a field is not there, or only that another one is wrong."""
@@ -38,6 +37,15 @@ class CheckedOptions(BaseModel):
     """Options that are checked wherever they come from."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        kinds = (annotation, *get_args(annotation))
+        if isinstance(value, bool) and bool not in kinds and (int in kinds or float in kinds):
+            raise ValueError(f"input should be a valid {'number' if float in kinds else 'integer'}, not true or false")
+        return value
 
     @classmethod
     def build(cls, values: Mapping[str, Any], *, source: str = "options") -> Self:
@@ -84,6 +92,20 @@ class CheckedOptions(BaseModel):
         return type(self).build({**self.model_dump(), **changes})
 
 
+class PlaceOptions(CheckedOptions):
+    """Where work is done, and whether it goes on from where it was interrupted: no number depends on these."""
+
+    workers: int | None = Field(
+        default=None, ge=1, description="Worker processes; by default none, only threads in this process."
+    )
+    threads: int = Field(
+        default_factory=threads_per_process,
+        ge=1,
+        description="Threads of this process, or of each worker; by default cores / workers.",
+    )
+    resume: bool = Field(default=True, description="Take up what was interrupted where its checkpoints end.")
+
+
 def read_toml(path: str | Path) -> dict[str, Any]:
     """The top-level table of a TOML file; raises SpecError when it cannot be read."""
     try:
@@ -108,13 +130,12 @@ def _sentence(error: ValidationError, source: str, names: tuple[str, ...], *, co
                 parts.append(f"'{field}' is missing and has no default, give a value")
             continue
         if item["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(field, names, n=1)
-            hint = f"did you mean '{close[0]}'" if close else f"use one of {', '.join(names)}"
-            parts.append(f"'{field}' is not an option, {hint}")
+            parts.append(f"'{field}' is not an option, {suggestion(field, names)}")
             continue
         reason = item["msg"].removeprefix("Value error, ")
         reason = reason[:1].lower() + reason[1:]
-        part = f"'{field}' cannot be {item['input']!r}: {reason}"
+        # what is wrong with several fields together names them itself
+        part = f"'{field}' cannot be {item['input']!r}: {reason}" if item["loc"] else reason
         # A union of types reports one reason per type; the first one says enough.
         if not any(known.startswith(f"'{field}' cannot be") for known in parts):
             parts.append(part)

@@ -20,7 +20,8 @@ translated where they enter, so that a caller needs to know this tree only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,6 +84,13 @@ class ModelError(HamfitError):
 
 class SpecError(HamfitError):
     """Options contradict each other or name unknown things."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, or all of them where none is near."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean '{close[0]}'" if close else f"use one of {', '.join(names)}"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hamfit.data import Dataset
+from hamfit.data.units import check_units_of_model
 from hamfit.errors import DataError, located
 from hamfit.fitting.problem import as_datasets
 from hamfit.frames import Frame
@@ -35,10 +36,7 @@ def evaluate(model: Model | str | Path, data: Dataset | str | Path | Sequence[Da
     outside = edges = frames = 0
     has_forces = any(block.part == "force" for block in model.blocks)
     for dataset in datasets:
-        if dataset.units.name != model.units["name"]:
-            raise DataError(
-                f"{dataset.path} is in {dataset.units.name} units, the model in {model.units['name']}: ingest it alike"
-            )
+        check_units_of_model(dataset.path, dataset.units, model.units)
         for trajectory in dataset.trajectories:
             for start in range(0, trajectory.n_frames, 16):
                 for index, stored in enumerate(trajectory.frames(start, min(start + 16, trajectory.n_frames)), start):

@@ -93,6 +93,10 @@ class Model:
             raise ModelError(f"the model is {self.dim}-dimensional, the frame {frame.dim}-dimensional: use other data")
         return frame.relabel(self.labels, self.bond_labels)
 
+    def constant(self, frame: Frame) -> float:
+        """Energy of an adapted frame's particles beside the features, which moves nothing; 0 where it is unknown."""
+        return float(np.nan_to_num(self.constants)[frame.species].sum())
+
     def potential_energy(self, frame: Frame) -> float:
         """V(q) with the constants where they are known, in the data's energy unit."""
         return self.potential(frame, virial=False).energy
@@ -106,11 +110,10 @@ class Model:
         frame = self.adapt(frame)
         strained = np.zeros((frame.dim, frame.dim)) if virial else None
         found = self._evaluated(frame, "force", strained, graphs)
-        constants = float(np.nan_to_num(self.constants)[frame.species].sum())
         if strained is not None:
             # no torque acts on the whole, so the virial is symmetric but for rounding
             strained = 0.5 * (strained + strained.T)
-        return Potential(constants + found.energy, -found.gradient, strained, found.outside, found.edges)
+        return Potential(self.constant(frame) + found.energy, -found.gradient, strained, found.outside, found.edges)
 
     def kinetic_energy(self, frame: Frame) -> float:
         """T(p), in the data's energy unit; ModelError when the frame has no momenta."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from hamfit.block_names import BUILT_IN, is_offered
-from hamfit.checked_options import CheckedOptions, threads_per_process
+from hamfit.checked_options import CheckedOptions, PlaceOptions
 from hamfit.device_choice import DeviceChoice
 from hamfit.solver_choice import SOLVERS, described
 
@@ -159,24 +159,15 @@ class FitSpec(CheckedOptions):
         return value
 
 
-class FitOptions(FitSpec):
+class FitOptions(PlaceOptions, FitSpec):
     """How to fit a model: what decides the numbers, and where and how carefully they are computed."""
 
-    workers: int | None = Field(
-        default=None, ge=1, description="Worker processes; by default none, only threads in this process."
-    )
-    threads: int = Field(
-        default_factory=threads_per_process,
-        ge=1,
-        description="Threads of this process, or of each worker; by default cores / workers.",
-    )
     device: DeviceChoice = Field(
         default="auto",
         description="What computes the rows: cpu, cuda (an NVIDIA GPU through CuPy) or emulated (the GPU's kernels on"
         " the processor, to check them); auto takes a GPU where there is one and systems are large, on each worker by"
         " itself.",
     )
-    resume: bool = Field(default=True, description="Take up an interrupted fit where its checkpoints end.")
     checkpoint: bool = Field(
         default=True, description="Keep partial results beside the model until it is published."
     )

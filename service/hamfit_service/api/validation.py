@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hamfit.errors import suggestion
 from hamfit_service.api.problems import Refusal, of_refusal
 from hamfit_service.api.strict_json import dotted, read_object
 from hamfit_service.wire import ProblemField
@@ -99,9 +99,7 @@ def _message(item: Any, model: type[BaseModel] | None) -> str:
         return reason
     name = str(item["loc"][0]) if item["loc"] else ""
     if item["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(name, model.model_fields, n=1)
-        names = ", ".join(model.model_fields)
-        return f"is not known here; did you mean {close[0]}?" if close else f"is not known here; use {names}"
+        return f"is not known here; {suggestion(name, model.model_fields)}"
     known = model.model_fields.get(name)
     about = "" if known is None or known.description is None else f" ({known.description})"
     if item["type"] == "missing":

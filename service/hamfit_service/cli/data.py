@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from hamfit.errors import SpecError
+from hamfit.errors import SpecError, suggestion
 from hamfit_service.cli.console import JsonFlag, print_json, print_table
 from hamfit_service.cli.info import print_dataset
 from hamfit_service.cli.running import Run, RunCommand
@@ -104,8 +104,6 @@ def read_flags(system: System, arguments: Sequence[str]) -> dict[str, str]:
         SpecError: a flag is unknown to the system, or has no value.
 
     """
-    from hamfit.systems.options import suggest
-
     known = {option.flag: option for option in system.options}
     values: dict[str, str] = {}
     rest = list(arguments)
@@ -117,7 +115,7 @@ def read_flags(system: System, arguments: Sequence[str]) -> dict[str, str]:
             values[denied.name] = "false"
             continue
         if option is None:
-            raise SpecError(f"{system.name} has no option {flag}; {suggest(flag, [*known, *_SHARED_FLAGS])}")
+            raise SpecError(f"{system.name} has no option {flag}: {suggestion(flag, [*known, *_SHARED_FLAGS])}")
         if not equals:
             if rest and not _is_flag(rest[0]):
                 value = rest.pop(0)

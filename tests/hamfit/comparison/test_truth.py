@@ -54,14 +54,14 @@ def test_pair_laws_sum_to_the_potential_energy(name: str, tmp_path: Path) -> Non
         assert frame.bond_types is not None
         for (i, j), kind in zip(frame.bonds, frame.bond_types, strict=True):
             r = np.linalg.norm(frame.q[i] - frame.q[j] - shifts, axis=1).min()
-            energy += float(truth.pair_laws[frame.bond_labels[kind]].energy(np.array([r]))[0])
+            energy += float(truth.pair_laws[frame.bond_labels[kind]](np.array([r]))[0])
     else:
         for i in range(frame.n_particles):
             r = np.linalg.norm(frame.q[i] - frame.q[:, None] - shifts, axis=-1)
             for kind, label in enumerate(frame.labels):
                 names = sorted((frame.labels[frame.species[i]], label))
                 some = r[frame.species == kind]
-                energy += 0.5 * float(truth.pair_laws["-".join(names)].energy(some[some > 0.0]).sum())
+                energy += 0.5 * float(truth.pair_laws["-".join(names)](some[some > 0.0]).sum())
     assert energy == pytest.approx(frame.potential_energy, rel=1e-10)
 
 

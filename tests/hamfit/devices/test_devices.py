@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
-from hamfit.devices import AbstractDevice, DeviceMemoryFull, choose_device, choosing, sources
-from hamfit.devices.choosing import WORTHWHILE_PARTICLES, device_for
+from hamfit.devices import AbstractDevice, DeviceMemoryFull, choose_device, selection, sources
 from hamfit.devices.cuda import CupyDevice
 from hamfit.devices.emulated import EmulatedDevice
+from hamfit.devices.selection import WORTHWHILE_PARTICLES, device_for
 from hamfit.errors import DeviceError
 
 # every thread of a block takes what its neighbour put down, as often as it is told
@@ -186,9 +186,9 @@ def test_without_a_compiler_the_remedy_is_named(made: Made, monkeypatch: pytest.
 @pytest.fixture
 def without_cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    choosing._cuda.cache_clear()
+    selection._cuda.cache_clear()
     yield
-    choosing._cuda.cache_clear()
+    selection._cuda.cache_clear()
 
 
 @pytest.mark.usefixtures("without_cupy")
@@ -226,7 +226,7 @@ def test_small_systems_do_not_even_look_for_a_gpu(monkeypatch: pytest.MonkeyPatc
         looked.append(1)
         raise DeviceError("no GPU")
 
-    monkeypatch.setattr(choosing, "_cuda", look)
+    monkeypatch.setattr(selection, "_cuda", look)
     monkeypatch.delenv("HAMFIT_DEVICE", raising=False)
     assert device_for(WORTHWHILE_PARTICLES - 1) is None
     assert device_for(9, "cpu") is None
@@ -254,7 +254,7 @@ def test_threads_that_ask_at_the_same_time_get_one_device(monkeypatch: pytest.Mo
         together.wait()
         return choose_device("emulated")
 
-    monkeypatch.setattr(choosing, "_emulated", choosing._Once(slowly))
+    monkeypatch.setattr(selection, "_emulated", selection._Once(slowly))
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(ask, range(8)))
     assert len(made) == 1
@@ -268,7 +268,7 @@ def test_a_gpu_that_is_not_there_is_looked_for_once(monkeypatch: pytest.MonkeyPa
         looked.append(1)
         raise DeviceError("no GPU can be used")
 
-    monkeypatch.setattr(choosing, "_cuda", choosing._Once(look))
+    monkeypatch.setattr(selection, "_cuda", selection._Once(look))
     monkeypatch.delenv("HAMFIT_DEVICE", raising=False)
     assert [choose_device() for _ in range(3)] == [None] * 3
     for _ in range(2):

@@ -11,7 +11,7 @@ import pytest
 from export_cases import Trained, train
 
 from hamfit.errors import ModelError, SpecError, StoreError
-from hamfit.exports.kinetics import learned_masses, masses_for
+from hamfit.exports.kinetics import masses_for
 from hamfit.exports.lammps import INCLUDE, export_lammps
 from hamfit.exports.lammps_splines import eam_value_and_slope, table_force
 from hamfit.features.field import FieldBlock
@@ -21,6 +21,7 @@ from hamfit.features.pair import PairBlock
 from hamfit.fitting import FitResult
 from hamfit.graphs import AllPairsGraph, BondGraph
 from hamfit.model import Model
+from hamfit.velocity_ratios import velocity_ratios
 from lammps_runner import LammpsError, run_lammps
 from worlds import liquids
 
@@ -209,13 +210,13 @@ def test_options_out_of_range_are_refused(liquid: Trained, tmp_path: Path) -> No
 
 def test_masses_are_learned_given_or_those_of_elements(binary_fit: FitResult, copper: Trained) -> None:
     model = binary_fit.model
-    learned = learned_masses(model)
+    learned = velocity_ratios(model)
     assert learned is not None
-    np.testing.assert_allclose(learned.masses, [1.7, 2.9], rtol=1e-8)
-    assert learned.variation.max() < 1e-7
+    np.testing.assert_allclose(learned.ratio, [1.0 / 1.7, 1.0 / 2.9], rtol=1e-8)
+    assert learned.spread.max() < 1e-7
     assert masses_for(model, {"A": 1.7}, "LAMMPS")[0] == 1.7
     still = replace(model, blocks=model.blocks[1:], theta=model.theta[1:])
-    assert learned_masses(still) is None
+    assert velocity_ratios(still) is None
     assert masses_for(still, {"A": 3.0, "B": 5.0}, "LAMMPS").tolist() == [3.0, 5.0]
     element = replace(still, labels=("Cu", "Si"), units={"name": "ase"})
     np.testing.assert_allclose(masses_for(element, None, "LAMMPS"), [63.546, 28.085])

@@ -85,7 +85,7 @@ def test_the_same_fit_gives_the_same_bits_and_names_its_device(binary: Dataset, 
 
 
 def test_a_gpu_that_is_not_there_is_said_so(binary: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hamfit.devices.choosing._cuda", _no_gpu)
+    monkeypatch.setattr("hamfit.devices.selection._cuda", _no_gpu)
     with pytest.raises(DeviceError, match="no GPU"):
         fitted(binary, "cuda", features=8)
     # and nobody who did not ask for one hears of it
@@ -96,7 +96,7 @@ def test_a_gpu_that_is_not_there_is_said_so(binary: Dataset, monkeypatch: pytest
 def test_a_gpu_that_is_not_there_is_missed_before_anything_is_done(
     binary: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
-    monkeypatch.setattr("hamfit.devices.choosing._cuda", _no_gpu)
+    monkeypatch.setattr("hamfit.devices.selection._cuda", _no_gpu)
     choice: DeviceChoice = "cuda" if named == "by option" else "auto"
     monkeypatch.setenv("HAMFIT_DEVICE", "cpu" if named == "by option" else "cuda")
     heard: list[object] = []

@@ -9,9 +9,9 @@ import radial_oracle as oracle
 from hamfit.devices import AbstractDevice
 from hamfit.features.device_radial import upload_radial, upload_table
 from hamfit.features.pair import PairBlock
-from hamfit.features.tables import RadialTable, build_table, spline_polynomials, spline_slopes
+from hamfit.features.tables import RadialTable, build_table, spline_slopes
 from hamfit.graphs import AllPairsGraph, Edges
-from hamfit.kernels import cpu, gpu
+from hamfit.kernels import gpu
 from hamfit.types import FloatArray
 
 CUTOFF = 2.5
@@ -145,38 +145,6 @@ def test_rows_are_derivatives_of_the_pooled_features(device: AbstractDevice) -> 
         shift = step * np.eye(3)[axis]
         slope = (sums(shift) - sums(-shift)) / (2.0 * step)
         np.testing.assert_allclose(device.download(out)[axis], slope, rtol=1e-6, atol=1e-8)
-
-
-def test_spline_curves_are_those_of_the_processor(device: AbstractDevice) -> None:
-    edges, table = random_edges(6, 40, 9), table_of(block_of("shift").radial, low=0.9)
-    coefficients = np.random.default_rng(1).normal(size=table.n_local)
-    n = edges.distance.size
-    value, slope, outside = np.empty(n), np.empty(n), np.empty(n, dtype=np.int64)
-    count = cpu.spline_curve(
-        edges.distance,
-        edges.channel,
-        table.maps,
-        table.low,
-        table.scale,
-        table.pieces,
-        table.first_column,
-        coefficients,
-        spline_polynomials(),
-        value,
-        slope,
-        outside,
-    )
-    got = gpu.spline_curve(
-        device,
-        device.upload(edges.distance),
-        device.upload(edges.channel),
-        upload_table(device, table),
-        device.upload(coefficients),
-        device.upload(spline_polynomials()),
-    )
-    for mine, theirs in zip(got[:2], (value, slope), strict=True):
-        np.testing.assert_allclose(device.download(mine), theirs, rtol=1e-12, atol=1e-12 * np.abs(theirs).max())
-    np.testing.assert_array_equal(device.download(got[2]), outside[:count])
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

@@ -15,7 +15,7 @@ from distributed.deploy.spec import SpecCluster
 from scenes import Scene
 
 from hamfit.data import Dataset
-from hamfit.devices import AbstractDevice, choose_device, choosing
+from hamfit.devices import AbstractDevice, choose_device, selection
 from hamfit.errors import DeviceError, RolloutWarning
 from hamfit.rollouts import RolloutResult, devices, plan_rollout, rollout, running
 from hamfit.rollouts.devices import WORTHWHILE_PARTICLES, device_of
@@ -70,7 +70,7 @@ def test_a_plan_is_made_on_the_processor_whatever_devices_there_are(monkeypatch:
     scene = scenes.liquid()
     states = initial_states(scene.model, scene.initial)
     for name in ("_cuda", "_emulated"):
-        monkeypatch.setattr(choosing, name, opened)
+        monkeypatch.setattr(selection, name, opened)
     plans = [
         make_plan(scene.model, states, RolloutOptions.build({"steps": 5, "device": device}))[0]
         for device in ("cpu", "cuda", "emulated", "auto")
@@ -90,15 +90,15 @@ def test_what_no_device_runs_is_run_by_the_processor_which_is_said(make: Any, tm
 
 
 def test_auto_leaves_a_gpu_to_large_systems(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(choosing.VARIABLE, raising=False)
-    monkeypatch.setattr(choosing, "_cuda", lambda: choose_device("emulated"))
+    monkeypatch.delenv(selection.VARIABLE, raising=False)
+    monkeypatch.setattr(selection, "_cuda", lambda: choose_device("emulated"))
     few, many = WORTHWHILE_PARTICLES - 1, WORTHWHILE_PARTICLES
     assert device_of(few, "auto") is None
     assert device_of(many, "auto") is choose_device("emulated")
     assert device_of(many, "cpu") is None
     assert device_of(few, "cuda") is choose_device("emulated")
     # where a process is told what it is to use, it uses it
-    monkeypatch.setenv(choosing.VARIABLE, "emulated")
+    monkeypatch.setenv(selection.VARIABLE, "emulated")
     assert device_of(few, "auto") is choose_device("emulated")
 
 
@@ -108,7 +108,7 @@ def test_a_gpu_that_is_not_there_is_missed_before_anything_is_written(
     def none() -> AbstractDevice:
         raise DeviceError("no GPU can be used: install one")
 
-    monkeypatch.setattr(choosing, "_cuda", none)
+    monkeypatch.setattr(selection, "_cuda", none)
     with pytest.raises(DeviceError, match="no GPU"):
         run(scenes.liquid(), tmp_path / "r", device="cuda")
     assert list(tmp_path.iterdir()) == []

@@ -63,7 +63,7 @@ def test_the_same_call_gives_the_same_digest(tmp_path: Path) -> None:
 def test_a_refused_simulation_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="smaller dt"):
         simulate("spring", tmp_path / "data", dt=3.0)
-    with pytest.raises(SpecError, match="is not an option of spring"):
+    with pytest.raises(SpecError, match=r"spring: .* is not an option"):
         simulate("spring", tmp_path / "data", colour="red")
     assert not list(tmp_path.iterdir())
 

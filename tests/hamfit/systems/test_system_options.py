@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from hamfit.errors import SpecError
 from hamfit.systems import SYSTEMS, system
@@ -44,42 +43,51 @@ def test_a_single_number_is_a_shape_of_one_axis() -> None:
 
 @pytest.mark.parametrize("value", ["", "3x", "axb", "3x-3", "0", 0, -1, 2.5, True, "1x2x3x4", [], None, "²"])
 def test_nonsense_is_not_a_shape(value: object) -> None:
-    with pytest.raises(SpecError, match="as 10, 3x3"):
+    with pytest.raises(ValueError, match="as 10, 3x3"):
         read_shape(value)
 
 
 def test_an_unknown_system_is_refused_with_the_known_names() -> None:
-    with pytest.raises(SpecError, match=r"'sprin' is unknown; did you mean 'spring'\? known: spring, anharmonic"):
+    with pytest.raises(SpecError, match="'sprin' is unknown: did you mean 'spring'"):
         system("sprin")
+    with pytest.raises(SpecError, match="'water' is unknown: use one of spring, anharmonic"):
+        system("water")
 
 
 def test_an_unknown_option_is_refused_with_the_known_names() -> None:
-    with pytest.raises(SpecError, match=r"'temprature' is not an option of lj; did you mean 'temperature'\? known: "):
+    with pytest.raises(SpecError, match="lj: 'temprature' is not an option, did you mean 'temperature'"):
         system("lj").spec({"temprature": 1.0})
 
 
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("spring", {"geometry": "helix"}, "spring: geometry 'helix' is unknown; known: chain, ring"),
-        ("spring", {"n_frames": 0}, "n_frames is 0; it must be at least 1"),
-        ("spring", {"n_frames": 2.5}, "n_frames 2.5 is not a whole number"),
-        ("spring", {"n_frames": True}, "n_frames True is not a whole number"),
-        ("spring", {"dt": 0}, "dt is 0; it must be greater than 0"),
-        ("spring", {"dt": "fast"}, "dt 'fast' is not a number"),
-        ("spring", {"dt": float("nan")}, "dt nan is not a finite number"),
-        ("spring", {"seed": -1}, "seed is -1; it must be at least 0"),
-        ("spring", {"mass": -1.0}, "mass is -1.0; it must be greater than 0"),
-        ("spring", {"amplitude": 0.6}, "keep it below 0.5"),
-        ("spring", {"periodic": "perhaps"}, "neither true nor false"),
+        (
+            "spring",
+            {"geometry": "helix"},
+            "spring: 'geometry' cannot be 'helix': input should be 'chain', 'ring', 'square' or 'cubic'",
+        ),
+        ("spring", {"n_frames": 0}, "spring: 'n_frames' cannot be 0: input should be greater than or equal to 1"),
+        ("spring", {"n_frames": 2.5}, "'n_frames' cannot be 2.5: input should be a valid integer"),
+        ("spring", {"n_frames": "1e3"}, "'n_frames' cannot be '1e3': input should be a valid integer"),
+        ("spring", {"n_frames": True}, "'n_frames' cannot be True: input should be a valid integer, not true or false"),
+        ("spring", {"dim": False}, "'dim' cannot be False: input should be a valid integer, not true or false"),
+        ("spring", {"shape": "3x"}, "'shape' cannot be '3x': a shape is 1 to 3 positive numbers; write it as 10, 3x3"),
+        ("spring", {"dt": 0}, "'dt' cannot be 0: input should be greater than 0"),
+        ("spring", {"dt": "fast"}, "'dt' cannot be 'fast': input should be a valid number"),
+        ("spring", {"dt": float("nan")}, "'dt' cannot be nan: input should be a finite number"),
+        ("spring", {"seed": -1}, "'seed' cannot be -1: input should be greater than or equal to 0"),
+        ("spring", {"mass": -1.0}, "'mass' cannot be -1.0: input should be greater than 0"),
+        ("spring", {"amplitude": 0.6}, "spring: amplitude 0.6 lets neighbours change places; keep it below 0.5"),
+        ("spring", {"periodic": "perhaps"}, "'periodic' cannot be 'perhaps': input should be a valid boolean"),
         ("spring", {"geometry": "square", "shape": "3"}, "a square needs 2"),
         ("lj", {"shape": "5"}, "a liquid needs 3"),
-        ("lj", {"density": 0.0}, "density is 0.0"),
-        ("gravity", {"dim": 4}, "dim is 4"),
+        ("lj", {"density": 0.0}, "'density' cannot be 0.0"),
+        ("gravity", {"dim": 4}, "'dim' cannot be 4: input should be less than or equal to 3"),
         ("gravity", {"amplitude": 0.4}, "each other's place"),
-        ("nspring", {"n_bodies": 2}, "n_bodies is 2"),
+        ("nspring", {"n_bodies": 2}, "'n_bodies' cannot be 2"),
         ("nbody", {"start": "mirror", "n_trajectories": 2}, "take --start fresh"),
-        ("nbody", {"start": "upside-down"}, "known: given, mirror, fresh"),
+        ("nbody", {"start": "upside-down"}, "input should be 'given', 'mirror' or 'fresh'"),
     ],
 )
 def test_nonsense_is_refused_with_the_field_and_the_fix(name: str, values: dict[str, object], message: str) -> None:
@@ -93,6 +101,6 @@ def test_options_that_are_none_keep_their_defaults() -> None:
 
 def test_a_spec_is_frozen() -> None:
     spec = SpringSpec()
-    for field in fields(spec):
-        with pytest.raises(FrozenInstanceError):
-            setattr(spec, field.name, getattr(spec, field.name))
+    for name in type(spec).model_fields:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(spec, name, getattr(spec, name))

@@ -9,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hamfit.errors import SpecError
-from hamfit.systems.geometries import fcc
+from hamfit.systems.geometries import fcc, ring_bonds
 from hamfit.systems.gravity import gravity_potential
-from hamfit.systems.laws import QuarticSpring, Spring
 from hamfit.systems.lennard_jones import LennardJones, PairTable
 from hamfit.systems.liquids import LennardJonesSpec, kob_andersen_table, lennard_jones_table
 from hamfit.systems.networks import AnharmonicSpec, MorseSpec, NetworkSpec, SpringSpec, network_potential
-from hamfit.systems.neurips import ring_bonds
+from hamfit.systems.pair_laws import QuarticSpring, Spring
 from hamfit.systems.potentials import AbstractPotential, PairSum, all_pairs
 from hamfit.types import FloatArray
 

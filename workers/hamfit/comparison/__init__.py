@@ -8,7 +8,8 @@ from hamfit.comparison.matching import Match, match
 from hamfit.comparison.metrics import geometric_mean, momentum_error, relative_distance
 from hamfit.comparison.pair_curves import PairCurve, pair_curves
 from hamfit.comparison.paired import PairedErrors, paired_errors
-from hamfit.comparison.rollouts import RolloutComparison, compare_rollouts
+from hamfit.comparison.rollouts import compare_rollouts
+from hamfit.comparison.summary import RolloutComparison
 
 __all__ = [
     "Drift",

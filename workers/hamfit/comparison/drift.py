@@ -9,8 +9,9 @@ import numpy as np
 
 from hamfit.comparison.energies import learned_parts
 from hamfit.data import Trajectory
+from hamfit.data.pieces import stream
 from hamfit.model import Model
-from hamfit.observables.streaming import momenta, stream
+from hamfit.observables.state import momenta
 from hamfit.observables.trend import Trend, linear_trend
 from hamfit.types import FloatArray
 
@@ -60,7 +61,7 @@ class Drift:
 def drift_of(model: Model, rollout: Trajectory) -> Drift:
     """Read all frames of a rollout and tell what it conserves. Memory is a few numbers for each frame."""
     energies, kinetics = np.full(rollout.n_frames, np.nan), np.zeros(rollout.n_frames)
-    constant = float(np.nan_to_num(model.constants)[model.adapt(rollout.frame(0)).species].sum())
+    constant = model.constant(model.adapt(rollout.frame(0)))
     totals, sizes = np.full((rollout.n_frames, rollout.dim), np.nan), np.zeros(rollout.n_frames)
     broken: int | None = None
     for t, frame in enumerate(stream(rollout)):

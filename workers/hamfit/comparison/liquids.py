@@ -12,7 +12,7 @@ from hamfit.model import Model
 from hamfit.observables.blocking import BlockedCurve, CurveDifference, compare_curves
 from hamfit.observables.liquid import measure_liquid
 from hamfit.observables.rdf import default_r_max
-from hamfit.observables.streaming import is_liquid
+from hamfit.observables.state import is_liquid
 
 FOLLOWING = 0.1
 """chi^2 per bin below which rollouts are not another sample, but still follow the reference step by step."""

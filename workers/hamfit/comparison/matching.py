@@ -16,7 +16,7 @@ import numpy as np
 from hamfit.data import Dataset, Trajectory
 from hamfit.errors import DataError
 from hamfit.frames import Frame
-from hamfit.observables.streaming import momenta
+from hamfit.observables.state import momenta
 from hamfit.observables.unwrapping import lattice_shift
 from hamfit.types import FloatArray, IntArray
 

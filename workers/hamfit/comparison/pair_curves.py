@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamfit.model import Model
-from hamfit.systems.truth import AbstractTrueLaw, Truth
+from hamfit.systems.truth import TrueLaw, Truth
 from hamfit.types import FloatArray
 
 _POINTS = 400
@@ -59,11 +59,9 @@ def pair_curves(model: Model, truth: Truth | None) -> tuple[PairCurve, ...]:
     return tuple(curves)
 
 
-def _curve(
-    label: str, r: FloatArray, learned: FloatArray, has_cutoff: bool, laws: Mapping[str, AbstractTrueLaw]
-) -> PairCurve:
+def _curve(label: str, r: FloatArray, learned: FloatArray, has_cutoff: bool, laws: Mapping[str, TrueLaw]) -> PairCurve:
     law = laws.get(label)
-    true = None if law is None else law.energy(r)
+    true = None if law is None else law(r)
     if has_cutoff:
         return PairCurve(label, r, learned, true, aligned=False)
     zero = float(learned.min()) if true is None else float(np.mean(learned - true))

@@ -11,9 +11,10 @@ from hamfit.comparison.energies import AbstractEnergies, EnergySource, StoredEne
 from hamfit.comparison.matching import Match
 from hamfit.comparison.metrics import geometric_mean, momentum_error, relative_distance
 from hamfit.data import Trajectory
+from hamfit.data.pieces import stream
 from hamfit.frames import Frame
 from hamfit.model import Model
-from hamfit.observables.streaming import momenta, stream, velocities
+from hamfit.observables.state import momenta, velocities
 from hamfit.observables.unwrapping import Unwrapper, is_wrapped, lattice_shift
 from hamfit.systems.truth import Truth
 from hamfit.types import FloatArray

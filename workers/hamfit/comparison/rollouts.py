@@ -7,61 +7,22 @@ gives the numbers as JSON, `hamfit.reports` draws them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from hamfit.comparison import summary
-from hamfit.comparison.drift import Drift, drift_of
+from hamfit.comparison.drift import drift_of
 from hamfit.comparison.liquids import LiquidComparison, compare_liquids
 from hamfit.comparison.matching import Match, match
-from hamfit.comparison.pair_curves import PairCurve, pair_curves
-from hamfit.comparison.paired import PairedErrors, paired_errors
-from hamfit.comparison.samples import ForceSample, extrapolated_share, force_sample
+from hamfit.comparison.pair_curves import pair_curves
+from hamfit.comparison.paired import paired_errors
+from hamfit.comparison.samples import extrapolated_share, force_sample
+from hamfit.comparison.summary import RolloutComparison, warnings_of
 from hamfit.data import Dataset
+from hamfit.data.units import check_units_of_model
 from hamfit.errors import DataError, GraphError, SpecError
 from hamfit.model import Model
-from hamfit.observables.streaming import is_liquid
-from hamfit.observables.trend import Trend, combined_trend
+from hamfit.observables.state import is_liquid
 from hamfit.systems.truth import Truth, truth_of
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RolloutComparison:
-    """What a model's rollouts share with the trajectories they should follow, and what they do not."""
-
-    model: Model
-    reference: Dataset
-    rollouts: Dataset
-    matches: tuple[Match, ...]
-    """Where each rollout started, and which of its frames have a counterpart."""
-    errors: PairedErrors | None
-    """Zerr, Herr and Perr for each frame; None where no rollout can be compared frame by frame."""
-    drifts: tuple[Drift, ...]
-    """Conservation of energy and momentum, for each rollout."""
-    liquid: LiquidComparison | None
-    """Observables of liquids; None for open systems and data too short."""
-    pair_curves: tuple[PairCurve, ...]
-    """Learned V(r) for each kind of pair."""
-    forces: ForceSample | None
-    """Forces at some frames of the reference."""
-    extrapolated: float | None
-    """Share of sampled edges of the rollouts outside the distances seen in training."""
-    truth: Truth | None
-    """The true law, where the reference was made by `simulate`."""
-    warnings: tuple[str, ...]
-    """What a reader must know before trusting the numbers."""
-
-    @property
-    def trend(self) -> Trend | None:
-        """Trend of the relative energy: of the mean over rollouts from three on, else of the first that has one."""
-        known = [drift.trend for drift in self.drifts]
-        trends = [trend for trend in known if trend is not None]
-        return combined_trend(trends) or (trends[0] if trends else None)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All numbers, JSON-able; None where a number is unknown or not finite."""
-        return summary.comparison_to_dict(self)
 
 
 def compare_rollouts(
@@ -113,15 +74,12 @@ def compare_rollouts(
         truth=truth,
         warnings=(),
     )
-    return summary.with_warnings(comparison, warnings)
+    return replace(comparison, warnings=(*warnings, *warnings_of(comparison)))
 
 
 def _refuse_other_worlds(model: Model, reference: Dataset, rollouts: Dataset) -> None:
     for data in (reference, rollouts):
-        if data.units.name != model.units["name"]:
-            raise DataError(
-                f"{data.path} is in {data.units.name} units, the model in {model.units['name']}: ingest it alike"
-            )
+        check_units_of_model(data.path, data.units, model.units)
         model.adapt(data.trajectories[0].frame(0))
 
 

@@ -1,27 +1,27 @@
-"""A comparison in words and numbers: its warnings, and the JSON that programs read."""
+"""A comparison as one value, in words and numbers: its warnings, and the JSON that programs read."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from hamfit.comparison.drift import Drift
-from hamfit.comparison.liquids import ObservablePair
+from hamfit.comparison.liquids import LiquidComparison, ObservablePair
 from hamfit.comparison.matching import Match
 from hamfit.comparison.metrics import geometric_mean
-from hamfit.comparison.paired import METRICS
+from hamfit.comparison.pair_curves import PairCurve
+from hamfit.comparison.paired import METRICS, PairedErrors
+from hamfit.comparison.samples import ForceSample
 from hamfit.data import Dataset
 from hamfit.model import Model
 from hamfit.observables.blocking import BlockedCurve
-from hamfit.observables.trend import Trend
-
-if TYPE_CHECKING:
-    from hamfit.comparison.rollouts import RolloutComparison
+from hamfit.observables.trend import Trend, combined_trend
+from hamfit.systems.truth import Truth
 
 _KINDS = {
     "rdf": "radial distribution function",
@@ -32,17 +32,51 @@ _KINDS = {
 }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RolloutComparison:
+    """What a model's rollouts share with the trajectories they should follow, and what they do not."""
+
+    model: Model
+    reference: Dataset
+    rollouts: Dataset
+    matches: tuple[Match, ...]
+    """Where each rollout started, and which of its frames have a counterpart."""
+    errors: PairedErrors | None
+    """Zerr, Herr and Perr for each frame; None where no rollout can be compared frame by frame."""
+    drifts: tuple[Drift, ...]
+    """Conservation of energy and momentum, for each rollout."""
+    liquid: LiquidComparison | None
+    """Observables of liquids; None for open systems and data too short."""
+    pair_curves: tuple[PairCurve, ...]
+    """Learned V(r) for each kind of pair."""
+    forces: ForceSample | None
+    """Forces at some frames of the reference."""
+    extrapolated: float | None
+    """Share of sampled edges of the rollouts outside the distances seen in training."""
+    truth: Truth | None
+    """The true law, where the reference was made by `simulate`."""
+    warnings: tuple[str, ...]
+    """What a reader must know before trusting the numbers."""
+
+    @property
+    def trend(self) -> Trend | None:
+        """Trend of the relative energy: of the mean over rollouts from three on, else of the first that has one."""
+        known = [drift.trend for drift in self.drifts]
+        trends = [trend for trend in known if trend is not None]
+        return combined_trend(trends) or (trends[0] if trends else None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers, JSON-able; None where a number is unknown or not finite."""
+        return _comparison_to_dict(self)
+
+
 def observable_name(kind: str) -> str:
     """An observable's name in words."""
     return _KINDS[kind]
 
 
-def with_warnings(comparison: RolloutComparison, found: Iterable[str]) -> RolloutComparison:
-    """The comparison with what was found on the way and what its numbers warn of."""
-    return replace(comparison, warnings=(*found, *_warnings(comparison)))
-
-
-def _warnings(comparison: RolloutComparison) -> list[str]:
+def warnings_of(comparison: RolloutComparison) -> list[str]:
+    """What the numbers of a comparison warn of, one sentence each."""
     out = []
     failed = [d for d in comparison.drifts if d.first_non_finite is not None]
     if failed:
@@ -86,16 +120,15 @@ def _warnings(comparison: RolloutComparison) -> list[str]:
     return out
 
 
-def comparison_to_dict(comparison: RolloutComparison) -> dict[str, Any]:
-    """All numbers of a comparison, JSON-able."""
+def _comparison_to_dict(comparison: RolloutComparison) -> dict[str, Any]:
     errors, liquid, forces = comparison.errors, comparison.liquid, comparison.forces
     out: dict[str, Any] = {
         "units": dict(comparison.model.units),
-        "model": model_to_dict(comparison.model),
-        "reference": dataset_to_dict(comparison.reference),
-        "rollouts": dataset_to_dict(comparison.rollouts) | {"each": rollouts_to_list(comparison)},
+        "model": _model_to_dict(comparison.model),
+        "reference": _dataset_to_dict(comparison.reference),
+        "rollouts": _dataset_to_dict(comparison.rollouts) | {"each": _rollouts_to_list(comparison)},
         "errors": None,
-        "drift": drift_to_dict(comparison),
+        "drift": _drift_to_dict(comparison),
         "liquid": None,
         "pair_curves": [
             {
@@ -127,13 +160,13 @@ def comparison_to_dict(comparison: RolloutComparison) -> dict[str, Any]:
             "block_frames": {"reference": liquid.block_frames[0], "rollouts": liquid.block_frames[1]},
             "frames": {"reference": liquid.n_frames[0], "rollouts": liquid.n_frames[1]},
             "still_following": liquid.is_following,
-            "observables": [observable_to_dict(pair) for pair in liquid.observables],
+            "observables": [_observable_to_dict(pair) for pair in liquid.observables],
         }
     plain: dict[str, Any] = _plain(out)
     return plain
 
 
-def model_to_dict(model: Model) -> dict[str, Any]:
+def _model_to_dict(model: Model) -> dict[str, Any]:
     """What the model is."""
     return {
         "labels": list(model.labels),
@@ -144,7 +177,7 @@ def model_to_dict(model: Model) -> dict[str, Any]:
     }
 
 
-def dataset_to_dict(dataset: Dataset) -> dict[str, Any]:
+def _dataset_to_dict(dataset: Dataset) -> dict[str, Any]:
     """What a dataset is."""
     numbers = [trajectory.n_particles for trajectory in dataset.trajectories]
     return {
@@ -156,7 +189,7 @@ def dataset_to_dict(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def drift_to_dict(comparison: RolloutComparison) -> dict[str, Any]:
+def _drift_to_dict(comparison: RolloutComparison) -> dict[str, Any]:
     """Conservation over all rollouts: the worst of each number, and the trend."""
     drifts = comparison.drifts
     return {
@@ -168,7 +201,7 @@ def drift_to_dict(comparison: RolloutComparison) -> dict[str, Any]:
     }
 
 
-def rollouts_to_list(comparison: RolloutComparison) -> list[dict[str, Any]]:
+def _rollouts_to_list(comparison: RolloutComparison) -> list[dict[str, Any]]:
     """One entry for each rollout."""
     rows = {} if comparison.errors is None else {name: k for k, name in enumerate(comparison.errors.names)}
     return [
@@ -197,7 +230,7 @@ def _rollout(comparison: RolloutComparison, found: Match, drift: Drift, row: int
     }
 
 
-def observable_to_dict(pair: ObservablePair) -> dict[str, Any]:
+def _observable_to_dict(pair: ObservablePair) -> dict[str, Any]:
     """One observable of a liquid with the curves of both sides."""
     difference = pair.difference
     return {

@@ -87,8 +87,7 @@ class Assembler:
         return frame.step > last.step and _change(last, frame) is None
 
     def repeats(self, frame: RawFrame) -> bool:
-        """Whether a frame that begins a file is the one that ended the file before, as restarted runs write
-        it."""
+        """Whether a frame that begins a file is the one that ended the file before, as restarted runs write it."""
         last = self._last
         if last is None or frame.step is None or frame.step != last.step:
             return False
@@ -127,8 +126,7 @@ class Assembler:
         return self.species[old]
 
     def _masses_of(self, frame: RawFrame, names: tuple[str, ...]) -> FloatArray:
-        """Masses (N,) in the dataset's units: those declared, else the file's, else ASE's for chemical
-        elements."""
+        """Masses (N,) in the dataset's units: those declared, else the file's, else ASE's for chemical elements."""
         result = np.empty(len(names))
         by_name: dict[str, float | None] = {}
         for k, (old, new) in enumerate(zip(frame.names, names, strict=True)):
@@ -140,7 +138,7 @@ class Assembler:
             elif frame.masses is not None:
                 result[k] = frame.masses[k] * self.units.mass
             else:
-                by_name[new] = result[k] = self._element_mass(frame, new)
+                result[k] = self._element_mass(frame, new)
                 by_name[new] = result[k] / self.units.mass
         return result
 

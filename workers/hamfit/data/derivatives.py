@@ -3,12 +3,11 @@
 Rule: the derivative at frame t is that of the polynomial through frames t-3 .. t+3, hence exact for
 polynomials of degree 6. With even steps h these are the central differences
 
-    f'  = (-f[-3] +  9 f[-2] -  45 f[-1]            +  45 f[1] -  9 f[2] +   f[3]) / (60 h)       error O(h^6)
-    f'' = (2 f[-3] - 27 f[-2] + 270 f[-1] - 490 f[0] + 270 f[1] - 27 f[2] + 2 f[3]) / (180 h^2)    error
-    O(h^6)
+    f'  = (-f[-3] +  9 f[-2] -  45 f[-1]            +  45 f[1] -  9 f[2] +   f[3]) / (60 h)
+    f'' = (2 f[-3] - 27 f[-2] + 270 f[-1] - 490 f[0] + 270 f[1] - 27 f[2] + 2 f[3]) / (180 h^2)
 
-With uneven steps the weights follow from the same polynomial (order 6 and 5). The first and last three frames
-are dropped: one-sided rules there have error constants twenty times larger, and a few bad rows spoil a
+with errors O(h^6). With uneven steps the weights follow from the same polynomial (order 6 and 5). The first and last
+three frames are dropped: one-sided rules there have error constants twenty times larger, and a few bad rows spoil a
 least-squares fit.
 
 The same derivative through five frames (order 4) is computed as well; the difference of the two bounds the
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamfit.errors import DataError
+from hamfit.relative import relative_rms
 from hamfit.types import FloatArray
 
 REACH = 3
@@ -113,9 +113,7 @@ def derivatives_of_series(
         p = qdot * masses[:, None]
         rate = differentiate(q, time, order=2) * masses[:, None]
         coarse = differentiate(q, time, order=2, reach=2)[1:-1] * masses[:, None]
-    size = float(np.sqrt(np.mean(rate**2)))
-    error = float(np.sqrt(np.mean((rate - coarse) ** 2))) / size if size > 0 else 0.0
-    return Derivatives(qdot, p, rate, error)
+    return Derivatives(qdot, p, rate, relative_rms(coarse, rate))
 
 
 def unwrapped(q: FloatArray, box: FloatArray, periodic: tuple[bool, ...]) -> FloatArray:

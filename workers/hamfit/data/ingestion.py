@@ -50,23 +50,21 @@ def ingest(
     """Read trajectories, convert their units, and write the dataset `out`.
 
     Args:
-        files: one or more files; those whose names differ in numbers only are taken in numeric order. A dump
-        that
+        files: one or more files; those whose names differ in numbers only are taken in numeric order. A dump that
             begins after the last step of the one before, with the same particles, continues its trajectory.
         out: path of the dataset to write.
-        units: what the numbers in the files are in: `lj` (or `reduced`), `ase`, `metal`, `real`, `si`,
-        `electron`.
+        units: what the numbers in the files are in: `lj` (or `reduced`), `ase`, `metal`, `real`, `si`, `electron`.
             None is allowed only for dumps that say so themselves (ITEM: UNITS).
         energies: CSV with columns frame, potential and perhaps kinetic, one line per frame over all files.
-        energies_per: whether those are per atom or per frame; LAMMPS normalises by atoms in lj units, hence
-        the
+        energies_per: whether those are per atom or per frame; LAMMPS normalises by atoms in lj units, hence the
             default `atom` for lj and `frame` else.
         species: names for the names or types in the files, as {"1": "Ar"} or "1=Ar,2=Kr".
-        masses: masses by species in the units of the files; they precede the files' own. Chemical elements
-        need none. dt: time of one step (of one frame, where the file counts no steps), in the units of the
-        files. derivatives: fill in missing velocities and forces from the time series (`derivatives`). pbc:
-        which axes are periodic, overriding the files. overwrite: replace a dataset at `out`. progress: told
-        of frames as they are read.
+        masses: masses by species in the units of the files; they precede the files' own. Chemical elements need none.
+        dt: time of one step (of one frame, where the file counts no steps), in the units of the files.
+        derivatives: fill in missing velocities and forces from the time series (`derivatives`).
+        pbc: which axes are periodic, overriding the files.
+        overwrite: replace a dataset at `out`.
+        progress: told of frames as they are read.
 
     Raises:
         DataError: something in the files cannot be used; nothing is written then.

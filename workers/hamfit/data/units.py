@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from hamfit.errors import DataError, StoreError
 
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """A consistent system: mass * length / time^2 is energy / length, and energy is mass * length^2 /
-    time^2."""
+    """A consistent system: mass * length / time^2 is energy / length, and energy is mass * length^2 / time^2."""
 
     name: str
     """`lj` or `ase`."""
@@ -139,8 +139,7 @@ def input_units(name: str) -> InputUnits:
 
 
 def consistent_units(name: str | Units) -> Units:
-    """The consistent system of that name (`lj`, `reduced` or `ase`); DataError for one that needs
-    conversion."""
+    """The consistent system of that name (`lj`, `reduced` or `ase`); DataError for one that needs conversion."""
     if isinstance(name, Units):
         return name
     found = input_units(name)
@@ -149,3 +148,9 @@ def consistent_units(name: str | Units) -> Units:
             f"units '{name}' need conversion (force is not m dv/dt there): ingest makes '{found.target.name}'"
         )
     return found.target
+
+
+def check_units_of_model(path: Path, units: Units, model_units: Mapping[str, object]) -> None:
+    """DataError for data at ``path`` in other units than those of a model, as its ``units`` attribute holds them."""
+    if units.name != model_units["name"]:
+        raise DataError(f"{path} is in {units.name} units, the model in {model_units['name']}: ingest it alike")

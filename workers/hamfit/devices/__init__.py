@@ -8,7 +8,7 @@ choosing     which device a process uses
 """
 
 from hamfit.device_choice import DeviceChoice
-from hamfit.devices.choosing import choose_device, device_for
 from hamfit.devices.device import AbstractDevice, DeviceArray, DeviceMemoryFull
+from hamfit.devices.selection import choose_device, device_for
 
 __all__ = ["AbstractDevice", "DeviceArray", "DeviceChoice", "DeviceMemoryFull", "choose_device", "device_for"]

@@ -64,8 +64,7 @@ class HamfitCalculator(Calculator):
         self._bonds = None if bonds is None else np.asarray(bonds, dtype=np.int64).reshape(-1, 2)
         self._bond_types = _types(self._bonds, bond_types)
         _refuse_unservable(self.model, self._bonds)
-        learned = checked_masses(self.model, "ASE")
-        self._masses = None if learned is None else learned.masses
+        self._masses = checked_masses(self.model, "ASE")
         self._has_warned = False
         self._without_virial = [b for b in self.model.blocks if b.part == "force" and not b.has_virial]
 

@@ -14,15 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from hamfit.data import Dataset, Trajectory
+from hamfit.data.pieces import stream
 from hamfit.errors import SpecError
 from hamfit.exports.files import publishing_file
 from hamfit.frames import Frame
 from hamfit.progress import Event, Progress, silent
 from hamfit.stores.disk import disk_errors
 from hamfit.types import FloatArray
-
-#: Numbers of one array held in memory at a time.
-BLOCK_VALUES = 2**20
 
 
 def export_extxyz(
@@ -62,11 +60,6 @@ def _written(path: Path, partial: Path, dataset: Dataset, names: np.ndarray) -> 
                 yield done
 
 
-def frames_per_block(n_particles: int) -> int:
-    """Frames to read at a time."""
-    return max(1, BLOCK_VALUES // (3 * n_particles))
-
-
 def _names(labels: tuple[str, ...], symbols: Mapping[str, str]) -> np.ndarray:
     unknown = sorted(set(symbols) - set(labels))
     if unknown:
@@ -82,15 +75,12 @@ def _frames(trajectory: Trajectory, names: np.ndarray, units: str) -> Iterator[s
     species = names[trajectory.species].tolist()
     step, times = trajectory.step, trajectory.time
     keeps_momenta = "momentum" in trajectory.fields
-    at = 0
-    for frames in trajectory.blocks(frames_per_block(trajectory.n_particles)):
-        for frame in frames:
-            words = [f"step={int(step[at])}"]
-            if trajectory.has_time:
-                words.append(f"time={times[at]:.17g}")
-            words += [f'trajectory="{trajectory.name}"', f'units="{units}"']
-            yield _text(frame, species, " ".join(words), keeps_momenta=keeps_momenta)
-            at += 1
+    for at, frame in enumerate(stream(trajectory)):
+        words = [f"step={int(step[at])}"]
+        if trajectory.has_time:
+            words.append(f"time={times[at]:.17g}")
+        words += [f'trajectory="{trajectory.name}"', f'units="{units}"']
+        yield _text(frame, species, " ".join(words), keeps_momenta=keeps_momenta)
 
 
 def _text(frame: Frame, species: list[str], words: str, *, keeps_momenta: bool) -> str:

@@ -7,61 +7,34 @@ are read off; where it is not, no program with a potential only can serve the mo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from hamfit.errors import ModelError, SpecError
 from hamfit.model import Model
 from hamfit.types import FloatArray
+from hamfit.velocity_ratios import velocity_ratios
 
 #: Relative variation of (dT/dp) / p over the momenta seen in training up to which T counts as p^2 / 2m. Fits of clean
 #: data vary by 1e-8 or less, particles at a fiftieth of the speed of light by 2e-4.
 QUADRATIC_TOLERANCE = 1e-4
-_MOMENTA = 257
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LearnedMasses:
-    """Masses that the kinetic block of a model implies."""
+def checked_masses(model: Model, program: str) -> FloatArray | None:
+    """The masses that the model learned, (S,), nan for a species never seen moving; None without a velocity part.
 
-    masses: FloatArray
-    """p / (dT/dp) of each species, averaged over the momenta seen in training, (S,); nan for a species never seen."""
-    variation: FloatArray
-    """Largest relative deviation of (dT/dp) / p from its mean over those momenta, (S,); 0 means exactly p^2 / 2m."""
-
-
-def learned_masses(model: Model) -> LearnedMasses | None:
-    """The masses that the model's velocity part implies; None for a model without one."""
-    for block, theta in zip(model.blocks, model.theta, strict=True):
-        radial = block.momentum_functions
-        if radial is None:
-            continue
-        extent = model.extents[block.kind]
-        masses, variation = np.full(len(model.labels), np.nan), np.zeros(len(model.labels))
-        for s, (low, high) in enumerate(extent):
-            if not np.isfinite(low) or not np.isfinite(high):
-                continue
-            p = np.linspace(low, high, _MOMENTA)
-            rate = radial.contract(p, np.full(p.size, s, dtype=np.int64), theta)[1]
-            mean = float(rate.mean())
-            masses[s], variation[s] = 1.0 / mean, float(np.abs(rate / mean - 1.0).max())
-        return LearnedMasses(masses, variation)
-    return None
-
-
-def checked_masses(model: Model, program: str) -> LearnedMasses | None:
-    """As ``learned_masses``; ModelError where the kinetic energy is not p^2 / 2m, which ``program`` needs it to be."""
-    learned = learned_masses(model)
-    if learned is None:
+    Raises ModelError where the kinetic energy is not p^2 / 2m, which ``program`` needs it to be.
+    """
+    found = velocity_ratios(model)
+    if found is None:
         return None
-    for label, mass, variation in zip(model.labels, learned.masses, learned.variation, strict=True):
-        if variation > QUADRATIC_TOLERANCE or mass < 0.0:
+    for label, ratio, spread in zip(model.labels, found.ratio, found.spread, strict=True):
+        if spread > QUADRATIC_TOLERANCE or ratio < 0.0:
             raise ModelError(
                 f"the kinetic energy that the model learned for species {label} is not p^2/2m ((dT/dp)/p varies by"
-                f" {variation:.1e}), and {program} knows no other: run the model with hamfit itself"
+                f" {spread:.1e}), and {program} knows no other: run the model with hamfit itself"
             )
-    return learned
+    return 1.0 / found.ratio
 
 
 def masses_for(model: Model, given: Mapping[str, float] | None, program: str) -> FloatArray:
@@ -78,7 +51,7 @@ def masses_for(model: Model, given: Mapping[str, float] | None, program: str) ->
         raise SpecError(f"masses name the species {', '.join(unknown)}: the model has {', '.join(model.labels)}")
     out = np.empty(len(model.labels))
     for s, label in enumerate(model.labels):
-        mine = np.nan if learned is None else float(learned.masses[s])
+        mine = np.nan if learned is None else float(learned[s])
         if label in known:
             mass = float(known[label])
             if not 0.0 < mass < np.inf:

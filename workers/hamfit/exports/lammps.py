@@ -19,7 +19,7 @@ from hamfit.errors import ModelError, SpecError
 from hamfit.exports.files import publishing_file, refuse_taken
 from hamfit.exports.kinetics import masses_for
 from hamfit.exports.lammps_eam import eam_tables
-from hamfit.exports.lammps_table import PairTable, pair_table
+from hamfit.exports.lammps_table import TableSection, table_section
 from hamfit.features.curves import RadialCurve
 from hamfit.features.functions import DensityFunctions
 from hamfit.features.radial import RadialFeatures
@@ -160,14 +160,14 @@ def _as_tables(
     graph, curve, extent = pair.graph, pair.curve, pair.extent
     pairs = [(s, t) for s, t in species_pairs(len(model.labels)) if graph.cutoffs[s, t] > 0.0]
 
-    def tabulated(n: int | None) -> list[PairTable]:
+    def tabulated(n: int | None) -> list[TableSection]:
         channels = pair_channels(len(model.labels))
         found = []
         for s, t in pairs:
             channel = int(channels[s, t])
             low = _shortest(extent[channel], graph.channel_labels[channel])
             keyword, cutoff = f"HAMFIT_{s + 1}_{t + 1}", float(graph.cutoffs[s, t])
-            found.append(pair_table(keyword, curve, channel, extent[channel], 0.5 * low, cutoff, n))
+            found.append(table_section(keyword, curve, channel, extent[channel], 0.5 * low, cutoff, n))
         return found
 
     tables = tabulated(n_points)
@@ -187,7 +187,7 @@ def _as_tables(
     return commands, "hamfit.table", _sections(lines, tables), max(table.error for table in tables)
 
 
-def _sections(head: Iterable[str], tables: list[PairTable]) -> Iterator[str]:
+def _sections(head: Iterable[str], tables: list[TableSection]) -> Iterator[str]:
     yield from head
     for table in tables:
         yield ""

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from hamfit.exports.lammps_eam_functions import DistanceFunction, Embedding, distance_functions
+from hamfit.exports.lammps_eam_functions import ScaledEmbedding, distance_functions
 from hamfit.exports.lammps_splines import eam_value_and_slope
 from hamfit.features.curves import RadialCurve
 from hamfit.features.manybody_round import Round
+from hamfit.inference.pieces import Function
+from hamfit.relative import rms
 from hamfit.types import FloatArray
 
 #: Points of each function tried in turn where their number is not given, and the relative error that is good enough.
@@ -87,7 +89,7 @@ def eam_tables(
     the error is below TOLERANCE. Raises ModelError for a density that changes sign within the training data, for
     species never seen there, and for pair forces that jump at a cutoff which is not the greatest: eam files hold one.
     """
-    embeddings = [Embedding(layer, theta, s, labels[s]) for s in range(layer.n_species)]
+    embeddings = [ScaledEmbedding(layer, theta, s, labels[s]) for s in range(layer.n_species)]
     functions = distance_functions(layer, embeddings, labels, pair)
     best: EamTables | None = None
     for n in POINTS if n_points is None else (n_points,):
@@ -103,8 +105,8 @@ def eam_tables(
 
 def _tabulated(
     layer: Round,
-    embeddings: list[Embedding],
-    functions: tuple[dict[tuple[int, int], DistanceFunction], dict[tuple[int, int], DistanceFunction]],
+    embeddings: list[ScaledEmbedding],
+    functions: tuple[dict[tuple[int, int], Function], dict[tuple[int, int], Function]],
     constants: FloatArray,
     n: int,
 ) -> EamTables:
@@ -142,12 +144,13 @@ def _tabulated(
     return EamTables(embedding, density, pair, float(x[1]), step, cutoff, missing, relative)
 
 
-def _integrated(function: DistanceFunction, step: float, n: int) -> FloatArray:
+def _integrated(function: Function, step: float, n: int) -> FloatArray:
     """Values on the grid: zero at the cutoff; beyond the greatest cutoff polynomials go on, beyond another nothing."""
     r: FloatArray = step * np.arange(n, dtype=np.float64)
-    inside = r <= function.cutoff * (1.0 + 1e-12)
+    low, _, cutoff = function.ends
+    inside = r <= cutoff * (1.0 + 1e-12)
     slope: FloatArray = np.zeros(n)
-    slope[inside] = function.slope(np.clip(r[inside], function.low, function.cutoff))
+    slope[inside] = function.slope(np.clip(r[inside], low, cutoff))
     last = int(np.flatnonzero(inside)[-1])
     if last == n - 1 - _GHOSTS:
         weights = np.polynomial.polynomial.polyvander(np.arange(-5.0, 1.0), 5)
@@ -155,8 +158,8 @@ def _integrated(function: DistanceFunction, step: float, n: int) -> FloatArray:
         slope[last + 1 :] = ahead @ np.linalg.solve(weights, slope[last - 5 : last + 1])
         return _integral(r, slope, last)
     # the slope has a kink at the cutoff, so the spline must end there
-    if r[last] < function.cutoff * (1.0 - 1e-12):
-        end = np.array([function.cutoff])
+    if r[last] < cutoff * (1.0 - 1e-12):
+        end = np.array([cutoff])
         knots, slopes = np.concatenate([r[inside], end]), np.concatenate([slope[inside], function.slope(end)])
     else:
         knots, slopes = r[inside], slope[inside]
@@ -176,13 +179,14 @@ def _integral(x: FloatArray, slope: FloatArray, start: int) -> FloatArray:
     return np.concatenate([-back, np.zeros(1), np.cumsum(pieces[start:])])
 
 
-def _probes(function: DistanceFunction) -> FloatArray:
-    return np.linspace(function.seen, function.cutoff, _PROBES)[:-1]
+def _probes(function: Function) -> FloatArray:
+    _, seen, cutoff = function.ends
+    return np.linspace(seen, cutoff, _PROBES)[:-1]
 
 
 def _rms(exact: FloatArray, got: FloatArray) -> tuple[float, float]:
     """Root mean squares of a function and of its error."""
-    return float(np.sqrt(np.mean(exact**2))), float(np.sqrt(np.mean((got - exact) ** 2)))
+    return rms(exact), rms(got - exact)
 
 
 def _numbers(values: FloatArray) -> Iterator[str]:

@@ -38,9 +38,3 @@ def eam_value_and_slope(values: FloatArray, step: float, x: FloatArray) -> tuple
     cube = slope[at] + slope[at + 1] - 2.0 * rise
     value = ((cube * p + square) * p + slope[at]) * p + values[at]
     return value, ((3.0 * cube * p + 2.0 * square) * p + slope[at]) / step
-
-
-def relative_rms(got: FloatArray, expected: FloatArray) -> float:
-    """Root mean square of the difference over that of the expected values; 0 where nothing is expected."""
-    size = float(np.sqrt(np.mean(expected**2)))
-    return float(np.sqrt(np.mean((got - expected) ** 2))) / size if size > 0.0 else 0.0

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hamfit.exports.lammps_splines import relative_rms, table_force
+from hamfit.exports.lammps_splines import table_force
 from hamfit.features.curves import RadialCurve
+from hamfit.relative import relative_rms
 from hamfit.types import FloatArray
 
 #: Knots tried in turn where their number is not given, and the relative error of the force that is good enough.
@@ -24,7 +25,7 @@ _PROBES = 20_011
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PairTable:
+class TableSection:
     """One section: a pair function on knots uniform in r^2."""
 
     keyword: str
@@ -51,9 +52,9 @@ class PairTable:
             yield f"{k + 1} {r:.{decimals}g} {e:.{decimals}g} {f:.{decimals}g}"
 
 
-def pair_table(
+def table_section(
     keyword: str, curve: RadialCurve, channel: int, seen: FloatArray, low: float, cutoff: float, n_points: int | None
-) -> PairTable:
+) -> TableSection:
     """The table of one channel from ``low`` to ``cutoff``; ``seen`` (2,) are the distances met in training.
 
     Without n_points the knots are doubled until the error is below TOLERANCE.
@@ -75,7 +76,7 @@ def pair_table(
         if error <= TOLERANCE:
             break
     energy = curve(r, np.full(n, channel, dtype=np.int64))[0]
-    return PairTable(keyword, r, energy, forces, ends, error)
+    return TableSection(keyword, r, energy, forces, ends, error)
 
 
 def _slope(force: Callable[[FloatArray], FloatArray], r: float) -> float:

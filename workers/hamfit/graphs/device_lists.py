@@ -77,7 +77,7 @@ def build_lists(
         lists.order[...] = cells.order
         lists.x[...] = cells.x
     else:
-        translations = device.upload(_translations(lattice, cells.images))
+        translations = device.upload(lattice.translations(cells.images))
         counts = device.xp.empty(cells.n_particles, dtype=np.int32)
         lists = _with_room(device, cells, 0, counts, translations)
     list_neighbours(device, cells, lists.listed, lists.codes, lists.counts)
@@ -96,11 +96,3 @@ def _with_room(
     """Lists of nothing yet."""
     listed, codes = (device.xp.empty((room, cells.n_particles), dtype=np.int32) for _ in range(2))
     return DeviceLists(cells.order, cells.x, listed, codes, counts, translations, cells.images)
-
-
-def _translations(lattice: Lattice, images: IntArray) -> FloatArray:
-    """Lattice translations in the order of their codes, to the bits of ``kernels.cells``, (T, 3)."""
-    ranges = (np.arange(-k, k + 1.0) for k in images)
-    boxes = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-    b, vectors = boxes[:, :, None], lattice.vectors
-    return np.ascontiguousarray(b[:, 0] * vectors[0] + b[:, 1] * vectors[1] + b[:, 2] * vectors[2])

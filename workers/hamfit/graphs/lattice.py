@@ -49,6 +49,15 @@ class Lattice:
         inverse: FloatArray = np.linalg.inv(vectors).astype(np.float64)
         return cls(vectors, inverse, 1.0 / np.sqrt((inverse**2).sum(axis=0)), periodic)
 
+    def translations(self, images: IntArray, axes: IntArray | None = None) -> FloatArray:
+        """Sums of -images .. images times the vectors, (T, 3), to the bits of ``kernels.cells``.
+
+        images (3,) belong to ``axes`` (3,), a permutation of 0, 1, 2 that orders the sums: the last one runs fastest.
+        """
+        boxes = np.stack(np.meshgrid(*(np.arange(-k, k + 1.0) for k in images), indexing="ij"), axis=-1).reshape(-1, 3)
+        b, vectors = boxes[:, slice(None) if axes is None else np.argsort(axes)][:, :, None], self.vectors
+        return np.ascontiguousarray(b[:, 0] * vectors[0] + b[:, 1] * vectors[1] + b[:, 2] * vectors[2])
+
 
 def _check_independent(vectors: FloatArray) -> None:
     if len(vectors) == 0:

@@ -26,6 +26,7 @@ from hamfit.integrators.protocol import check_step
 from hamfit.kernels.pair_tables import Tables
 from hamfit.model import Model
 from hamfit.types import FloatArray
+from hamfit.velocity_ratios import velocity_ratios
 
 #: Largest relative change of |velocity| / |p| over a species' momenta at which velocities count as p times a number.
 QUADRATIC = 1e-10
@@ -110,7 +111,7 @@ class CompiledModel:
             self._extents,
             frame,
             rate,
-            self._constant(frame),
+            self.model.constant(frame),
             method,
             dt,
         )
@@ -121,16 +122,12 @@ class CompiledModel:
             return DensityEngine(self.density, frame, rate, method, dt, threads)
         if self._pair is None or self._tables is None or rate is None or not _is_kick_first(method):
             return BlocksEngine(self.model, frame, method, dt)
-        constant, graph = self._constant(frame), self._pair.graph
+        constant, graph = self.model.constant(frame), self._pair.graph
         if isinstance(graph, CutoffGraph):
             return CutoffEngine(
                 graph, self.laws, self._tables, self._extents, frame, rate, constant, method, dt, threads
             )
         return ListedEngine(graph, self.laws, self._tables, self._extents, frame, rate, constant, method, dt)
-
-    def _constant(self, frame: Frame) -> float:
-        """Energy of the particles beside the features."""
-        return float(np.nan_to_num(self.model.constants)[frame.species].sum())
 
 
 def _is_kick_first(method: AbstractIntegrator) -> TypeGuard[Composition]:
@@ -140,19 +137,6 @@ def _is_kick_first(method: AbstractIntegrator) -> TypeGuard[Composition]:
 
 def _rates(model: Model) -> FloatArray | None:
     """Velocity over momentum for each species, (S,), nan where that is not one number; None without a kinetic block."""
-    rates = None
-    for block, theta in zip(model.blocks, model.theta, strict=True):
-        radial = block.momentum_functions
-        if radial is None:
-            continue
-        rates = np.full(len(model.labels), np.nan)
-        for s, (low, high) in enumerate(model.extents[block.kind]):
-            if not (np.isfinite([low, high]).all() and high > 0.0):
-                continue
-            # twice as fast as in training, so that hotter runs are covered
-            p = np.linspace(low + 1e-3 * (high - low), 2.0 * high, 257)
-            slopes = radial.slopes_over_r(s, p) @ theta[radial.columns(s)]
-            middle = float(np.median(slopes))
-            if middle != 0.0 and float(np.abs(slopes / middle - 1.0).max()) < QUADRATIC:
-                rates[s] = middle
-    return rates
+    # twice as fast as in training, so that hotter runs are covered
+    found = velocity_ratios(model, reach=2.0)
+    return None if found is None else np.where(found.spread < QUADRATIC, found.ratio, np.nan)

@@ -28,7 +28,7 @@ from hamfit.graphs import CutoffGraph
 from hamfit.graphs.channels import species_pairs
 from hamfit.inference.embedding import TRAINED, Embedding
 from hamfit.inference.laws import Law
-from hamfit.inference.pieces import Function, Slope, compile_functions, values_and_slopes
+from hamfit.inference.pieces import Function, Slope, compile_functions, values_and_slopes, weighted_sum
 from hamfit.kernels.cpu import SPLINE_DEGREE
 from hamfit.kernels.density import Densities
 from hamfit.kernels.pair_tables import Tables
@@ -161,7 +161,7 @@ def _radials(
     which = np.full((len(labels), len(labels), 3), -1, dtype=np.int64)
     for c, (a, b) in enumerate(species_pairs(len(labels))):
         core = _core(layer, a, b, float(seen[c, 0]), float(pair_reach[a, b]))
-        slopes = {(x, y): _density_slope(layer, x, y) for x, y in ((a, b), (b, a))}
+        slopes = {(x, y): density_slope(layer, x, y) for x, y in ((a, b), (b, a))}
         if layer.radial.cutoff[a, b] > 0.0:
             for (x, y), slope in slopes.items():
                 which[x, y, 0] = which[y, x, 1] = len(radials)
@@ -172,7 +172,7 @@ def _radials(
             terms = [(embeddings[x].moved, slopes[x, y]) for x, y in ((a, b), (b, a)) if embeddings[x].moved]
             which[a, b, 2] = which[b, a, 2] = len(radials)
             function = _function(
-                _sum([(1.0, _pair_slope(pair, c)), *terms]), core, float(pair_reach[a, b]), _end_value(pair, c)
+                weighted_sum([(1.0, _pair_slope(pair, c)), *terms]), core, float(pair_reach[a, b]), _end_value(pair, c)
             )
             radials.append(_Radial("pair", f"{labels[a]}-{labels[b]}", function))
     # what is not there is the function after the last
@@ -193,8 +193,8 @@ def _function(slope: Slope, core: float, cutoff: float, known: float) -> Functio
     return Function(slope, (0.5 * core, core, cutoff), anchor=-1, known=known, input_map="r2")
 
 
-def _density_slope(layer: Round, a: int, b: int) -> Slope:
-    """dg_ab/dr in standard deviations of the density at a."""
+def density_slope(layer: Round, a: int, b: int) -> Slope:
+    """dg_ab/dr of centre a and neighbour b, in standard deviations of the density at a."""
     n = layer.radial.n_bumps
     mixing = layer.mixing[a, b * n : (b + 1) * n, 0] / layer.deviation[a, 0]
 
@@ -213,10 +213,6 @@ def _pair_slope(pair: tuple[PairFunctions, FloatArray], c: int) -> Slope:
 def _end_value(pair: tuple[PairFunctions, FloatArray], c: int) -> float:
     radial = pair[0].radial
     return float(radial.values(c, radial.cutoffs[c : c + 1])[0] @ pair[1][radial.columns(c)])
-
-
-def _sum(terms: list[tuple[float, Slope]]) -> Slope:
-    return lambda r: np.sum([factor * slope(r) for factor, slope in terms], axis=0)
 
 
 def _embedding_law(embedding: Embedding, label: str, curves: Tables, s: int) -> Law:

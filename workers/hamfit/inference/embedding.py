@@ -87,6 +87,12 @@ class Embedding:
         """Energy of a particle beside the compiled F and what was moved to pairs."""
         return float(np.tanh(self.biases) @ self.theta) - self.moved * self.mean / self.deviation
 
+    def value(self, y: FloatArray) -> FloatArray:
+        """F at y (n,), without what was moved, with the constant."""
+        s = y - self.shift
+        tanh = np.tanh(np.multiply.outer(s, self.weights) + self.biases)
+        return np.asarray(tanh @ self.theta + self.direct * s - self.moved * (s + self.mean / self.deviation))
+
     def slope(self, y: FloatArray) -> FloatArray:
         """dF/dy at y (n,), without what was moved."""
         tanh = np.tanh(np.multiply.outer(y - self.shift, self.weights) + self.biases)

@@ -107,8 +107,6 @@ class SkinGraphs(AbstractGraphs):
             codes.append(code)
         rank = np.empty(len(q), dtype=np.int64)
         rank[prepared.order] = np.arange(len(q))
-        boxes = np.stack(np.meshgrid(*(np.arange(-k, k + 1.0) for k in images), indexing="ij"), axis=-1).reshape(-1, 3)
-        b, vectors = boxes[:, :, None], lattice.vectors
         return _Lists(
             frame.box,
             lattice,
@@ -119,7 +117,7 @@ class SkinGraphs(AbstractGraphs):
             np.cumsum(np.concatenate(lengths)),
             np.concatenate(listed),
             np.concatenate(codes),
-            np.ascontiguousarray(b[:, 0] * vectors[0] + b[:, 1] * vectors[1] + b[:, 2] * vectors[2]),
+            lattice.translations(images),
             homes,
         )
 

@@ -60,6 +60,11 @@ class _Segment:
     """(pieces, degree + 1), by rising power of the place in the piece."""
 
 
+def weighted_sum(terms: Sequence[tuple[float, Slope]]) -> Slope:
+    """The derivative of a sum of functions, each with a factor."""
+    return lambda r: np.sum([factor * slope(r) for factor, slope in terms], axis=0)
+
+
 def compile_functions(functions: Sequence[Function]) -> Tables:
     """All functions as the channels of one table."""
     channels = [_segments(function) for function in functions]

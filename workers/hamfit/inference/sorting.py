@@ -85,14 +85,6 @@ class Columns:
         unit = self.lattice.vectors / np.linalg.norm(self.lattice.vectors, axis=1)[:, None]
         return bool(np.abs(unit @ unit.T - np.eye(3)).max() < 1e-12)
 
-    def shifts(self) -> FloatArray:
-        """Lattice translations in the order in which runs number them, (T, 3), to the bits of ``kernels.cells``."""
-        ranges = [np.arange(-int(k), int(k) + 1) for k in self.images]
-        boxes = np.empty((int(np.prod([r.size for r in ranges])), 3))
-        boxes[:, self.axes] = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-        b, vectors = boxes[:, :, None], self.lattice.vectors
-        return np.ascontiguousarray(b[:, 0] * vectors[0] + b[:, 1] * vectors[1] + b[:, 2] * vectors[2])
-
     def sort(self, s: FloatArray, species: IntArray) -> tuple[IntArray, IntArray]:
         """Order of the particles and first particle of each column; s (N, 3) along ``axes``."""
         order, columns = sort_into_columns(s, self.low, self.span, species, self.shape, self.reach.shape[0])
@@ -179,4 +171,6 @@ class Sorter:
                 break
             self._runs = np.zeros((n, 2 * self._runs.shape[1], RUN_WORDS), dtype=np.int32)
         rows = columns[begins * int(grid.shape[1] * grid.shape[2]) * n_species]
-        return Reach(self._runs, self._ends, grid.shifts(), rows, windows, self._forces)
+        return Reach(
+            self._runs, self._ends, grid.lattice.translations(grid.images, grid.axes), rows, windows, self._forces
+        )

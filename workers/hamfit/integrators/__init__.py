@@ -6,11 +6,10 @@ any H(q, p). The trade between them is told in docs/explanation/integrators.md.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from hamfit.errors import SpecError
+from hamfit.errors import SpecError, suggestion
 from hamfit.integrators.compositions import (
     KAHAN_LI_6,
     KAHAN_LI_8,
@@ -44,9 +43,7 @@ def integrator(name: str) -> AbstractIntegrator:
     """The integrator of that name; SpecError, with the closest name there is, when it is unknown."""
     found = INTEGRATORS.get(name.strip().lower())
     if found is None:
-        close = difflib.get_close_matches(name.strip().lower(), INTEGRATORS, n=1)
-        hint = f"did you mean '{close[0]}'" if close else f"use one of {', '.join(INTEGRATORS)}"
-        raise SpecError(f"integrator '{name}' is unknown: {hint}")
+        raise SpecError(f"integrator '{name}' is unknown: {suggestion(name.strip().lower(), INTEGRATORS)}")
     return found
 
 

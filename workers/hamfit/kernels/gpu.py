@@ -55,7 +55,7 @@ class DeviceEdges:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeviceTable:
-    """What ``spline_rows`` and ``spline_curve`` want of a ``RadialTable``, one number for each channel."""
+    """What ``spline_rows`` wants of a ``RadialTable``, one number for each channel."""
 
     maps: DeviceArray
     """(C,) int64."""
@@ -134,39 +134,6 @@ def spline_rows(
         shared_bytes=8 * (head + (dim * width if staged else 0)),
     )
     return device.xp.flatnonzero(outside)
-
-
-def spline_curve(
-    device: AbstractDevice,
-    distance: DeviceArray,
-    channel: DeviceArray,
-    table: DeviceTable,
-    coefficients: DeviceArray,
-    basis: DeviceArray,
-) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
-    """f(r) and f'(r)/r (E,) of one spline function for each channel, and the indices of the edges outside.
-
-    coefficients (all columns,), basis (degree + 1, degree + 1) as in ``kernels.cpu.spline_curve``.
-    """
-    value, slope = device.xp.empty_like(distance), device.xp.empty_like(distance)
-    outside = device.xp.zeros(distance.size, dtype=np.int32)
-    device.launch_each(
-        "spline_curve",
-        int(distance.size),
-        distance,
-        channel,
-        table.maps,
-        table.low,
-        table.scale,
-        table.pieces,
-        table.first_column,
-        coefficients,
-        basis,
-        value,
-        slope,
-        outside,
-    )
-    return value, slope, device.xp.flatnonzero(outside)
 
 
 def radial_rows(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamfit.data import Trajectory
+from hamfit.data.pieces import stream
 from hamfit.errors import DataError, ModelError
 from hamfit.graphs.channels import pair_labels
 from hamfit.model import Model
@@ -20,7 +21,7 @@ from hamfit.observables.blocking import BlockedCurve, block_length
 from hamfit.observables.lagged import LaggedAverage
 from hamfit.observables.pressure import pressure, temperature
 from hamfit.observables.rdf import default_r_max, pair_distribution
-from hamfit.observables.streaming import momenta, stream, velocities
+from hamfit.observables.state import momenta, velocities
 from hamfit.observables.unwrapping import Unwrapper, is_wrapped
 from hamfit.types import FloatArray
 

@@ -12,7 +12,7 @@ import numpy as np
 from hamfit.errors import DataError
 from hamfit.frames import Frame
 from hamfit.model import Model
-from hamfit.observables.streaming import momenta, volume_of
+from hamfit.observables.state import momenta, volume_of
 from hamfit.types import FloatArray
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from hamfit.errors import DataError
 from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph, species_pairs
-from hamfit.observables.streaming import smallest_height, volume_of
+from hamfit.observables.state import smallest_height, volume_of
 from hamfit.types import FloatArray
 
 _PANEL = 2048

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from hamfit.data import Trajectory
+from hamfit.data.pieces import stream
 from hamfit.frames import Frame
 from hamfit.graphs.lattice import Lattice
-from hamfit.observables.streaming import stream
 from hamfit.types import FloatArray
 
 _ROUNDING = 1e-6

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from html import escape
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 
@@ -32,6 +33,20 @@ class Panel:
     svg: str
 
 
+Given = ParamSpec("Given")
+
+
+def _drawn(draw: Callable[Given, Iterator[Panel]]) -> Callable[Given, list[Panel]]:
+    """The panels as a list, drawn in the one style of the page."""
+
+    @wraps(draw)
+    def drawn(*args: Given.args, **kwargs: Given.kwargs) -> list[Panel]:
+        with canvas.style():
+            return list(draw(*args, **kwargs))
+
+    return drawn
+
+
 class Panels:
     """Draws panels and numbers them, so that ids on the page differ."""
 
@@ -44,31 +59,9 @@ class Panels:
         self._drawn += 1
         return Panel(title, caption, canvas.to_svg(figure, f"p{self._drawn}", escape(f"{title}. {caption}")))
 
-    def _drawing(self, draw: Callable[[], Iterator[Panel]]) -> list[Panel]:
-        with canvas.style():
-            return list(draw())
-
-    def errors(self) -> list[Panel]:
+    @_drawn
+    def errors(self) -> Iterator[Panel]:
         """Zerr, Herr and Perr against time."""
-        return self._drawing(self._errors)
-
-    def conservation(self) -> list[Panel]:
-        """Energy against time."""
-        return self._drawing(self._conservation)
-
-    def forces(self) -> list[Panel]:
-        """Learned against stored forces, and their difference."""
-        return self._drawing(self._forces)
-
-    def potentials(self) -> list[Panel]:
-        """V(r) of each channel."""
-        return self._drawing(self._potentials)
-
-    def liquids(self, kind: str) -> list[Panel]:
-        """All curves of one observable of a liquid."""
-        return self._drawing(lambda: self._liquids(kind))
-
-    def _errors(self) -> Iterator[Panel]:
         errors = self._comparison.errors
         if errors is None:
             return
@@ -94,7 +87,9 @@ class Panels:
             caption = f"{what}; geometric mean {number(errors.overall(metric))}. Thin: single rollouts, bold: their"
             yield self._panel(figure, title, caption + " geometric mean.")
 
-    def _conservation(self) -> Iterator[Panel]:
+    @_drawn
+    def conservation(self) -> Iterator[Panel]:
+        """Energy against time."""
         known = [drift for drift in self._comparison.drifts if np.isfinite(drift.energy).sum() > 1]
         if not known:
             return
@@ -115,7 +110,9 @@ class Panels:
         caption = f"Learned energy of each rollout, relative to {scale}; {slope}."
         yield self._panel(figure, "Drift of the energy", caption)
 
-    def _forces(self) -> Iterator[Panel]:
+    @_drawn
+    def forces(self) -> Iterator[Panel]:
+        """Learned against stored forces, and their difference."""
         sample = self._comparison.forces
         if sample is None:
             return
@@ -145,7 +142,9 @@ class Panels:
         canvas.log_ticks(axes.yaxis)
         yield self._panel(figure, "Errors of the forces", "Size of the difference against size of the force.")
 
-    def _potentials(self) -> Iterator[Panel]:
+    @_drawn
+    def potentials(self) -> Iterator[Panel]:
+        """V(r) of each channel."""
         for curve in self._comparison.pair_curves:
             yield self._potential(curve)
 
@@ -177,7 +176,9 @@ class Panels:
             caption += f"; largest difference {number(curve.largest_difference)} of the range of V"
         return self._panel(figure, f"V(r) of {curve.channel}", caption + ".")
 
-    def _liquids(self, kind: str) -> Iterator[Panel]:
+    @_drawn
+    def liquids(self, kind: str) -> Iterator[Panel]:
+        """All curves of one observable of a liquid."""
         liquid = self._comparison.liquid
         if liquid is None:
             return

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field
 
-from hamfit.checked_options import CheckedOptions, threads_per_process
+from hamfit.checked_options import CheckedOptions, PlaceOptions
 from hamfit.device_choice import DeviceChoice
 
 IntegratorName: TypeAlias = Literal["verlet", "yoshida4", "kahanli6", "kahanli8", "midpoint"]
@@ -56,24 +56,15 @@ class RolloutSpec(CheckedOptions):
         return {**self.model_dump(mode="json", include=set(RolloutSpec.model_fields)), "every": self.stride}
 
 
-class RolloutOptions(RolloutSpec):
+class RolloutOptions(PlaceOptions, RolloutSpec):
     """How to run a model from initial states: what decides the numbers, and where and how carefully it is done."""
 
-    workers: int | None = Field(
-        default=None, ge=1, description="Worker processes; by default none, only threads in this process."
-    )
-    threads: int = Field(
-        default_factory=threads_per_process,
-        ge=1,
-        description="Threads of this process, or of each worker; by default cores / workers.",
-    )
     device: DeviceChoice = Field(
         default="auto",
         description="What moves the particles: cpu, cuda (an NVIDIA GPU through CuPy) or emulated (the GPU's kernels on"
         " the processor, to check them); auto takes a GPU where there is one and systems are large, on each worker by"
         " itself. Bits depend on it.",
     )
-    resume: bool = Field(default=True, description="Take up an interrupted rollout where its checkpoints end.")
     checkpoint_seconds: float = Field(
         default=120.0, ge=0.0, description="Seconds between two checkpoints of a rollout that is running."
     )

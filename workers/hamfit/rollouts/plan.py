@@ -131,11 +131,6 @@ def stores_momenta(compiled: CompiledModel, frame: Frame) -> bool:
     return rates is None or bool(np.abs(rates * frame.masses - 1.0).max(initial=0.0) > _MOMENTUM_TOLERANCE)
 
 
-def constant_of(model: Model, frame: Frame) -> float:
-    """The model's energy of the frame's particles beside its features: what moves nothing. 0 where it is unknown."""
-    return float(np.nan_to_num(model.constants)[frame.species].sum())
-
-
 def make_plan(
     model: Model,
     states: InitialStates,
@@ -165,7 +160,7 @@ def make_plan(
         engine = compiled.engine(frame, method, dt)
         assert frame.p is not None
         try:
-            pairs = _try_first_step(engine, frame.q, frame.p, dt, constant_of(model, frame))
+            pairs = _try_first_step(engine, frame.q, frame.p, dt, model.constant(frame))
         finally:
             engine.close()
     speed = _SLOW_ENGINE if isinstance(engine, BlocksEngine) else 1.0

@@ -25,7 +25,7 @@ from hamfit.inference import BlewUp, CompiledModel, Observation
 from hamfit.inference.engine import AbstractEngine
 from hamfit.integrators import integrator
 from hamfit.rollouts.devices import device_of, devices_in
-from hamfit.rollouts.plan import RolloutPlan, constant_of, stores_momenta
+from hamfit.rollouts.plan import RolloutPlan, stores_momenta
 from hamfit.rollouts.starts import InitialState
 from hamfit.rollouts.tally import Tally
 from hamfit.rollouts.workspace import LEFT, Workspace
@@ -79,7 +79,7 @@ class _Rollout:
         self._first_momentum = frame.p.sum(axis=0)
         self.step = 0
         self.tally = Tally()
-        self._constant = constant_of(compiled.model, self.frame)
+        self._constant = compiled.model.constant(self.frame)
         self.stopped: int | None = None
         self.devices: list[str] = []
         """All devices that made the trajectory so far, in order."""

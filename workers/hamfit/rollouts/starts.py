@@ -18,6 +18,7 @@ from typing import overload
 import numpy as np
 
 from hamfit.data import Dataset, Trajectory
+from hamfit.data.units import check_units_of_model
 from hamfit.errors import DataError, ModelError, SpecError, located
 from hamfit.frames import Frame
 from hamfit.graphs import BondGraph
@@ -183,10 +184,7 @@ def initial_states(
 
 def check_compatible(model: Model, dataset: Dataset) -> None:
     """ModelError or DataError where a model cannot run states of a dataset; reads metadata and species at most."""
-    if dataset.units.name != model.units["name"]:
-        raise DataError(
-            f"{dataset.path} is in {dataset.units.name} units, the model in {model.units['name']}: ingest it alike"
-        )
+    check_units_of_model(dataset.path, dataset.units, model.units)
     if dataset.dim != model.dim:
         raise ModelError(
             f"{dataset.path} is {dataset.dim}-dimensional, the model {model.dim}-dimensional: use other data"

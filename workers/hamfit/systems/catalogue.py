@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from hamfit.errors import SpecError
+from hamfit.errors import SpecError, suggestion
 from hamfit.progress import Progress, silent
 from hamfit.systems.gravity import GravitySpec, run_gravity
 from hamfit.systems.liquids import KobAndersenSpec, LennardJonesSpec, run_kob_andersen, run_lennard_jones
 from hamfit.systems.networks import AnharmonicSpec, MorseSpec, SpringSpec, run_network
 from hamfit.systems.neurips import NBodySpec, NSpringSpec, run_nbody, run_nspring
-from hamfit.systems.options import Option, SimulationSpec, build_spec, options_of, suggest
+from hamfit.systems.options import Option, SimulationSpec, options_of
 from hamfit.systems.simulation import Simulation
 
 
@@ -36,8 +36,9 @@ class System:
         return options_of(self.spec_class)
 
     def spec(self, values: Mapping[str, Any]) -> SimulationSpec:
-        """Checked options from plain or textual values; SpecError for what is unknown or out of range."""
-        return build_spec(self.spec_class, values, system=self.name)
+        """Checked options from plain or textual values, None for a default; SpecError for what is unknown or wrong."""
+        given = {name: value for name, value in values.items() if value is not None}
+        return self.spec_class.build(given, source=self.name)
 
     def run(self, spec: SimulationSpec, progress: Progress = silent) -> Simulation:
         """Simulate in memory; the same spec gives the same bits.
@@ -83,5 +84,5 @@ def system(name: str) -> System:
     """The entry of this name; SpecError, with the known names, when there is none."""
     entry = SYSTEMS.get(name)
     if entry is None:
-        raise SpecError(f"system '{name}' is unknown; {suggest(name, SYSTEMS)}")
+        raise SpecError(f"system '{name}' is unknown: {suggestion(name, SYSTEMS)}")
     return entry

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from hamfit.errors import SpecError
 from hamfit.types import FloatArray, IntArray
 
-GEOMETRIES = ("chain", "ring", "square", "cubic")
+GeometryName: TypeAlias = Literal["chain", "ring", "square", "cubic"]
 """The bonded geometries."""
 
 _AXES = {"chain": 1, "ring": 1, "square": 2, "cubic": 3}
@@ -64,7 +65,7 @@ def bonded_geometry(
     diagonals: bool = False,
     spacing: float = 1.0,
 ) -> Geometry:
-    """Sites and bonds of one of `GEOMETRIES`, embedded in `dim` dimensions (by default as few as it needs).
+    """Sites and bonds of a geometry, embedded in `dim` dimensions (by default as few as it needs).
 
     A periodic lattice closes along its own axes only: a periodic chain in three dimensions is a line that
     repeats along x and is free in y and z. `diagonals` adds the face diagonals as a second type of bond,
@@ -113,6 +114,12 @@ def fcc(cells: tuple[int, ...], density: float) -> tuple[FloatArray, FloatArray]
     return positions, cell * np.array(cells, dtype=np.float64)
 
 
+def ring_bonds(n: int) -> IntArray:
+    """Bonds (i, i + 1) around a ring of n particles, (n, 2)."""
+    first = np.arange(n, dtype=np.int64)
+    return np.stack([first, (first + 1) % n], axis=1)
+
+
 def _ring(n: int, dim: int, periodic: bool, spacing: float) -> Geometry:
     if n < 3:
         raise SpecError(f"a ring of {n} particles has no inside; take at least 3")
@@ -123,9 +130,7 @@ def _ring(n: int, dim: int, periodic: bool, spacing: float) -> Geometry:
     sites = np.zeros((n, dim))
     sites[:, 0] = radius * np.cos(angle)
     sites[:, 1] = radius * np.sin(angle)
-    first = np.arange(n, dtype=np.int64)
-    bonds = np.stack([first, (first + 1) % n], axis=1)
-    return Geometry(sites, bonds, np.zeros(n, dtype=np.int64), ("bond",), None, (False,) * dim)
+    return Geometry(sites, ring_bonds(n), np.zeros(n, dtype=np.int64), ("bond",), None, (False,) * dim)
 
 
 def _lattice(

@@ -9,41 +9,40 @@ for about a revolution: N equal masses m on a circle of radius R turn with angul
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
+from pydantic import Field
 
 from hamfit.errors import SpecError
 from hamfit.progress import Progress
-from hamfit.systems.laws import Gravity
-from hamfit.systems.options import SimulationSpec, option
+from hamfit.systems.options import SimulationSpec
+from hamfit.systems.pair_laws import Gravity
 from hamfit.systems.potentials import PairSum, all_pairs
 from hamfit.systems.simulation import Particles, Simulation, run_smooth
 from hamfit.systems.starts import generator, heat, without_drift
 from hamfit.types import FloatArray
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GravitySpec(SimulationSpec):
     """Options of gravitating bodies on a perturbed rotating polygon."""
 
-    dt: float = option(0.02, "Step of the reference integrator.", above=0.0)
-    every: int = option(5, "Steps between two stored frames.", minimum=1)
-    n_bodies: int = option(4, "Number of bodies.", flag="--bodies", minimum=2)
-    dim: int = option(3, "Dimensions of space, 2 or 3.", minimum=2)
-    strength: float = option(1.0, "Gravitational constant G.", above=0.0)
-    mass: float = option(1.0, "Mass of every body.", above=0.0)
-    radius: float = option(2.0, "Radius of the polygon.", above=0.0)
-    amplitude: float = option(
-        0.05,
-        "Starts change coordinates and velocities by uniform numbers up to this, times radius and speed.",
-        minimum=0.0,
+    dt: float = Field(default=0.02, gt=0.0, description="Step of the reference integrator.")
+    every: int = Field(default=5, ge=1, description="Steps between two stored frames.")
+    n_bodies: int = Field(default=4, ge=2, description="Number of bodies.")
+    dim: int = Field(default=3, ge=2, le=3, description="Dimensions of space, 2 or 3.")
+    strength: float = Field(default=1.0, gt=0.0, description="Gravitational constant G.")
+    mass: float = Field(default=1.0, gt=0.0, description="Mass of every body.")
+    radius: float = Field(default=2.0, gt=0.0, description="Radius of the polygon.")
+    amplitude: float = Field(
+        default=0.05,
+        ge=0.0,
+        description="Starts change coordinates and velocities by uniform numbers up to this, times radius and speed.",
     )
-    spread: float = option(2.0, "Trajectories start with perturbations scaled by factors from 1 to this.", minimum=1.0)
+    spread: float = Field(
+        default=2.0, ge=1.0, description="Trajectories start with perturbations scaled by factors from 1 to this."
+    )
 
-    def _check(self) -> None:
-        if self.dim > 3:
-            raise SpecError(f"gravity lives in 2 or 3 dimensions; dim is {self.dim}")
+    def _check_together(self) -> None:
         if self.amplitude * self.spread >= 0.5 * math.sin(math.pi / self.n_bodies):
             raise SpecError(f"amplitude {self.amplitude:g} lets bodies start in each other's place; take a smaller one")
 

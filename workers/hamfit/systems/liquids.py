@@ -13,14 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from pydantic import Field
 
 from hamfit.errors import SpecError
 from hamfit.progress import Progress
 from hamfit.systems.geometries import fcc
 from hamfit.systems.lennard_jones import LennardJones, PairTable
-from hamfit.systems.options import SimulationSpec, option
+from hamfit.systems.options import SimulationSpec
 from hamfit.systems.reference import VERLET_NAME, verlet
-from hamfit.systems.simulation import Clock, Particles, Run, Simulation, assembled, finished_run
+from hamfit.systems.simulation import FrameCounter, Particles, Run, Simulation, assembled, finished_run
 from hamfit.systems.starts import generator, maxwell, rescaled
 from hamfit.types import FloatArray, IntArray
 
@@ -33,50 +34,55 @@ TILE_STEPS = 20
 _RESCALE_EVERY = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LiquidSpec(SimulationSpec):
     """Options shared by the liquids."""
 
-    density: float = option(0.8442, "Atoms per unit volume.", above=0.0)
-    temperature: float = option(0.72, "Kinetic temperature of the first stored frame.", above=0.0)
+    density: float = Field(default=0.8442, gt=0.0, description="Atoms per unit volume.")
+    temperature: float = Field(default=0.72, gt=0.0, description="Kinetic temperature of the first stored frame.")
 
-    n_trajectories: int = option(1, "Trajectories, each from a start of its own.", flag="--trajectories", minimum=1)
-    n_frames: int = option(20, "Frames stored per trajectory, the start included.", flag="--frames", minimum=1)
-    dt: float = option(0.004, "Step of the reference integrator.", above=0.0)
-    every: int = option(50, "Steps between two stored frames.", minimum=1)
-    shape: tuple[int, ...] = option(
-        (5, 5, 5),
-        "Crystal cells along each axis; 5x5x5 holds 500 atoms (4 a cell), 12x7 holds 168 (2 a cell).",
+    n_trajectories: int = Field(default=1, ge=1, description="Trajectories, each from a start of its own.")
+    n_frames: int = Field(default=20, ge=1, description="Frames stored per trajectory, the start included.")
+    dt: float = Field(default=0.004, gt=0.0, description="Step of the reference integrator.")
+    every: int = Field(default=50, ge=1, description="Steps between two stored frames.")
+    shape: tuple[int, ...] = Field(
+        default=(5, 5, 5),
+        description="Crystal cells along each axis; 5x5x5 holds 500 atoms (4 a cell), 12x7 holds 168 (2 a cell).",
     )
-    tile: int = option(
-        1, "Repeat the melted box this many times along each axis: the cheap way to a million atoms.", minimum=1
+    tile: int = Field(
+        default=1,
+        ge=1,
+        description="Repeat the melted box this many times along each axis: the cheap way to a million atoms.",
     )
-    mass: float = option(1.0, "Mass of every atom.", above=0.0)
-    melt_steps: int = option(600, "Steps before the first stored frame; 0 starts from the crystal.", minimum=0)
-    melt_temperature: float = option(3.0, "Temperature of the first half of these steps.", above=0.0)
-    skin: float = option(0.3, "Pairs are listed this far beyond the cutoff; changes speed only.", above=0.0)
+    mass: float = Field(default=1.0, gt=0.0, description="Mass of every atom.")
+    melt_steps: int = Field(
+        default=600, ge=0, description="Steps before the first stored frame; 0 starts from the crystal."
+    )
+    melt_temperature: float = Field(default=3.0, gt=0.0, description="Temperature of the first half of these steps.")
+    skin: float = Field(
+        default=0.3, gt=0.0, description="Pairs are listed this far beyond the cutoff; changes speed only."
+    )
 
-    def _check(self) -> None:
+    def _check_together(self) -> None:
         if len(self.shape) < 2:
             raise SpecError(f"shape {self.shape[0]} is one number; a liquid needs 3 (5x5x5) or, in the plane, 2 (12x7)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LennardJonesSpec(LiquidSpec):
     """Options of the Lennard-Jones liquid."""
 
-    cutoff: float = option(2.5, "Distance beyond which atoms do not interact.", above=0.0)
-    epsilon: float = option(1.0, "Depth of the well.", above=0.0)
-    sigma: float = option(1.0, "Size of an atom.", above=0.0)
+    cutoff: float = Field(default=2.5, gt=0.0, description="Distance beyond which atoms do not interact.")
+    epsilon: float = Field(default=1.0, gt=0.0, description="Depth of the well.")
+    sigma: float = Field(default=1.0, gt=0.0, description="Size of an atom.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class KobAndersenSpec(LiquidSpec):
     """Options of the Kob-Andersen mixture."""
 
-    density: float = option(1.2, "Atoms per unit volume.", above=0.0)
-    temperature: float = option(1.0, "Kinetic temperature of the first stored frame.", above=0.0)
-    cutoff: float = option(2.5, "Distance, in sigmas of the pair, beyond which atoms do not interact.", above=0.0)
+    density: float = Field(default=1.2, gt=0.0, description="Atoms per unit volume.")
+    temperature: float = Field(default=1.0, gt=0.0, description="Kinetic temperature of the first stored frame.")
+    cutoff: float = Field(
+        default=2.5, gt=0.0, description="Distance, in sigmas of the pair, beyond which atoms do not interact."
+    )
 
 
 def lennard_jones_table(spec: LennardJonesSpec) -> PairTable:
@@ -134,13 +140,15 @@ class _Box:
 
 
 def _run(spec: LiquidSpec, cell: _Box, sites: FloatArray, progress: Progress) -> Simulation:
-    clock = Clock(progress, spec.n_trajectories * spec.n_frames)
+    counter = FrameCounter(progress, spec.n_trajectories * spec.n_frames)
     box = cell.tiled(spec.tile)
-    runs = tuple(_trajectory(spec, cell, box, sites, k, clock) for k in range(spec.n_trajectories))
+    runs = tuple(_trajectory(spec, cell, box, sites, k, counter) for k in range(spec.n_trajectories))
     return assembled(spec, box.particles, runs, VERLET_NAME)
 
 
-def _trajectory(spec: LiquidSpec, cell: _Box, box: _Box, sites: FloatArray, trajectory: int, clock: Clock) -> Run:
+def _trajectory(
+    spec: LiquidSpec, cell: _Box, box: _Box, sites: FloatArray, trajectory: int, counter: FrameCounter
+) -> Run:
     rng = generator(spec.seed, trajectory)
     hot = spec.melt_temperature if spec.melt_steps else spec.temperature
     p = maxwell(np.full(len(sites), spec.mass), sites.shape[1], hot, rng)
@@ -159,7 +167,7 @@ def _trajectory(spec: LiquidSpec, cell: _Box, box: _Box, sites: FloatArray, traj
         if frame:
             q, p, force = verlet(q, p, force, np.asarray(1.0 / spec.mass), potential.forces, spec.dt, spec.every)
         frames.append((q, p, force, potential.energy(q)))
-        clock.tick()
+        counter.tick()
     qs, ps, forces, energies = (np.stack(column) for column in zip(*frames, strict=True))
     return finished_run(spec, particles, qs, ps, forces, energies, VERLET_TOLERANCE)
 

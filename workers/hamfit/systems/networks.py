@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
+from pydantic import Field
 
 from hamfit.errors import SpecError
 from hamfit.progress import Progress
-from hamfit.systems.geometries import GEOMETRIES, Geometry, bonded_geometry
-from hamfit.systems.laws import AbstractLaw, Anharmonic, Morse, Spring
-from hamfit.systems.options import SimulationSpec, option
+from hamfit.systems.geometries import Geometry, GeometryName, bonded_geometry
+from hamfit.systems.options import SimulationSpec
+from hamfit.systems.pair_laws import AbstractLaw, Anharmonic, Morse, Spring
 from hamfit.systems.potentials import PairSum
 from hamfit.systems.simulation import Particles, Simulation, run_smooth
 from hamfit.systems.starts import displaced, generator, heat, maxwell
@@ -20,7 +21,7 @@ from hamfit.types import FloatArray
 TRAINING_SIZE = 100
 """Networks of at most this many particles are taken as systems to learn from."""
 TRAINING_SPREAD = 2.0
-"""Their hottest start, as a factor on displacements and momenta."""
+"""Their hottest start, as a factor on displacements and momenta: four times the temperature asked for."""
 
 # Bonds stretch to about 1.5 spacings at the default temperature, diagonals further; both stay below half of
 # this.
@@ -29,31 +30,40 @@ _SAFE_PERIOD = 5
 _SHAPES = {"chain": (10,), "ring": (10,), "square": (3, 3), "cubic": (2, 2, 2)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSpec(SimulationSpec):
     """Options of all bonded networks."""
 
-    geometry: str = option("chain", "Who is bonded to whom.", choices=GEOMETRIES)
-    shape: tuple[int, ...] | None = option(
-        None, "Particles along each axis, such as 10, 3x3 or 16x16x16; by default 10, 3x3 or 2x2x2."
+    geometry: GeometryName = Field(default="chain", description="Who is bonded to whom.")
+    shape: tuple[int, ...] | None = Field(
+        default=None, description="Particles along each axis, such as 10, 3x3 or 16x16x16; by default 10, 3x3 or 2x2x2."
     )
-    dim: int | None = option(None, "Dimensions of space; by default as few as the geometry needs.", minimum=1)
-    periodic: bool = option(False, "Repeat the lattice along its own axes; at least 3 particles along each.")
-    diagonals: bool = option(False, "Also bond face diagonals, as a second type of bond.")
-    diagonal_strength: float = option(0.5, "Strength of the diagonal bonds over that of the others.", above=0.0)
-    spacing: float = option(1.0, "Distance of neighbouring sites.", above=0.0)
-    mass: float = option(1.0, "Mass of every particle.", above=0.0)
-    amplitude: float = option(
-        0.1, "Starts displace each coordinate by a uniform number up to this, times spacing.", minimum=0.0
+    dim: int | None = Field(
+        default=None, ge=1, description="Dimensions of space; by default as few as the geometry needs."
     )
-    temperature: float = option(0.005, "Temperature of the Maxwell momenta of the starts.", minimum=0.0)
-    spread: float | None = option(
-        None,
-        "Trajectories start with displacements and momenta scaled by factors from 1 to this; by default"
+    periodic: bool = Field(
+        default=False, description="Repeat the lattice along its own axes; at least 3 particles along each."
+    )
+    diagonals: bool = Field(default=False, description="Also bond face diagonals, as a second type of bond.")
+    diagonal_strength: float = Field(
+        default=0.5, gt=0.0, description="Strength of the diagonal bonds over that of the others."
+    )
+    spacing: float = Field(default=1.0, gt=0.0, description="Distance of neighbouring sites.")
+    mass: float = Field(default=1.0, gt=0.0, description="Mass of every particle.")
+    amplitude: float = Field(
+        default=0.1,
+        ge=0.0,
+        description="The coolest start displaces each coordinate by a uniform number up to this, times spacing.",
+    )
+    temperature: float = Field(
+        default=0.005, ge=0.0, description="Temperature of the Maxwell momenta of the coolest start, see spread."
+    )
+    spread: float | None = Field(
+        default=None,
+        ge=1.0,
+        description="Trajectories start with displacements and momenta scaled by factors from 1 to this; by default"
         " 2 up to 100 particles, which are trained on, and 1 above, which are tested on.",
-        minimum=1.0,
     )
-    r0: float | None = option(None, "Rest length of the bonds; by default the spacing.", minimum=0.0)
+    r0: float | None = Field(default=None, ge=0.0, description="Rest length of the bonds; by default the spacing.")
 
     @abstractmethod
     def law(self, strength: FloatArray, rest: FloatArray) -> AbstractLaw:
@@ -71,42 +81,39 @@ class NetworkSpec(SimulationSpec):
             spacing=self.spacing,
         )
 
-    def _check(self) -> None:
+    def _check_together(self) -> None:
         self.lattice()
         if self.amplitude >= 0.5:
             # Neighbours on a line could then start in each other's place.
             raise SpecError(f"amplitude {self.amplitude:g} lets neighbours change places; keep it below 0.5")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SpringSpec(NetworkSpec):
     """Options of spring networks, V = beta (r - r0)^2 / 2."""
 
-    beta: float = option(1.0, "Stiffness of the bonds.", above=0.0)
+    beta: float = Field(default=1.0, gt=0.0, description="Stiffness of the bonds.")
 
     def law(self, strength: FloatArray, rest: FloatArray) -> AbstractLaw:
         """The law of bonds of relative strength (B, 1) and rest length (B, 1)."""
         return Spring(self.beta * strength, rest)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AnharmonicSpec(NetworkSpec):
     """Options of anharmonic networks, V = beta (r - r0)^2 / 2 + gamma (r - r0)^4 / 4."""
 
-    beta: float = option(1.0, "Stiffness of the bonds for small stretches.", above=0.0)
-    gamma: float = option(1.0, "Strength of the quartic term.", minimum=0.0)
+    beta: float = Field(default=1.0, gt=0.0, description="Stiffness of the bonds for small stretches.")
+    gamma: float = Field(default=1.0, ge=0.0, description="Strength of the quartic term.")
 
     def law(self, strength: FloatArray, rest: FloatArray) -> AbstractLaw:
         """The law of bonds of relative strength (B, 1) and rest length (B, 1)."""
         return Anharmonic(self.beta * strength, self.gamma * strength, rest)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MorseSpec(NetworkSpec):
     """Options of Morse networks, V = D (1 - exp(-a (r - r0)))^2."""
 
-    depth: float = option(0.5, "Energy D to break a bond.", above=0.0)
-    steepness: float = option(1.0, "Inverse width a of the well; the stiffness is 2 D a^2.", above=0.0)
+    depth: float = Field(default=0.5, gt=0.0, description="Energy D to break a bond.")
+    steepness: float = Field(default=1.0, gt=0.0, description="Inverse width a of the well; the stiffness is 2 D a^2.")
 
     def law(self, strength: FloatArray, rest: FloatArray) -> AbstractLaw:
         """The law of bonds of relative strength (B, 1) and rest length (B, 1)."""
@@ -139,10 +146,8 @@ def run_network(spec: NetworkSpec, progress: Progress) -> Simulation:
     """
     lattice = spec.lattice()
     n, d = lattice.sites.shape
-    particles = Particles(
-        labels=("1",),
-        species=np.zeros(n, dtype=np.int64),
-        masses=np.full(n, spec.mass),
+    particles = replace(
+        Particles.identical(n, d, spec.mass),
         periodic=lattice.periodic,
         box=lattice.box,
         bonds=lattice.bonds,

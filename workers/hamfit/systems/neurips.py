@@ -15,86 +15,71 @@ orientations and phases whose distances stay inside the range that the given tra
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from hamfit.errors import SpecError
 from hamfit.progress import Progress
+from hamfit.systems.geometries import ring_bonds
 from hamfit.systems.gravity import gravity_potential
-from hamfit.systems.laws import QuarticSpring
-from hamfit.systems.options import SimulationSpec, option
+from hamfit.systems.options import SimulationSpec
+from hamfit.systems.pair_laws import QuarticSpring
 from hamfit.systems.potentials import PairSum
 from hamfit.systems.simulation import Particles, Simulation, run_smooth
 from hamfit.systems.starts import generator
-from hamfit.types import FloatArray, IntArray
+from hamfit.types import FloatArray
 
 _GIVEN_X = (1.0, 9.0, 11.0, -1.0)
 _GIVEN_VY = (0.05, -0.05, 0.65, -0.65)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NSpringSpec(SimulationSpec):
     """Options of the benchmark's ring of springs."""
 
-    n_trajectories: int = option(100, "Trajectories, each from a start of its own.", flag="--trajectories", minimum=1)
-    n_frames: int = option(100, "Frames stored per trajectory, the start included.", flag="--frames", minimum=1)
-    dt: float = option(0.01, "Step of the reference integrator.", above=0.0)
-    every: int = option(10, "Steps between two stored frames.", minimum=1)
-    seed: int = option(42, "Seed of the starts; the same seed gives the same bits.", minimum=0)
-    n_bodies: int = option(5, "Number of bodies on the ring.", flag="--bodies", minimum=3)
-    width: float = option(
-        2.0,
-        "Starts are uniform in a square of this edge; the benchmark has 2, a little more covers its rarest starts.",
-        above=0.0,
+    n_trajectories: int = Field(default=100, ge=1, description="Trajectories, each from a start of its own.")
+    n_frames: int = Field(default=100, ge=1, description="Frames stored per trajectory, the start included.")
+    dt: float = Field(default=0.01, gt=0.0, description="Step of the reference integrator.")
+    every: int = Field(default=10, ge=1, description="Steps between two stored frames.")
+    seed: int = Field(default=42, ge=0, description="Seed of the starts; the same seed gives the same bits.")
+    n_bodies: int = Field(default=5, ge=3, description="Number of bodies on the ring.")
+    width: float = Field(
+        default=2.0,
+        gt=0.0,
+        description="Starts are uniform in a square of this edge; the benchmark has 2, a little more covers its rarest"
+        " starts.",
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NBodySpec(SimulationSpec):
     """Options of the benchmark's four bodies."""
 
-    n_trajectories: int = option(
-        1, "Trajectories; more than 1 for fresh starts only.", flag="--trajectories", minimum=1
+    n_trajectories: int = Field(default=1, ge=1, description="Trajectories; more than 1 for fresh starts only.")
+    n_frames: int = Field(default=10_000, ge=1, description="Frames stored per trajectory, the start included.")
+    dt: float = Field(default=0.05, gt=0.0, description="Step of the reference integrator.")
+    every: int = Field(default=2, ge=1, description="Steps between two stored frames.")
+    start: Literal["given", "mirror", "fresh"] = Field(
+        default="given", description="The benchmark's start, its mirror image (the benchmark's test), or fresh ones."
     )
-    n_frames: int = option(10_000, "Frames stored per trajectory, the start included.", flag="--frames", minimum=1)
-    dt: float = option(0.05, "Step of the reference integrator.", above=0.0)
-    every: int = option(2, "Steps between two stored frames.", minimum=1)
-    start: str = option(
-        "given",
-        "The benchmark's start, its mirror image (the benchmark's test), or fresh ones.",
-        choices=("given", "mirror", "fresh"),
+    dim: int = Field(
+        default=3, ge=2, le=3, description="Dimensions of space, 2 or 3; the benchmark's orbits lie in the plane z = 0."
     )
-    dim: int = option(3, "Dimensions of space, 2 or 3; the benchmark's orbits lie in the plane z = 0.", minimum=2)
 
-    def _check(self) -> None:
-        if self.dim > 3:
-            raise SpecError(f"n-body lives in 2 or 3 dimensions; dim is {self.dim}")
+    def _check_together(self) -> None:
         if self.start != "fresh" and self.n_trajectories != 1:
             raise SpecError(
                 f"start '{self.start}' is one trajectory, {self.n_trajectories} are asked for; take --start fresh"
             )
 
 
-def ring_bonds(n: int) -> IntArray:
-    """Springs (i, i + 1) around a ring of `n`, (n, 2)."""
-    first = np.arange(n, dtype=np.int64)
-    return np.stack([first, (first + 1) % n], axis=1)
-
-
 def run_nspring(spec: NSpringSpec, progress: Progress) -> Simulation:
     """Simulate rings from q ~ U[0, width)^2 and v ~ U[0, 0.1)^2 minus its mean."""
     n = spec.n_bodies
     bonds = ring_bonds(n)
-    particles = Particles(
-        labels=("1",),
-        species=np.zeros(n, dtype=np.int64),
-        masses=np.ones(n),
-        periodic=(False, False),
-        bonds=bonds,
-        bond_types=np.zeros(n, dtype=np.int64),
-        bond_labels=("bond",),
-    )
+    types = np.zeros(n, dtype=np.int64)
+    particles = replace(Particles.identical(n, 2), bonds=bonds, bond_types=types, bond_labels=("bond",))
     q = np.empty((n, spec.n_trajectories, 2))
     p = np.empty_like(q)
     for k in range(spec.n_trajectories):

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from hamfit.errors import SpecError
-from hamfit.systems.laws import AbstractLaw
+from hamfit.systems.pair_laws import AbstractLaw
 from hamfit.types import FloatArray, IntArray
 
 

@@ -7,7 +7,6 @@ same digest.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +62,7 @@ def write(
     attrs = {
         "simulation": {
             "system": system,
-            "options": asdict(spec),
+            "options": spec.model_dump(),
             "integrator": simulation.integrator,
             "relative_energy_error": simulation.relative_energy_error,
         }

@@ -86,7 +86,7 @@ class Simulation:
         return max(run.relative_energy_error for run in self.runs)
 
 
-class Clock:
+class FrameCounter:
     """Turns "one more frame" into progress events."""
 
     def __init__(self, progress: Progress, total: int) -> None:
@@ -125,7 +125,7 @@ def run_smooth(
 
     """
     inverse_mass = 1.0 / particles.masses[:, None, None]
-    clock = Clock(progress, spec.n_frames)
+    counter = FrameCounter(progress, spec.n_frames)
     frames = []
     # A run that goes wrong (two particles meeting) ends in inf or NaN; it is refused below, with a reason.
     with np.errstate(all="ignore"):
@@ -133,7 +133,7 @@ def run_smooth(
             if frame:
                 q, p = advance(q, p, inverse_mass, potential.forces, spec.dt, spec.every)
             frames.append((q, p, potential.forces(q), potential.energy(q)))
-            clock.tick()
+            counter.tick()
         # One list per quantity; the axis of frames goes first, that of trajectories is split off.
         qs, ps, forces, energies = (np.stack(column) for column in zip(*frames, strict=True))
         runs = tuple(

@@ -7,25 +7,29 @@ learned model and the trajectories it makes can be held against the truth.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from hamfit.errors import SpecError
 from hamfit.frames import Frame
 from hamfit.systems.catalogue import system
+from hamfit.systems.geometries import ring_bonds
 from hamfit.systems.gravity import GravitySpec, gravity_potential
-from hamfit.systems.laws import AbstractLaw, Gravity, QuarticSpring
 from hamfit.systems.lennard_jones import LennardJones, PairTable
 from hamfit.systems.liquids import KobAndersenSpec, LennardJonesSpec, kob_andersen_table, lennard_jones_table
 from hamfit.systems.networks import NetworkSpec, network_potential
-from hamfit.systems.neurips import NSpringSpec, ring_bonds
+from hamfit.systems.neurips import NSpringSpec
 from hamfit.systems.options import SimulationSpec
+from hamfit.systems.pair_laws import AbstractLaw, Gravity, QuarticSpring
 from hamfit.systems.potentials import AbstractPotential, PairSum
 from hamfit.types import FloatArray
+
+TrueLaw: TypeAlias = Callable[[FloatArray], FloatArray]
+"""V(r) of one kind of pair, elementwise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +40,7 @@ class Truth:
     """Name of the system in the catalogue."""
     spec: SimulationSpec
     """Its options."""
-    pair_laws: Mapping[str, AbstractTrueLaw]
+    pair_laws: Mapping[str, TrueLaw]
     """The law of each kind of pair by the name of its channel: a bond type, or a pair of species such as `1-2`."""
 
     def potential(self, frame: Frame) -> AbstractPotential:
@@ -71,45 +75,6 @@ class Truth:
         return gravity_potential(frame.masses, spec.strength if isinstance(spec, GravitySpec) else 1.0)
 
 
-class AbstractTrueLaw(ABC):
-    """V of one kind of pair."""
-
-    @abstractmethod
-    def energy(self, r: FloatArray) -> FloatArray:
-        """V(r), elementwise."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BondLaw(AbstractTrueLaw):
-    """A smooth law that holds at all distances."""
-
-    law: AbstractLaw
-    """The law, of the squared distance."""
-
-    def energy(self, r: FloatArray) -> FloatArray:
-        """V(r), elementwise."""
-        # laws of several bonds carry parameters of shape (bonds, 1)
-        return np.asarray(self.law.energy(np.atleast_2d(r * r))).reshape(r.shape)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CutLennardJones(AbstractTrueLaw):
-    """4 epsilon ((sigma/r)^12 - (sigma/r)^6), shifted to zero at the cutoff and zero beyond."""
-
-    epsilon: float
-    sigma: float
-    cutoff: float
-
-    def energy(self, r: FloatArray) -> FloatArray:
-        """V(r), elementwise."""
-        inside = np.minimum(r, self.cutoff)
-        return self._bare(inside) - self._bare(np.full_like(inside, self.cutoff))
-
-    def _bare(self, r: FloatArray) -> FloatArray:
-        sixth = (self.sigma / r) ** 6
-        return np.asarray(4.0 * self.epsilon * sixth * (sixth - 1.0))
-
-
 def truth_of(attrs: Mapping[str, Any]) -> Truth | None:
     """The truth behind a dataset with these attributes; None for data that `simulate` did not write.
 
@@ -123,25 +88,36 @@ def truth_of(attrs: Mapping[str, Any]) -> Truth | None:
     return Truth(name, spec, _pair_laws(spec))
 
 
+def _at_distance(law: AbstractLaw, r: FloatArray) -> FloatArray:
+    # laws of several bonds carry parameters of shape (bonds, 1)
+    return np.asarray(law.energy(np.atleast_2d(r * r))).reshape(r.shape)
+
+
+def _cut_lennard_jones(epsilon: float, sigma: float, cutoff: float, r: FloatArray) -> FloatArray:
+    """4 epsilon ((sigma/r)^12 - (sigma/r)^6), shifted to zero at the cutoff and zero beyond."""
+    sixth, last = (sigma / np.minimum(r, cutoff)) ** 6, (sigma / cutoff) ** 6
+    return np.asarray(4.0 * epsilon * (sixth * (sixth - 1.0) - last * (last - 1.0)))
+
+
 def _table(spec: LennardJonesSpec | KobAndersenSpec) -> PairTable:
     return lennard_jones_table(spec) if isinstance(spec, LennardJonesSpec) else kob_andersen_table(spec.cutoff)
 
 
-def _pair_laws(spec: SimulationSpec) -> dict[str, AbstractTrueLaw]:
+def _pair_laws(spec: SimulationSpec) -> dict[str, TrueLaw]:
     if isinstance(spec, NetworkSpec):
         lattice = spec.lattice()
         r0 = spec.spacing if spec.r0 is None else spec.r0
         kinds = zip(lattice.bond_labels, (1.0, spec.diagonal_strength), (r0, np.sqrt(2.0) * r0), strict=False)
-        return {label: BondLaw(spec.law(np.array([[k]]), np.array([[rest]]))) for label, k, rest in kinds}
+        return {label: partial(_at_distance, spec.law(np.array([[k]]), np.array([[rest]]))) for label, k, rest in kinds}
     if isinstance(spec, NSpringSpec):
-        return {"bond": BondLaw(QuarticSpring())}
+        return {"bond": partial(_at_distance, QuarticSpring())}
     if isinstance(spec, LennardJonesSpec | KobAndersenSpec):
         table = _table(spec)
         n = len(table.sigma)
         return {
-            f"{a + 1}-{b + 1}": CutLennardJones(table.epsilon[a, b], table.sigma[a, b], table.cutoff[a, b])
+            f"{a + 1}-{b + 1}": partial(_cut_lennard_jones, table.epsilon[a, b], table.sigma[a, b], table.cutoff[a, b])
             for a in range(n)
             for b in range(a, n)
         }
     strength = spec.strength * spec.mass**2 if isinstance(spec, GravitySpec) else 1.0
-    return {"1-1": BondLaw(Gravity(strength))}
+    return {"1-1": partial(_at_distance, Gravity(strength))}

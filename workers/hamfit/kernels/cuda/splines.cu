@@ -70,27 +70,3 @@ extern "C" __global__ void spline_rows(
             for (long long k = lane; k < width; k += 32)
                 out[(centre * dim + a) * stride + column + k] = rows[a * width + k];
 }
-
-// f(r) and f'(r)/r of one spline function for each channel, one thread for each distance; zeros outside.
-extern "C" __global__ void spline_curve(
-    const double* distance, const long long* channel, const long long* maps, const double* low, const double* scale,
-    const long long* pieces, const long long* first_column, const double* coefficients, const double* basis,
-    double* value, double* slope, int* outside, long long edges) {
-    long long e = global_thread();
-    if (e >= edges) return;
-    long long c = channel[e], piece = 0;
-    double local = 0.0, steep = 0.0, f = 0.0, df = 0.0;
-    bool inside = find_piece(distance[e], maps[c], low[c], scale[c], pieces[c], piece, local, steep);
-    outside[e] = !inside;
-    if (inside) {
-        const double* own = coefficients + first_column[c] + piece;
-        for (int power = SPLINE_DEGREE; power >= 0; --power) {
-            double a = 0.0;
-            for (int j = 0; j < SPLINE_ORDER; ++j) a += basis[power * SPLINE_ORDER + j] * own[j];
-            df = df * local + f;
-            f = f * local + a;
-        }
-    }
-    value[e] = f;
-    slope[e] = df * steep;
-}

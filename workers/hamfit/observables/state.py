@@ -1,8 +1,6 @@
-"""Frames of a trajectory one after the other, read in pieces that fit the memory whatever the trajectory's length."""
+"""What observables ask of a frame: momenta, velocities, volume."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -10,17 +8,6 @@ from hamfit.data import Trajectory
 from hamfit.frames import Frame
 from hamfit.graphs.lattice import Lattice
 from hamfit.types import FloatArray
-
-PIECE_BYTES = 2**24
-"""Bytes of one vector field read at a time; a frame larger than that is read alone."""
-
-
-def stream(trajectory: Trajectory, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-    """Frames start..stop in order; memory is one piece, not the trajectory."""
-    stop = trajectory.n_frames if stop is None else stop
-    step = max(1, PIECE_BYTES // (8 * max(1, trajectory.n_particles * trajectory.dim)))
-    for first in range(start, stop, step):
-        yield from trajectory.frames(first, min(stop, first + step))
 
 
 def momenta(frame: Frame) -> FloatArray | None:
