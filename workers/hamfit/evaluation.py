@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hamfit.data import Dataset
+from hamfit.data import Dataset, as_datasets
 from hamfit.errors import DataError, located
-from hamfit.fitting.problem import as_datasets
 from hamfit.frames import Frame
 from hamfit.model import Model
 from hamfit.types import FloatArray
