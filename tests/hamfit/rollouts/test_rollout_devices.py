@@ -14,7 +14,6 @@ from distributed import Client, Nanny, Scheduler
 from distributed.deploy.spec import SpecCluster
 from scenes import Scene
 
-from hamfit import bundles
 from hamfit.data import Dataset
 from hamfit.devices import AbstractDevice, choose_device, choosing
 from hamfit.errors import DeviceError, RolloutWarning
@@ -24,7 +23,6 @@ from hamfit.rollouts.options import RolloutOptions
 from hamfit.rollouts.plan import make_plan
 from hamfit.rollouts.running import _Rollout
 from hamfit.rollouts.starts import initial_states
-from hamfit.rollouts.workspace import Workspace
 
 # Pairs out of range are no subject but of the tests that say so.
 pytestmark = pytest.mark.filterwarnings("ignore:.*outside the distances:hamfit.errors.RolloutWarning")
@@ -213,36 +211,6 @@ def test_a_device_that_only_finishes_a_trajectory_did_not_make_it(tmp_path: Path
     result = run(scenes.liquid(), tmp_path / "r", device="cpu")
     assert began == [60, 0]
     assert devices_of(result.dataset) == [[NAME], ["cpu"]]
-
-
-@unlike
-@pytest.mark.parametrize("device", ["cpu", "emulated"])
-def test_checkpoints_and_summaries_of_earlier_versions_are_taken_up(
-    device: str, tmp_path: Path, began: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They name no device, or one."""
-    named = {} if device == "cpu" else {"device": NAMES[device]}
-
-    def older(kept: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in kept.items() if key not in ("devices", "engines")} | named
-
-    def write_bundle(path: Path, kind: str, schema: int, attrs: dict[str, Any], arrays: Any) -> None:
-        bundles.write_bundle(path, kind, schema, older(attrs), arrays)
-
-    def older_finish(self: Workspace, name: str, result: dict[str, Any]) -> None:
-        finish(self, name, {**result, "summary": older(result["summary"])})
-
-    finish = Workspace.finish
-    with monkeypatch.context() as patch:
-        patch.setattr(running, "write_bundle", write_bundle)
-        patch.setattr(Workspace, "finish", older_finish)
-        interrupted(tmp_path / "r", device)
-    began.clear()
-    result = run(scenes.liquid(), tmp_path / "r", device="cpu")
-    assert began == [40]
-    assert result.report["devices"] == ([] if device == "cpu" else [NAME])
-    assert devices_of(result.dataset)[1] == list(dict.fromkeys([NAMES[device], "cpu"]))
-    assert any("different devices" in note for note in result.report["warnings"]) == (device != "cpu")
 
 
 def test_trajectories_of_one_size_from_different_devices_are_warned_of(

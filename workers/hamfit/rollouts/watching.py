@@ -77,8 +77,9 @@ def watched(workspace: Workspace, name: str) -> Watched:
     except StoreError:
         done = None
     if done is not None:
-        entry = trajectory_from_json(done["written"]["trajectories"][0])
-        return Watched(name, int(done["summary"]["steps"]), entry.n_frames, True, done["summary"])
+        # a state that is none to start from has no trajectory
+        frames = sum(trajectory_from_json(entry).n_frames for entry in done["written"]["trajectories"])
+        return Watched(name, int(done["summary"]["steps"]), frames, True, done["summary"])
     try:
         kept = json.loads((workspace.checkpoint(name) / "zarr.json").read_bytes())["attributes"]
         step, frames = int(kept["step"]), int(kept["writer"]["n_frames"])
@@ -139,6 +140,8 @@ def open_running(workspace: Workspace, name: str) -> Readable | None:
     done = workspace.finished(name)
     if done is not None:
         written = done["written"]
+        if not written["trajectories"]:
+            return None
         return _of_entries(
             workspace.store, trajectory_from_json(written["trajectories"][0]), arrays_from_json(written["arrays"]), ()
         )

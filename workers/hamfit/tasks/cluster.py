@@ -63,9 +63,9 @@ class ClusterTasks(Generic[T]):
         check_client(client, work)
         self._client, self._work, self._gather, self._on_look = client, work, gather, on_look
         self._run = uuid.uuid4().hex[:8]
-        self._running: dict[Future, Task[T]] = {}
-        self._alive: WeakSet[Future] = WeakSet()
-        self._ended: SimpleQueue[Future] = SimpleQueue()
+        self._running: dict[Future[Any], Task[T]] = {}
+        self._alive: WeakSet[Future[Any]] = WeakSet()
+        self._ended: SimpleQueue[Future[Any]] = SimpleQueue()
         self._room = _AHEAD
         self._looked = -_LOOKING_SECONDS
 
@@ -120,9 +120,9 @@ class ClusterTasks(Generic[T]):
         with self._lost_cluster():
             return self._client.gather(futures)
 
-    def _result(self, future: Future) -> Any:
+    def _result(self, future: Future[Any]) -> Any:
         if future.status != "finished":
-            raise task_error(future.exception() if future.status == "error" else None, future.status, self._work)
+            raise task_error(future.exception() if future.status == "error" else None, str(future.status), self._work)
         return self.gather(future) if self._gather else future
 
     def _look(self) -> None:
@@ -132,8 +132,7 @@ class ClusterTasks(Generic[T]):
             return
         check_client(self._client, self._work)
         with suppress(OSError):
-            threads = self._client.sync(self._client.scheduler.ncores, callback_timeout=_ANSWER_SECONDS)
-            self._room = _AHEAD * max(1, sum(threads.values()))
+            self._room = _AHEAD * max(1, sum(self._asked("ncores").values()))
         self._looked = time.monotonic()
         if self._on_look is not None:
             self._on_look()
@@ -146,9 +145,15 @@ class ClusterTasks(Generic[T]):
         # cancelled tasks are forgotten by the scheduler; only the workers know that they still run
         while time.monotonic() < deadline and self._client.status == "running":
             time.sleep(0.1)
-            stacks = self._client.sync(self._client.scheduler.call_stack, keys=None, callback_timeout=_ANSWER_SECONDS)
+            stacks = self._asked("call_stack", keys=None)
             if not any(f"-{self._run}-" in str(key) for stack in stacks.values() for key in stack):
                 return
+
+    def _asked(self, question: str, **about: Any) -> dict[str, Any]:
+        """The scheduler's answer, by worker; TimeoutError or another OSError when there is none in time."""
+        answer = self._client.sync(getattr(self._client.scheduler, question), callback_timeout=_ANSWER_SECONDS, **about)
+        assert isinstance(answer, dict)
+        return answer
 
     @contextmanager
     def _lost_cluster(self) -> Iterator[None]:
