@@ -109,7 +109,6 @@ class Cluster(AbstractExecutor):
         """See ``AbstractExecutor.run``."""
         steps, summaries = dict(states), dict[int, dict[str, Any]]()
         whole = plan.options.steps
-        threads = self._threads_of_each(len(states))
 
         def task(index: int) -> Task[int]:
             return Task(index, "rollout", str(index), rollout_task, (plan, workspace, index, threads), -index)
@@ -118,15 +117,16 @@ class Cluster(AbstractExecutor):
             tell(sum(whole if index in summaries else step for index, step in list(steps.items())))
 
         tasks = ClusterTasks[int](self.client, "rollout", on_look=look)
+        threads = _threads_of_each(tasks.threads(), len(states))
         with tasks, _watching(plan, workspace, tasks, steps), _given_up(workspace):
             for index, summary in tasks.results(map(task, states)):
                 summaries[index] = summary
         return [summaries[index] for index in states]
 
-    def _threads_of_each(self, n_states: int) -> int:
-        """Threads of one rollout: more than one where there are more threads than rollouts."""
-        threads: list[int] = list(self.client.nthreads().values()) or [1]
-        return max(1, min(min(threads), sum(threads) // max(n_states, 1)))
+
+def _threads_of_each(workers: list[int], n_states: int) -> int:
+    """Threads of one rollout: more than one where workers have more threads than there are rollouts."""
+    return max(1, min(min(workers, default=1), sum(workers) // max(n_states, 1)))
 
 
 @contextmanager

@@ -82,6 +82,11 @@ class ClusterTasks(Generic[T]):
         """What is in flight."""
         return [task.what for task in list(self._running.values())]
 
+    def threads(self) -> list[int]:
+        """Threads of each worker that there is now."""
+        with self._lost_cluster():
+            return list(self._asked("ncores").values())
+
     def results(self, tasks: Iterable[Task[T]]) -> Iterator[tuple[T, Any]]:
         """Run all tasks, and those given to `submit` meanwhile; what each was for and its result, as they end.
 
@@ -130,7 +135,6 @@ class ClusterTasks(Generic[T]):
         now = time.monotonic()
         if now - self._looked < _LOOKING_SECONDS:
             return
-        check_client(self._client, self._work)
         with suppress(OSError):
             self._room = _AHEAD * max(1, sum(self._asked("ncores").values()))
         self._looked = time.monotonic()
@@ -150,7 +154,11 @@ class ClusterTasks(Generic[T]):
                 return
 
     def _asked(self, question: str, **about: Any) -> dict[str, Any]:
-        """The scheduler's answer, by worker; TimeoutError or another OSError when there is none in time."""
+        """The scheduler's answer, by worker; TimeoutError or another OSError when there is none in time.
+
+        Raises ClusterError when the client has been closed, which nobody tells those who wait.
+        """
+        check_client(self._client, self._work)
         answer = self._client.sync(getattr(self._client.scheduler, question), callback_timeout=_ANSWER_SECONDS, **about)
         assert isinstance(answer, dict)
         return answer
@@ -158,11 +166,10 @@ class ClusterTasks(Generic[T]):
     @contextmanager
     def _lost_cluster(self) -> Iterator[None]:
         from distributed import CancelledError
-        from distributed.comm.core import CommClosedError
 
         try:
             yield
-        except (CommClosedError, CancelledError, TimeoutError) as error:
+        except (CancelledError, OSError) as error:  # a closed connection and one that is late are OSErrors
             raise ClusterError(
                 f"the cluster went away ({error}): start it again and repeat the {self._work}, which takes up where it"
                 " was"
