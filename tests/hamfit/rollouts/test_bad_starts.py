@@ -78,6 +78,16 @@ def test_a_step_is_proposed_from_the_others(tmp_path: Path) -> None:
     assert 0.5 * good < proposed < 2.0 * good
 
 
+def test_a_first_state_that_flies_apart_is_run_beside_the_others(tmp_path: Path) -> None:
+    frames = liquids(2, 3, n_species=2, jitter=0.05)
+    q = frames[0].q.copy()
+    q[3] = q[7] + 1e-3
+    data = write(tmp_path / "d", [[replace(frames[0], q=q), *frames[1:]]])
+    result = rollout(scenes.liquid_model(), data, out=tmp_path / "r", threads=1, **HOW)
+    assert [t.step[-1] for t in result.dataset.trajectories][1:] == [8, 8]
+    assert any("run-0-frame-0" in note for note in result.report["warnings"])
+
+
 def test_on_a_cluster_too(client: Client, tmp_path: Path) -> None:
     here = rollout(scenes.liquid_model(), states(tmp_path / "d", 1), out=tmp_path / "here", threads=1, **HOW)
     there = rollout(scenes.liquid_model(), tmp_path / "d", out=tmp_path / "there", client=client, **HOW)

@@ -17,11 +17,11 @@ from hamfit.model import Model
 from hamfit.processes import peak_bytes, single_blas_thread
 from hamfit.progress import Event, Progress, silent
 from hamfit.rollouts.devices import device_of
+from hamfit.rollouts.endings import finished_rollout
 from hamfit.rollouts.executors import AbstractExecutor, Cluster, Threads
 from hamfit.rollouts.options import RolloutOptions
 from hamfit.rollouts.plan import RolloutPlan, fingerprint, make_plan, without_history
 from hamfit.rollouts.report import per_hour, report_of, speed_of
-from hamfit.rollouts.running import finished_rollout
 from hamfit.rollouts.starts import InitialStates, initial_states
 from hamfit.rollouts.workspace import LEFT, Abandoned, Workspace, opened, publish
 

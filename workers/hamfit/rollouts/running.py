@@ -7,7 +7,6 @@ device. On another one it goes on as well, to other bits.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +14,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from hamfit.bundles import nested, read_bundle, within, write_bundle
-from hamfit.data.manifest import arrays_from_json
 from hamfit.data.trajectory_writer import TrajectoryWriter
 from hamfit.data.writer import DatasetWriter
 from hamfit.errors import DataError, GraphError, ModelError, StoreError, located
@@ -25,11 +23,12 @@ from hamfit.inference.engine import AbstractEngine
 from hamfit.integrators import NotConverged, integrator
 from hamfit.processes import peak_bytes
 from hamfit.rollouts.devices import device_of
-from hamfit.rollouts.plan import NO_START, RolloutPlan, constant_of, observed, stores_momenta
+from hamfit.rollouts.endings import finished_rollout, not_begun, origin_of
+from hamfit.rollouts.plan import RolloutPlan, stores_momenta
 from hamfit.rollouts.starts import InitialState
 from hamfit.rollouts.tally import Tally
+from hamfit.rollouts.trying import NO_START, constant_of, observed
 from hamfit.rollouts.workspace import LEFT, Workspace
-from hamfit.stores.zarr_array import StoredArray
 from hamfit.types import FloatArray
 
 _CHECKPOINT_SCHEMA = 1
@@ -227,7 +226,7 @@ class _Rollout:
         self.whole = False
         tally = self.tally
         summary = {
-            **_origin(self._state),
+            **origin_of(self._state),
             "steps": self.step,
             "energy_drift": tally.energy_drift,
             "momentum_drift": tally.momentum_drift,
@@ -240,17 +239,6 @@ class _Rollout:
         self._writer.attrs["rollout"] = {"source": self.plan.states.dataset.digest, **summary}
         self._writer.close()
         return {"summary": summary, "written": self._dataset_writer.written()}
-
-
-def finished_rollout(workspace: Workspace, name: str) -> dict[str, Any] | None:
-    """What a finished rollout left; None when it is not finished, or when files that it wrote are no longer whole."""
-    done = workspace.finished(name)
-    try:
-        for entry in arrays_from_json(done["written"]["arrays"]).values() if done is not None else ():
-            StoredArray(workspace.store, entry).check_files()
-    except (StoreError, KeyError, TypeError, ValueError):
-        return None
-    return done
 
 
 def run_rollout(
@@ -280,7 +268,7 @@ def run_rollout(
         except (DataError, GraphError, ModelError) as error:
             if workspace.checkpointed(name):
                 raise
-            taken_up, done = 0, _not_begun(workspace, state, error)
+            taken_up, done = 0, not_begun(workspace, state, error)
         else:
             taken_up = rollout.step
             try:
@@ -313,25 +301,3 @@ def _begun(
         rollout.engine.close()
         raise
     return rollout
-
-
-def _not_begun(workspace: Workspace, state: InitialState, error: Exception) -> dict[str, Any]:
-    """What is kept of a state that is none to start from: why; of its trajectory nothing."""
-    shutil.rmtree(workspace.store / state.name, ignore_errors=True)
-    summary = {
-        **_origin(state),
-        **dict.fromkeys(("steps", "energy_drift", "momentum_drift", "outside", "pairs", "first_non_finite"), 0),
-        "reason": str(error),
-        "devices": [],
-        "engines": [],
-    }
-    return {"summary": summary, "written": {"trajectories": [], "arrays": {}, "documents": {}}}
-
-
-def _origin(state: InitialState) -> dict[str, Any]:
-    return {
-        "name": state.name,
-        "trajectory": state.trajectory,
-        "frame": state.frame_index,
-        "replica": state.replica,
-    }
