@@ -20,13 +20,13 @@ from tests.benchmarks.records import Case, Value
 from tests.benchmarks.study import Study
 
 from hamfit.checked_options import available_cores
-from hamfit.data import Dataset
+from hamfit.data import Dataset, as_datasets
 from hamfit.devices import AbstractDevice, DeviceChoice, choose_device
 from hamfit.fitting import FitResult, fit
 from hamfit.fitting.clock import Clock
 from hamfit.fitting.executors import ThreadExecutor
 from hamfit.fitting.preparing import prepare
-from hamfit.fitting.problem import as_datasets, pose
+from hamfit.fitting.problem import pose
 from hamfit.model import Model
 from hamfit.options import FitOptions, Solver
 from hamfit.rollouts import rollout

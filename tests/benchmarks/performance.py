@@ -15,10 +15,11 @@ from threadpoolctl import threadpool_limits
 
 import hamfit
 from hamfit.checked_options import available_cores
+from hamfit.data import as_datasets
 from hamfit.fitting.clock import Clock
 from hamfit.fitting.executors import ThreadExecutor
 from hamfit.fitting.preparing import prepare
-from hamfit.fitting.problem import as_datasets, pose
+from hamfit.fitting.problem import pose
 from hamfit.options import FitOptions
 
 TITLE = "Performance"

@@ -24,7 +24,8 @@ class Event:
     total: int
     """Tasks of this phase in all; 0 when unknown."""
     rows: int
-    """Rows of Z reduced so far in this phase, or steps made by this run."""
+    """Rows of Z reduced so far in this phase, reckoned from its tasks as if all were equal; or steps made by this run,
+    which are counted."""
     seconds: float
     """Wall time since the phase began."""
     peak_bytes: int

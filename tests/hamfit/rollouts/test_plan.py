@@ -112,15 +112,6 @@ def test_states_that_are_none_to_start_from_are_refused(tmp_path: Path) -> None:
     refused(GraphError, r"c, trajectory run-0, frame 0: particles 3 and 7", tmp_path, model, twins)
 
 
-def test_a_bad_start_that_is_not_the_first_is_named(tmp_path: Path) -> None:
-    frames = liquids(2, 2, n_species=2, jitter=0.05)
-    q = frames[1].q.copy()
-    q[3] = q[7]
-    data = write(tmp_path / "d", [[frames[0], replace(frames[1], q=q)]])
-    with pytest.raises(GraphError, match="d, trajectory run-0, frame 1: particles 3 and 7"):
-        rollout(scenes.liquid_model(), data, out=tmp_path / "r", steps=4, dt=0.002, frames="all", threads=1)
-
-
 def test_no_step_is_proposed_for_momenta_that_are_not_m_v(tmp_path: Path) -> None:
     scene = scenes.fast()
     refused(SpecError, "no multiples of momenta, so no step is proposed: give dt", tmp_path, scene.model, scene.initial,

@@ -23,7 +23,6 @@ from hamfit.rollouts.options import RolloutOptions
 from hamfit.rollouts.plan import make_plan
 from hamfit.rollouts.running import _Rollout
 from hamfit.rollouts.starts import initial_states
-from hamfit.rollouts.workspace import Workspace
 
 # Pairs out of range are no subject but of the tests that say so.
 pytestmark = pytest.mark.filterwarnings("ignore:.*outside the distances:hamfit.errors.RolloutWarning")
@@ -212,36 +211,6 @@ def test_a_device_that_only_finishes_a_trajectory_did_not_make_it(tmp_path: Path
     result = run(scenes.liquid(), tmp_path / "r", device="cpu")
     assert began == [60, 0]
     assert devices_of(result.dataset) == [[NAME], ["cpu"]]
-
-
-@unlike
-@pytest.mark.parametrize("device", ["cpu", "emulated"])
-def test_checkpoints_and_summaries_of_earlier_versions_are_taken_up(
-    device: str, tmp_path: Path, began: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They name no device, or one."""
-    named = {} if device == "cpu" else {"device": NAMES[device]}
-
-    def older(kept: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in kept.items() if key not in ("devices", "engines")} | named
-
-    def older_keep(self: Workspace, name: str, step: int, written: Any, attrs: dict[str, Any], state: Any) -> None:
-        keep(self, name, step, written, older(attrs), state)
-
-    def older_finish(self: Workspace, name: str, result: dict[str, Any]) -> None:
-        finish(self, name, {**result, "summary": older(result["summary"])})
-
-    keep, finish = Workspace.keep, Workspace.finish
-    with monkeypatch.context() as patch:
-        patch.setattr(Workspace, "keep", older_keep)
-        patch.setattr(Workspace, "finish", older_finish)
-        interrupted(tmp_path / "r", device)
-    began.clear()
-    result = run(scenes.liquid(), tmp_path / "r", device="cpu")
-    assert began == [40]
-    assert result.report["devices"] == ([] if device == "cpu" else [NAME])
-    assert devices_of(result.dataset)[1] == list(dict.fromkeys([NAMES[device], "cpu"]))
-    assert any("different devices" in note for note in result.report["warnings"]) == (device != "cpu")
 
 
 def test_trajectories_of_one_size_from_different_devices_are_warned_of(

@@ -3,7 +3,7 @@ files."""
 
 from __future__ import annotations
 
-from hamfit.data.dataset import Dataset, Trajectory
+from hamfit.data.dataset import Dataset, Trajectory, as_datasets
 from hamfit.data.description import describe
 from hamfit.data.ingestion import ingest
 from hamfit.data.units import UNIT_NAMES, InputUnits, Units, input_units
@@ -16,6 +16,7 @@ __all__ = [
     "InputUnits",
     "Trajectory",
     "Units",
+    "as_datasets",
     "describe",
     "ingest",
     "input_units",

@@ -7,7 +7,7 @@ what was written) or it fails; a missing or altered chunk never turns into numbe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,14 @@ class Dataset:
                 raise StoreError(f"{self.path}: {reason}") from error
             if not same or StoredArray(self.path, entry).digest() != entry.sha256:
                 raise StoreError(f"{self.path}: {key} is not what was written: copy or write the store again")
+
+
+def as_datasets(data: Dataset | str | Path | Sequence[Dataset | str | Path]) -> tuple[Dataset, ...]:
+    """One or many datasets, opened where they are paths; DataError when there are none."""
+    items = [data] if isinstance(data, Dataset | str | Path) else list(data)
+    if not items:
+        raise DataError("no dataset is given: name at least one")
+    return tuple(item if isinstance(item, Dataset) else Dataset.open(item) for item in items)
 
 
 class Trajectory:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from hamfit.fitting.shards import Shard
-from hamfit.fitting.streaming import peak_bytes
+from hamfit.processes import peak_bytes
 from hamfit.progress import Event, Progress, silent
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hamfit.data import Dataset
+from hamfit.data import Dataset, as_datasets
 from hamfit.devices import device_for
 from hamfit.errors import FitError, FitWarning, SpecError, StoreError
 from hamfit.features.survey import Survey
@@ -26,15 +26,15 @@ from hamfit.fitting.executors import AbstractExecutor, ThreadExecutor
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.prediction import Prediction, columns_of, predict
 from hamfit.fitting.preparing import Prepared, most_particles, prepare
-from hamfit.fitting.problem import Problem, as_datasets, pose
+from hamfit.fitting.problem import Problem, pose
 from hamfit.fitting.refining import refine, with_steps
 from hamfit.fitting.shards import FrameTable, plan_shards
 from hamfit.fitting.solving import SolvedPart, constants_from_energies, solve_part
-from hamfit.fitting.stage import single_blas_thread
 from hamfit.fitting.survey import few_energy_frames
 from hamfit.fitting.workspace import workspace
 from hamfit.model import Model, is_model, theta_of_blocks
 from hamfit.options import FitOptions, FitSpec
+from hamfit.processes import single_blas_thread
 from hamfit.progress import Progress, silent
 from hamfit.reductions import solver_named
 

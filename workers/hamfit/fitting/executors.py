@@ -7,15 +7,16 @@ runs on one thread everywhere: its results may depend on the number of threads, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 
 from hamfit.fitting.merging import MergeTree
 from hamfit.fitting.partial import PartialState, merge_partial
 from hamfit.fitting.shards import Shard
-from hamfit.fitting.stage import Stage, reduce_and_keep, single_blas_thread
+from hamfit.fitting.stage import Stage, reduce_and_keep
 from hamfit.fitting.streaming import reductions_of
+from hamfit.processes import single_blas_thread
+from hamfit.tasks import Task, ThreadTasks
 
 
 class AbstractExecutor(ABC):
@@ -34,25 +35,15 @@ class ThreadExecutor(AbstractExecutor):
 
     def run(self, stage: Stage, shards: Sequence[Shard], on_done: Callable[[Shard], None]) -> dict[int, PartialState]:
         """Reduce all shards; states are merged by the calling thread as they come."""
-        reductions = reductions_of(stage.basis)
         tree = MergeTree(shards)
-        waiting = deque(shards)
-        running: dict[Future[PartialState], Shard] = {}
-        with single_blas_thread(), ThreadPoolExecutor(self.threads) as pool:
-            try:
-                while waiting or running:
-                    while waiting and len(running) < self.threads + 1:
-                        shard = waiting.popleft()
-                        keeper = stage.keeper(shard)
-                        running[pool.submit(reduce_and_keep, shard, stage.basis, keeper, stage.device)] = shard
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in sorted(done, key=lambda f: running[f].index):
-                        shard, state = running.pop(future), future.result()
-                        on_done(shard)
-                        merge = tree.add_leaf(shard, state)
-                        while merge is not None:
-                            node, left, right = merge
-                            merge = tree.add(node, merge_partial(reductions, left, right, stage.device))
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        merge = partial(merge_partial, reductions_of(stage.basis), choice=stage.device)
+        with single_blas_thread(), stage.keeping() as keeper, ThreadTasks[Shard](self.threads) as tasks:
+
+            def leaf(shard: Shard) -> Task[Shard]:
+                arguments = (shard, stage.basis, keeper(shard), stage.device)
+                return Task(shard, "leaf", str(shard.index), reduce_and_keep, arguments)
+
+            for shard, state in tasks.results(map(leaf, shards)):
+                on_done(shard)
+                tree.merge_up(tree.add_leaf(shard, state), merge)
         return tree.roots

@@ -6,10 +6,15 @@ nor the order in which they finish, nor a retry after a worker's death, changes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from hamfit.fitting.shards import Shard
+
+Node: TypeAlias = tuple[int, int, int]
+"""Group, level and place there."""
+Merge: TypeAlias = tuple[Node, Any, Any]
+"""A node, and the two states that it is made of."""
 
 
 class MergeTree:
@@ -22,15 +27,15 @@ class MergeTree:
             place = self.sizes.get(shard.group, 0)
             self.group_of[shard.index] = (shard.group, place)
             self.sizes[shard.group] = place + 1
-        self._waiting: dict[tuple[int, int, int], Any] = {}
+        self._waiting: dict[Node, Any] = {}
         self.roots: dict[int, Any] = {}
 
-    def add_leaf(self, shard: Shard, state: Any) -> tuple[tuple[int, int, int], Any, Any] | None:
+    def add_leaf(self, shard: Shard, state: Any) -> Merge | None:
         """Put a leaf's state in place; the next merge (node, left, right) if there is one."""
         group, place = self.group_of[shard.index]
         return self.add((group, 0, place), state)
 
-    def add(self, node: tuple[int, int, int], state: Any) -> tuple[tuple[int, int, int], Any, Any] | None:
+    def add(self, node: Node, state: Any) -> Merge | None:
         """Put a node's state in place; the next merge (node, left, right) if both sides are there."""
         group, level, place = node
         while True:
@@ -49,3 +54,9 @@ class MergeTree:
                 return None
             left, right = (state, other) if place < sibling else (other, state)
             return (group, level + 1, place // 2), left, right
+
+    def merge_up(self, merge: Merge | None, function: Callable[[Any, Any], Any]) -> None:
+        """Do a merge, and all those that it makes possible, here and now."""
+        while merge is not None:
+            node, left, right = merge
+            merge = self.add(node, function(left, right))

@@ -20,10 +20,9 @@ from hamfit.fitting.problem import Problem
 from hamfit.fitting.shards import FrameTable, Shard
 from hamfit.fitting.survey import FEWEST_FRAMES
 from hamfit.options import FitOptions
+from hamfit.processes import PROCESS_BYTES
 from hamfit.reductions import Tsqr, solver_named
 
-#: Resident memory of a process that has imported everything and computed nothing.
-PROCESS_BYTES = 400 * 2**20
 #: Floating-point operations one thread does in a second in panels and products; measured on 2.6 GHz AVX-512 cores.
 RATE = 2e10
 #: Rank of whitened radial features in double precision: it grows slowly with their number and levels off.

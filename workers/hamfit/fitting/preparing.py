@@ -14,9 +14,10 @@ from hamfit.fitting.executors import AbstractExecutor
 from hamfit.fitting.part_stream import MOST_RARE_COLUMNS
 from hamfit.fitting.problem import Problem
 from hamfit.fitting.shards import FrameTable, Shard, plan_sample, plan_shards
-from hamfit.fitting.stage import Stage, single_blas_thread, stored_basis
+from hamfit.fitting.stage import Stage, stored_basis
 from hamfit.fitting.survey import survey
 from hamfit.options import FitOptions
+from hamfit.processes import single_blas_thread
 from hamfit.reductions import Triangle, Tsqr, Whitening, solver_named, whiten
 
 #: Rows sampled for each raw column when whitening: eight, but for thousands of columns four are enough.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -53,14 +52,6 @@ class Problem:
         if self.graph is not None:
             return self.graph.n_channels
         return len(self.labels) * (len(self.labels) + 1) // 2
-
-
-def as_datasets(data: Dataset | str | Path | Sequence[Dataset | str | Path]) -> tuple[Dataset, ...]:
-    """One or many datasets, opened where they are paths; DataError when there are none."""
-    items = [data] if isinstance(data, Dataset | str | Path) else list(data)
-    if not items:
-        raise DataError("no dataset is given: name at least one")
-    return tuple(item if isinstance(item, Dataset) else Dataset.open(item) for item in items)
 
 
 def pose(datasets: Sequence[Dataset], options: FitOptions) -> Problem:

@@ -19,7 +19,8 @@ from hamfit.fitting.part_stream import keeps_rare_rows, rare
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import Shard
 from hamfit.fitting.solving import SolvedPart, problem_of
-from hamfit.fitting.stage import Stage, single_blas_thread, stored_basis
+from hamfit.fitting.stage import Stage, stored_basis
+from hamfit.processes import single_blas_thread
 from hamfit.reductions import AbstractSolver, Triangle
 from hamfit.reductions.mixed import refined_factor
 from hamfit.types import FloatArray

@@ -1,13 +1,15 @@
 """One pass over shards: its basis, and the states that finished shards leave in the workspace.
 
 A stored state is trusted only with the identity of the basis and the shard it was made of, so that a workspace left by
-another plan, or by another version of the code that plans, is never mixed in.
+another plan, or by another version of the code that plans, is never mixed in. And it is stored only while its pass goes
+on: tasks on workers may outlive the fit, and what they would write then is nobody's.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +24,8 @@ from hamfit.fitting.streaming import mean_particles, reduce_shard
 
 _BASIS_SCHEMA = 1
 _STATE_SCHEMA = 1
-
-
-@contextmanager
-def single_blas_thread() -> Iterator[None]:
-    """BLAS on one thread of execution within this process."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
+#: File in the workspace that holds the token of the pass at work.
+_OWNER = "owner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +69,26 @@ class Stage:
             raise FitError("a fit on a cluster needs a directory that all workers can read: give out=")
         return StoredBasis(str(self.basis_path), fingerprint(self.basis_path))
 
-    def keeper(self, shard: Shard) -> StateKeeper | None:
-        """Where the state of a shard is kept; None where states are not kept."""
+    @contextmanager
+    def keeping(self) -> Iterator[Callable[[Shard], StateKeeper | None]]:
+        """Where the state of each shard is kept (None where none is) while the block goes on, and not after it.
+
+        From its beginning on, nothing is kept either of an earlier pass whose tasks go on without their driver.
+        """
         if self.home is None or not self.keep_states:
-            return None
-        identity = hashlib.sha256(f"{self.stored().digest} {shard!r}".encode()).hexdigest()
-        return StateKeeper(str(self.home / f"{self.name}-{shard.index:06d}"), identity)
+            yield lambda shard: None
+            return
+        home, name, digest, token = self.home, self.name, self.stored().digest, uuid.uuid4().hex
+
+        def keeper(shard: Shard) -> StateKeeper:
+            identity = hashlib.sha256(f"{digest} {shard!r}".encode()).hexdigest()
+            return StateKeeper(str(home / f"{name}-{shard.index:06d}"), identity, token)
+
+        (home / _OWNER).write_text(token, encoding="utf-8")
+        try:
+            yield keeper
+        finally:
+            (home / _OWNER).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,8 @@ class StateKeeper:
     """Path of the bundle."""
     identity: str
     """Digest of the basis and the shard."""
+    token: str
+    """Of the pass that it belongs to."""
 
     def load(self) -> PartialState | None:
         """The state, or None when it is not there, not whole, or of another basis or shard."""
@@ -104,10 +115,16 @@ class StateKeeper:
             return None
 
     def save(self, state: PartialState) -> None:
-        """Store the state."""
+        """Store the state, unless its pass has ended."""
+        path = Path(self.path)
+        try:
+            if (path.parent / _OWNER).read_text(encoding="utf-8") != self.token:
+                return
+        except FileNotFoundError:
+            return
         attrs, arrays = state.to_store()
         identified = {**attrs, "identity": self.identity}
-        write_bundle(Path(self.path), "state", _STATE_SCHEMA, identified, arrays, parents=False)
+        write_bundle(path, "state", _STATE_SCHEMA, identified, arrays, parents=False)
 
 
 def read_basis(path: Path) -> Basis:

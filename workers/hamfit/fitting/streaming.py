@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-import psutil
-
 from hamfit.data import Dataset
 from hamfit.devices import AbstractDevice
 from hamfit.errors import StoreError, located
@@ -24,6 +22,7 @@ from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import Shard
 from hamfit.frames import Frame
 from hamfit.graphs import FrameGraphs
+from hamfit.processes import peak_bytes
 from hamfit.reductions import AbstractReduction, Tsqr, reduction_named
 
 
@@ -100,16 +99,3 @@ def _stream(basis: Basis, part: PartBasis, device: AbstractDevice | None) -> Abs
     from hamfit.fitting.device_stream import DevicePartStream
 
     return DevicePartStream(part, reduction, device)
-
-
-def peak_bytes() -> int:
-    """Largest resident memory of this process so far.
-
-    From /proc, because getrusage counts what the parent held when it forked; elsewhere the memory held now.
-    """
-    try:
-        with open("/proc/self/status", encoding="ascii") as status:
-            line = next(line for line in status if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    except (OSError, StopIteration):
-        return int(psutil.Process().memory_info().rss)

@@ -18,7 +18,7 @@ from hamfit.integrators.compositions import (
     drift_kick_drift,
     kick_drift_kick,
 )
-from hamfit.integrators.midpoint import Midpoint
+from hamfit.integrators.midpoint import Midpoint, NotConverged
 from hamfit.integrators.protocol import AbstractIntegrator, GeneralHamiltonian, Hamiltonian, SeparableHamiltonian
 
 VERLET = Composition("verlet", 2, (1.0,))
@@ -58,6 +58,7 @@ __all__ = [
     "GeneralHamiltonian",
     "Hamiltonian",
     "Midpoint",
+    "NotConverged",
     "SeparableHamiltonian",
     "drift_kick_drift",
     "integrator",

@@ -35,6 +35,10 @@ force do) are themselves rounded more coarsely. Arbitrary, but far below any err
 _PATIENCE = 4
 
 
+class NotConverged(SpecError):
+    """An implicit step has no solution that the iteration finds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Midpoint(AbstractIntegrator):
     """The implicit midpoint rule, iterated to rounding."""
@@ -57,7 +61,10 @@ class Midpoint(AbstractIntegrator):
     def advance(
         self, q: FloatArray, p: FloatArray, dt: float, n_steps: int, hamiltonian: Hamiltonian
     ) -> tuple[FloatArray, FloatArray]:
-        """The state after `n_steps` steps, as new arrays; see `AbstractIntegrator.advance`."""
+        """The state after `n_steps` steps, as new arrays; see `AbstractIntegrator.advance`.
+
+        Raises NotConverged when a step is too long for the iteration.
+        """
         check_step(dt, n_steps)
         rates = rates_of(hamiltonian)
         q, p = q.copy(), p.copy()
@@ -84,7 +91,7 @@ class Midpoint(AbstractIntegrator):
             patience = 1 if increment < _ROUNDING else _PATIENCE
             if increment == 0.0 or (stalled >= patience and increment < _NEARLY_ROUNDING):
                 return q + dt * qdot, p + dt * pdot
-        raise SpecError(f"an implicit midpoint step does not converge with dt {dt:g}: take a smaller dt")
+        raise NotConverged(f"an implicit midpoint step does not converge with dt {dt:g}: take a smaller dt")
 
 
 def rates_of(hamiltonian: Hamiltonian) -> Rates:

@@ -1,11 +1,11 @@
 """Rollouts: running a fitted model from many initial states, into a dataset.
 
 selection, starts       which states to start from
-stepsize                how long a step may be
+stepsize, trying        how long a step may be, and from which states it holds
 options, plan, sizes    how to run, and all that follows from it
 workspace               what a running rollout keeps, and for whom
 devices                 which device moves the particles
-running, tally          one rollout from start or checkpoint to end
+running, tally, endings one rollout from start or checkpoint to end
 executors, driver       threads or workers, all of it in order
 report                  what is said of them at the end
 """

@@ -6,9 +6,6 @@ on whatever device is at hand, and each trajectory tells all those that made it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from hamfit.devices import AbstractDevice, DeviceChoice, device_for
 
 #: From so many particles on ``auto`` takes a GPU: a step takes some 50 us there however few they are, and some 0.1 us
@@ -19,11 +16,3 @@ WORTHWHILE_PARTICLES = 4000
 def device_of(particles: int, choice: DeviceChoice) -> AbstractDevice | None:
     """The device of this process for a rollout of so many particles; None for the processor."""
     return device_for(particles, choice, WORTHWHILE_PARTICLES)
-
-
-def devices_in(kept: Mapping[str, Any]) -> list[str]:
-    """Names of the devices, in their order, that a checkpoint or summary says it was made on.
-
-    Those of earlier versions name one, or none where there was only the processor.
-    """
-    return list(kept.get("devices") or [kept.get("device", "cpu")])

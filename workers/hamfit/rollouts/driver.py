@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 from hamfit.data import Dataset
 from hamfit.data.writer import DatasetWriter
 from hamfit.errors import HamfitError, RolloutError, RolloutWarning, SpecError, StoreError
-from hamfit.fitting.stage import single_blas_thread
-from hamfit.fitting.streaming import peak_bytes
 from hamfit.inference import CompiledModel
 from hamfit.model import Model
+from hamfit.processes import peak_bytes, single_blas_thread
 from hamfit.progress import Event, Progress, silent
 from hamfit.rollouts.devices import device_of
+from hamfit.rollouts.endings import finished_rollout
 from hamfit.rollouts.executors import AbstractExecutor, Cluster, Threads
 from hamfit.rollouts.options import RolloutOptions
 from hamfit.rollouts.plan import RolloutPlan, fingerprint, make_plan, without_history
 from hamfit.rollouts.report import per_hour, report_of, speed_of
-from hamfit.rollouts.running import finished_rollout
 from hamfit.rollouts.starts import InitialStates, initial_states
 from hamfit.rollouts.workspace import LEFT, Abandoned, Workspace, opened, publish
 
@@ -112,7 +111,7 @@ def rollout(
                 for index, name in enumerate(names)
                 if finished_rollout(workspace, name) is None
             }
-            clock = _Clock(progress, plan, todo)
+            clock = _StepCount(progress, plan, todo)
             clock.tell(sum(todo.values()))
             try:
                 ran = executor.run(plan, compiled, workspace, todo, clock.tell)
@@ -124,6 +123,7 @@ def rollout(
             clock.tell(len(todo) * options.steps)
             made = sum(summary["steps"] - summary["taken_up"] for summary in ran)
             done = [_finished(workspace, name) for name in names]
+            _refuse_none(target, [d["summary"] for d in done])
             report = report_of(plan, [d["summary"] for d in done], resumed)
             _assemble(workspace, plan, compiled.model, done, report)
             publish(workspace, overwrite=overwrite)
@@ -203,7 +203,13 @@ def _finished(workspace: Workspace, name: str) -> dict[str, Any]:
     return done
 
 
-class _Clock:
+def _refuse_none(target: Path, summaries: Sequence[Mapping[str, Any]]) -> None:
+    """RolloutError when no state could be begun where it was to run, though the plan found one that can."""
+    if all(summary["first_non_finite"] == 0 for summary in summaries):
+        raise RolloutError(f"{target}: no rollout could begin, the first for this reason: {summaries[0]['reason']}")
+
+
+class _StepCount:
     """Tells the listener how many steps are made of those of all rollouts, whenever they were made, and how many of
     them in this run, so that speed and time to go are of this run."""
 

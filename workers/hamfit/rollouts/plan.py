@@ -1,7 +1,7 @@
-"""What a rollout will do, in full: made once by the driver, read by whoever runs a part of it.
+"""What a rollout will do, in full: made once by the driver, and carried by every task.
 
-The plan lies in the workspace as a bundle with a copy of the model, so that a rollout can be taken up after
-its model has been moved, and so that a task carries a path and a number.
+The workspace keeps a digest of what was asked for, the step that was proposed, and a copy of the model: from these the
+same plan is made again, also when the model has been moved meanwhile.
 """
 
 from __future__ import annotations
@@ -16,23 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from hamfit.errors import GraphError, ModelError, SpecError, located
+from hamfit.errors import SpecError
 from hamfit.features.registry import blocks_to_store
 from hamfit.frames import Frame
-from hamfit.inference import BlewUp, CompiledModel
+from hamfit.inference import CompiledModel
 from hamfit.inference.blocks import BlocksEngine
 from hamfit.inference.density_engine import DensityEngine
-from hamfit.inference.engine import AbstractEngine
 from hamfit.integrators import integrator
 from hamfit.model import Model
 from hamfit.rollouts.options import RolloutOptions
 from hamfit.rollouts.sizes import peak_bytes_of_process, stored_bytes
 from hamfit.rollouts.starts import InitialStates
-from hamfit.rollouts.stepsize import propose_dt, stiffest_ahead, stiffest_frequency
-from hamfit.types import FloatArray
+from hamfit.rollouts.trying import proposed_step, tried_start
 
-#: Most states that a step is proposed from, each of which takes a thousand forces.
-_SAMPLED_STATES = 3
 #: Bytes of an engine for each particle: state, windows of forces, runs.
 _ENGINE_BYTES = 1100
 #: Bytes of each pair that a density engine keeps between its two passes, with room for more pairs than at the start.
@@ -67,7 +63,7 @@ class RolloutPlan:
     engine_bytes: int
     """Memory of an engine for each particle."""
     momenta: bool
-    """Whether momenta are stored beside velocities, as far as the first state tells."""
+    """Whether momenta are stored beside velocities, as far as the first state that can be begun tells."""
 
     @property
     def dt(self) -> float:
@@ -141,28 +137,22 @@ def make_plan(
     """Propose a step where none is given, try the first one, and fix everything else.
 
     All of it on the processor, so that a plan is the same whatever devices there are. ``proposed_dt`` is what an
-    earlier plan of the same fingerprint proposed. Raises SpecError when no step can be proposed, or when the first step
-    from the first state blows up; ModelError, GraphError or DataError when a state does not fit the model.
+    earlier plan of the same fingerprint proposed. States that are none to start from are passed over. Raises SpecError
+    when no step can be proposed, or when the first step blows up from every state that it is tried from; ModelError,
+    GraphError or DataError when there is no state to start from.
     """
     compiled = CompiledModel(model)
     method = integrator(options.integrator)
     proposed = options.dt is None
     asked = fingerprint(model, states, options)
     dt = options.dt if options.dt is not None else proposed_dt
-    if dt is None:
-        dt = _proposed(compiled, states, options, method.order)
     if dt == 0.0:
         raise SpecError("dt is 0, which is no step: give a finite number other than 0, negative for backwards")
+    if dt is None:
+        dt = proposed_step(compiled, states, method.order, options.seed)
     options = options.with_changes(dt=dt)
-    state = states.load(states[0])
-    with located(states.dataset.path, state.trajectory, state.frame_index):
-        frame = model.adapt(state.frame)
-        engine = compiled.engine(frame, method, dt)
-        assert frame.p is not None
-        try:
-            pairs = _try_first_step(engine, frame.q, frame.p, dt, model.constant(frame))
-        finally:
-            engine.close()
+    start = tried_start(compiled, states, method, dt)
+    engine, frame, pairs = start.engine, start.frame, start.seen.pairs
     speed = _SLOW_ENGINE if isinstance(engine, BlocksEngine) else 1.0
     most = max(t.n_particles for t in states.dataset.trajectories)
     segment = int(np.clip(speed * _SEGMENT_PARTICLE_STEPS / most, 1, _LONGEST_SEGMENT))
@@ -178,64 +168,6 @@ def make_plan(
         stores_momenta(compiled, frame),
     )
     return plan, compiled
-
-
-def _proposed(compiled: CompiledModel, states: InitialStates, options: RolloutOptions, order: int) -> float:
-    sampled = _SAMPLED_STATES if compiled.laws else 1
-    chosen = np.unique(np.linspace(0, len(states) - 1, sampled).astype(int))
-    stiffest = 0.0
-    for index in chosen:
-        frame = compiled.model.adapt(states.load(states[int(index)]).frame)
-        rate = compiled.rates(frame)
-        if rate is None:
-            raise SpecError("the model's velocities are no multiples of momenta, so no step is proposed: give dt")
-        assert frame.p is not None
-        engine = compiled.engine(frame, integrator("verlet"), 1.0)
-        try:
-            ahead = stiffest_ahead(_Forces(engine, frame.p), frame.q, frame.p, rate, seed=options.seed)
-        finally:
-            engine.close()
-        stiffest = max(stiffest, ahead)
-    # two digits: a number that people can read and repeat
-    return float(f"{propose_dt(stiffest, order):.1e}")
-
-
-class _Forces:
-    """Forces as a function of positions, through an engine."""
-
-    def __init__(self, engine: AbstractEngine, p: FloatArray) -> None:
-        self._engine, self._p = engine, p
-
-    def __call__(self, q: FloatArray) -> FloatArray:
-        return self._engine.begin(q, self._p).forces
-
-
-def _try_first_step(engine: AbstractEngine, q: FloatArray, p: FloatArray, dt: float, constant: float) -> int:
-    """SpecError when one step changes the energy by more than there is, the model's ``constant`` aside.
-
-    Returns the pairs that interact at the start.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        before = engine.begin(q, p)
-        if not np.isfinite(before.energy):
-            raise ModelError("its energy is not finite, particles are too close: start from another one")
-        # energies per atom are often thousands of times what moves
-        scale = max(before.kinetic_energy, abs(before.potential_energy - constant))
-        try:
-            engine.advance(1)
-            change = abs(engine.begin(*engine.state()).energy - before.energy)
-        except (BlewUp, GraphError):
-            change = np.inf
-    # a nan is no change that could be accepted
-    if change <= scale or (scale == 0.0 and np.isfinite(change)):
-        return before.pairs
-    inverse = 2.0 * before.kinetic_energy / float(np.sum(p**2)) if np.any(p) else 1.0
-    try:
-        limit = 2.0 / stiffest_frequency(_Forces(engine, p), q, np.full(len(q), inverse), seed=0)
-        hint = f"take less than {limit:.1e}, above which steps are unstable"
-    except (ModelError, GraphError, ZeroDivisionError):
-        hint = "leave dt out to have one proposed"
-    raise SpecError(f"dt {dt:g} blows up in the first step (energy {before.energy:g} changes by {change:.1e}): {hint}")
 
 
 def fingerprint(model: Model, states: InitialStates, options: RolloutOptions) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hamfit.rollouts.devices import devices_in
 from hamfit.rollouts.plan import RolloutPlan
 from hamfit.rollouts.starts import InitialStates
 
@@ -24,7 +23,8 @@ def report_of(plan: RolloutPlan, summaries: Sequence[Mapping[str, Any]], resumed
         {
             "name": s["name"],
             "step": s["first_non_finite"],
-            "last_stored_step": s["steps"] // options.stride * options.stride,
+            "last_stored_step": s["steps"] // options.stride * options.stride if s["first_non_finite"] else None,
+            "reason": s["reason"],
         }
         for s in summaries
         if s["first_non_finite"] is not None
@@ -36,9 +36,9 @@ def report_of(plan: RolloutPlan, summaries: Sequence[Mapping[str, Any]], resumed
         "dt": plan.dt,
         "dt_proposed": plan.dt_proposed,
         "integrator": options.integrator,
-        # what ran, which need not be what the plan was tried on; summaries of earlier versions do not say
-        "engine": "; also ".join(dict.fromkeys(e for s in summaries for e in s.get("engines") or [plan.engine])),
-        "devices": sorted({name for s in summaries for name in devices_in(s)} - {"cpu"}),
+        # what ran, which need not be what the plan was tried on
+        "engine": "; also ".join(dict.fromkeys(engine for s in summaries for engine in s["engines"])),
+        "devices": sorted({name for s in summaries for name in s["devices"]} - {"cpu"}),
         "compilation_error": plan.compilation_error,
         "energy_drift": max(s["energy_drift"] for s in summaries),
         "momentum_drift": max(s["momentum_drift"] for s in summaries),
@@ -59,10 +59,18 @@ def _caveats(
             f"{outside / pairs:.1e} of the pairs in stored frames are outside the distances seen in training, where the"
             " model is not to be trusted: fit it to data that hold them"
         )
-    if stopped:
-        first = min(stopped, key=lambda s: int(s["step"]))
+    begun = [s for s in stopped if s["step"] > 0]
+    not_begun = [s for s in stopped if s["step"] == 0]
+    if not_begun:
+        first = not_begun[0]
         notes.append(
-            f"{len(stopped)} of {len(summaries)} rollouts were stopped when numbers were no longer finite, the first,"
+            f"{len(not_begun)} of {len(summaries)} states are none to start from and have no trajectory, the first,"
+            f" {first['name']}: {first['reason']}"
+        )
+    if begun:
+        first = min(begun, key=lambda s: int(s["step"]))
+        notes.append(
+            f"{len(begun)} of {len(summaries)} rollouts were stopped when numbers were no longer finite, the first,"
             f" {first['name']}, at step {first['step']}: take a smaller dt"
         )
     if worst["energy_drift"] > _MUCH_DRIFT:
@@ -78,7 +86,7 @@ def _unlike_devices(plan: RolloutPlan, summaries: Sequence[Mapping[str, Any]]) -
     sizes = {t.name: t.n_particles for t in plan.states.dataset.trajectories}
     used: dict[int, set[str]] = {}
     for summary in summaries:
-        used.setdefault(sizes[summary["trajectory"]], set()).update(devices_in(summary))
+        used.setdefault(sizes[summary["trajectory"]], set()).update(summary["devices"])
     names = sorted({name for devices in used.values() if len(devices) > 1 for name in devices})
     if not names:
         return []

@@ -13,27 +13,26 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
-
-from hamfit.data.manifest import arrays_from_json
 from hamfit.data.trajectory_writer import TrajectoryWriter
 from hamfit.data.writer import DatasetWriter
-from hamfit.errors import GraphError, ModelError, SpecError, StoreError, located
-from hamfit.fitting.streaming import peak_bytes
+from hamfit.errors import DataError, GraphError, ModelError, StoreError, located
 from hamfit.frames import Frame
 from hamfit.inference import BlewUp, CompiledModel, Observation
 from hamfit.inference.engine import AbstractEngine
-from hamfit.integrators import integrator
-from hamfit.rollouts.devices import device_of, devices_in
+from hamfit.integrators import NotConverged, integrator
+from hamfit.processes import peak_bytes
+from hamfit.rollouts.devices import device_of
+from hamfit.rollouts.endings import finished_rollout, not_begun, origin_of
 from hamfit.rollouts.plan import RolloutPlan, stores_momenta
 from hamfit.rollouts.starts import InitialState
 from hamfit.rollouts.tally import Tally
+from hamfit.rollouts.trying import NO_START, observed
 from hamfit.rollouts.workspace import LEFT, Workspace
-from hamfit.stores.zarr_array import StoredArray
 from hamfit.types import FloatArray
 
 #: Seconds between two words about progress.
 _TELLING_SECONDS = 0.5
+_NOT_FINITE = "its numbers are no longer finite"
 
 
 class _Rollout:
@@ -81,6 +80,9 @@ class _Rollout:
         self.tally = Tally()
         self._constant = compiled.model.constant(self.frame)
         self.stopped: int | None = None
+        """The first step that failed, as near as the engine looks."""
+        self.reason: str | None = None
+        """Why it did."""
         self.devices: list[str] = []
         """All devices that made the trajectory so far, in order."""
         self.engines: list[str] = []
@@ -105,13 +107,15 @@ class _Rollout:
             return False
         self.q, self.p, self.step = arrays["q"], arrays["p"], step
         self.tally = Tally(**attrs["tally"])
-        # checkpoints of earlier versions do not name the engine
-        self.devices, self.engines = devices_in(attrs), list(attrs.get("engines", ()))
+        self.devices, self.engines = attrs["devices"], attrs["engines"]
         self.whole = True
         return True
 
     def begin(self) -> None:
-        """Make forces at the start, which is stored as frame 0, or where a checkpoint ended."""
+        """Make forces at the start, which is stored as frame 0, or where a checkpoint ended.
+
+        Raises DataError, GraphError or ModelError when the state is none to start from.
+        """
         # one that has made all of its steps and only lacks its end is not made here
         if self.step < self.plan.options.steps:
             for made_by, name in ((self.devices, self.engine.device), (self.engines, self.engine.description)):
@@ -123,7 +127,7 @@ class _Rollout:
         with located(self.plan.states.dataset.path, self._state.trajectory, self._state.frame_index):
             seen = self._observe()
             if seen is None:
-                raise ModelError("its energy or forces are not finite, particles are too close: start from another one")
+                raise ModelError(NO_START)
         self._store(seen)
         self.whole = True
 
@@ -136,11 +140,11 @@ class _Rollout:
                 self.engine.advance(stop - self.step)
             except BlewUp as error:
                 # the state after `step` was finite, whatever the engine says of the steps since
-                self.stopped = self.step + max(error.step, 1)
+                self.stopped, self.reason = self.step + max(error.step, 1), _NOT_FINITE
                 return
-            except SpecError:
-                # an implicit step that does not converge, which one of them is not told
-                self.stopped = self.step + 1
+            except NotConverged as error:
+                # which of the steps it was is not told
+                self.stopped, self.reason = self.step + 1, str(error)
                 return
             # an interrupt may come between any two lines: no checkpoint is made of half a step
             self.whole = False
@@ -156,18 +160,18 @@ class _Rollout:
             self._pause(on_step)
 
     def _observe(self) -> Observation | None:
-        """Make the state anew; None where that cannot be done, or gives numbers that are not finite."""
+        """Make the state anew; None, and a reason, where that cannot be done, or gives numbers that are not finite."""
         try:
-            with np.errstate(over="ignore", invalid="ignore"):
-                seen = self.engine.begin(self.q, self.p)
-                # sums of squares, as are taken of momenta, overflow before they do
-                finite = np.isfinite(seen.energy) and np.isfinite(seen.forces).all() and np.isfinite(np.sum(self.p**2))
-        except GraphError:
+            seen = observed(self.engine, self.q, self.p)
+        except GraphError as error:
             if self.step == 0:
                 raise
             # two particles at one place, or flung so far that no cells can hold them
+            self.reason = str(error)
             return None
-        return seen if finite else None
+        if seen is None:
+            self.reason = _NOT_FINITE
+        return seen
 
     def _store(self, seen: Observation) -> None:
         self._writer.append(
@@ -214,32 +218,19 @@ class _Rollout:
         self.whole = False
         tally = self.tally
         summary = {
-            "name": self.name,
-            "trajectory": self._state.trajectory,
-            "frame": self._state.frame_index,
-            "replica": self._state.replica,
+            **origin_of(self._state),
             "steps": self.step,
             "energy_drift": tally.energy_drift,
             "momentum_drift": tally.momentum_drift,
             "outside": tally.outside,
             "pairs": tally.pairs,
             "first_non_finite": self.stopped,
+            "reason": self.reason,
             **self._made_by(),
         }
         self._writer.attrs["rollout"] = {"source": self.plan.states.dataset.digest, **summary}
         self._writer.close()
         return {"summary": summary, "written": self._dataset_writer.written()}
-
-
-def finished_rollout(workspace: Workspace, name: str) -> dict[str, Any] | None:
-    """What a finished rollout left; None when it is not finished, or when files that it wrote are no longer whole."""
-    done = workspace.finished(name)
-    try:
-        for entry in arrays_from_json(done["written"]["arrays"]).values() if done is not None else ():
-            StoredArray(workspace.store, entry).check_files()
-    except (StoreError, KeyError, TypeError, ValueError):
-        return None
-    return done
 
 
 def run_rollout(
@@ -254,8 +245,8 @@ def run_rollout(
     """Run state number ``index`` to its end and keep its result in the workspace; returns its summary.
 
     What is finished is not run again, and what has a checkpoint goes on there: ``taken_up`` in the summary is the step
-    from which it went on. Raises Abandoned when the workspace has another owner, StoreError when it cannot be written,
-    and errors that name the frame when the state is none to start from.
+    from which it went on. A state that is none to start from has a summary that says so, and no trajectory. Raises
+    Abandoned when the workspace has another owner, StoreError when it cannot be written.
     """
     start = plan.states[index]
     name = plan.states.name(start)
@@ -264,23 +255,41 @@ def run_rollout(
         if done is not None:
             return {**done["summary"], "taken_up": done["summary"]["steps"], "peak_bytes": 0}
         state = plan.states.load(start)
-        with located(plan.states.dataset.path, state.trajectory, state.frame_index):
-            rollout = _Rollout(plan, compiled, workspace, state, threads)
-        if not rollout.restore():
-            rollout.engine.close()
-            rollout = _Rollout(plan, compiled, workspace, state, threads)
-        taken_up = rollout.step
         try:
-            rollout.begin()
-            rollout.run(on_step or (lambda step: workspace.tell(name, step)))
-            done = rollout.close()
-        except BaseException:
-            if rollout.whole and rollout.step > taken_up:
-                # the error that ended it says more than one of this last attempt would
-                with suppress(StoreError):
-                    rollout.keep()
-            raise
-        finally:
-            rollout.engine.close()
+            rollout = _begun(plan, compiled, workspace, state, threads)
+        except (DataError, GraphError, ModelError) as error:
+            if workspace.checkpointed(name):
+                raise
+            taken_up, done = 0, not_begun(workspace, state, error)
+        else:
+            taken_up = rollout.step
+            try:
+                rollout.run(on_step or (lambda step: workspace.tell(name, step)))
+                done = rollout.close()
+            except BaseException:
+                if rollout.whole and rollout.step > taken_up:
+                    # the error that ended it says more than one of this last attempt would
+                    with suppress(StoreError):
+                        rollout.keep()
+                raise
+            finally:
+                rollout.engine.close()
         workspace.finish(name, done)
         return {**done["summary"], "taken_up": taken_up, "peak_bytes": peak_bytes()}
+
+
+def _begun(
+    plan: RolloutPlan, compiled: CompiledModel, workspace: Workspace, state: InitialState, threads: int
+) -> _Rollout:
+    """The rollout at its start, or at its checkpoint."""
+    with located(plan.states.dataset.path, state.trajectory, state.frame_index):
+        rollout = _Rollout(plan, compiled, workspace, state, threads)
+    if not rollout.restore():
+        rollout.engine.close()
+        rollout = _Rollout(plan, compiled, workspace, state, threads)
+    try:
+        rollout.begin()
+    except BaseException:
+        rollout.engine.close()
+        raise
+    return rollout

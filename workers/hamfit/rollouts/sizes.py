@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 from hamfit.data import Trajectory
+from hamfit.processes import PROCESS_BYTES
 from hamfit.stores.zarr_array import CRC_BYTES, TARGET_CHUNK_BYTES, chunk_shape
 
 _NUMBER_BYTES = 8
-#: Resident memory of a process before it has a system, with all kernels loaded.
-_BASE_BYTES = 400 * 2**20
 
 
 def stored_bytes(start: Trajectory, n_frames: int, vectors: int) -> int:
@@ -45,4 +44,4 @@ def peak_bytes_of_process(
     pending = vectors * min(n_frames * n_particles * dim * _NUMBER_BYTES, TARGET_CHUNK_BYTES)
     pending += (3 + 2 * vectors) * min(n_frames * _NUMBER_BYTES, TARGET_CHUNK_BYTES)
     # rows are joined while they wait, and joined, padded and turned to bytes when they are written or checkpointed
-    return int(_BASE_BYTES + concurrent * (n_particles * engine_bytes + 4 * pending))
+    return int(PROCESS_BYTES + concurrent * (n_particles * engine_bytes + 4 * pending))

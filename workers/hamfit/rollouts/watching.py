@@ -48,8 +48,10 @@ def watched(workspace: Workspace, name: str) -> Watched:
     except StoreError:
         done = None
     if done is not None:
-        (entry,), _ = read_part(done["written"])
-        return Watched(name, int(done["summary"]["steps"]), entry.n_frames, True, done["summary"])
+        # a state that is none to start from has no trajectory
+        entries, _ = read_part(done["written"])
+        frames = sum(entry.n_frames for entry in entries)
+        return Watched(name, int(done["summary"]["steps"]), frames, True, done["summary"])
     step, frames = workspace.steps_and_frames(name)
     return Watched(name, max(step, workspace.told(name) or 0), frames, False, None)
 
@@ -74,8 +76,8 @@ def open_running(workspace: Workspace, name: str) -> Readable | None:
     """
     done = workspace.finished(name)
     if done is not None:
-        (entry,), arrays = read_part(done["written"])
-        return Readable.of_entries(workspace.store, entry, arrays)
+        entries, arrays = read_part(done["written"])
+        return Readable.of_entries(workspace.store, entries[0], arrays) if entries else None
     if not workspace.checkpoint(name).is_dir():
         return None
     _, written, _, _ = workspace.kept(name)
