@@ -15,7 +15,8 @@ from hamfit.data import Dataset
 from hamfit.errors import GraphError, RolloutWarning
 from hamfit.frames import Frame
 from hamfit.rollouts import RolloutResult, plan_rollout, rollout
-from hamfit.rollouts.watching import open_running, watched, workspace_of
+from hamfit.rollouts.watching import open_running, watched
+from hamfit.rollouts.workspace import workspace_of
 from worlds import liquids, write
 
 # Pairs out of range are no subject here.
