@@ -276,12 +276,13 @@ class Trajectory:
             raise DataError(f"{self.name}: frames {start}..{stop} do not exist: it has {self.n_frames}")
         read = {
             name: self._block(name, start, stop)
-            for name in ("velocity", "force", "momentum", "momentum_rate", "potential_energy", "box")
+            for name in ("velocity", "force", "momentum", "momentum_rate", "potential_energy", "stress", "box")
             if self._has(name)
         }
         q = self._block("position", start, stop)
         p, rate = read.get("momentum"), read.get("momentum_rate", read.get("force"))
         qdot, energies, boxes = read.get("velocity"), read.get("potential_energy"), read.get("box")
+        stresses = read.get("stress")
         if p is None and qdot is not None:
             p = qdot * self.masses[:, None]
         return [
@@ -296,6 +297,7 @@ class Trajectory:
                 qdot=None if qdot is None else qdot[k],
                 pdot=None if rate is None else rate[k],
                 potential_energy=None if energies is None else float(energies[k]),
+                stress=None if stresses is None else stresses[k],
                 bonds=self.bonds,
                 bond_types=self.bond_types,
                 bond_labels=self._manifest.bond_labels,

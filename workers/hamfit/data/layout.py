@@ -6,6 +6,7 @@
     <trajectory>/particles/all/box/edges/{value[T,d,d], step[T], time[T]}     one for each frame
     <trajectory>/particles/all/species[N], mass[N]
     <trajectory>/observables/potential_energy/{value[T], step[T], time[T]}
+    <trajectory>/observables/stress/{value[T,d,d], step[T], time[T]}
     <trajectory>/connectivity/bonds[B,2], bond_types[B]
 
 `time` is absent where the source knew none. Zarr has no links, so each element repeats step and time as H5MD
@@ -49,6 +50,7 @@ class Element:
             "momentum_rate": units.force,
             "momentum": f"{units.mass}*{units.velocity}",
             "potential_energy": units.energy,
+            "stress": f"{units.energy}/{units.length}^d",
         }[self.name]
 
 
@@ -64,6 +66,7 @@ ELEMENTS: dict[str, Element] = {
         Element("momentum", f"{ALL}/momentum", _VECTOR),
         Element("momentum_rate", f"{ALL}/momentum_rate", _VECTOR),
         Element("potential_energy", "observables/potential_energy", ()),
+        Element("stress", "observables/stress", ("row", "axis")),
         BOX_EDGES,
     )
 }

@@ -35,6 +35,8 @@ class Series(TypedDict, total=False):
     """(T, N, d), only where it is not the force."""
     potential_energy: npt.ArrayLike | None
     """(T,), of the whole frame."""
+    stress: npt.ArrayLike | None
+    """(T, d, d), of the whole frame: energy per volume, tension positive, periodic in all directions."""
     step: npt.ArrayLike | None
     """(T,) integers, increasing; counted on when not given."""
     time: npt.ArrayLike | None
@@ -117,7 +119,7 @@ class TrajectoryWriter:
         values = {}
         for field, value in given.items():
             if value is not None:
-                shape = (k,) if field == "potential_energy" else (k, n, d)
+                shape = {"potential_energy": (k,), "stress": (k, d, d)}.get(field, (k, n, d))
                 values[field] = checks.float_array(where, field, value, shape)
         if box is not None:
             values["box"] = checks.float_array(where, "box", box, (k, d, d))

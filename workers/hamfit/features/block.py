@@ -145,10 +145,7 @@ class AbstractBlock(ABC):
 
         ModelError for a block without ``has_virial_rows``.
         """
-        raise ModelError(
-            f"the {self.kind} block does not know the virials of its features, so stresses cannot be rows:"
-            " leave --stress-weight or the block out"
-        )
+        raise ModelError(f"the {self.kind} block does not know the virials of its features: ask for their sum alone")
 
     @abstractmethod
     def energy_and_gradient(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from hamfit.features.block import PARTS, AbstractBlock, Part, Sampled
 from hamfit.features.survey import Sampling, Survey
 from hamfit.fitting.basis import PartBasis
 from hamfit.fitting.frame_rows import KINDS, FrameRows
-from hamfit.fitting.problem import Problem
+from hamfit.fitting.problem import Problem, frame_weights
 from hamfit.fitting.reach import TRIAL_FEATURES, choose_reach
 from hamfit.graphs import CutoffGraph
 from hamfit.options import FitOptions
@@ -63,13 +63,6 @@ def _build(problem: Problem, found: Survey, options: FitOptions, part: Part) -> 
         frame_rows=_frame_rows(problem, found, options) if part == "force" else (),
     )
     return Built(basis, tuple(one.extent for one in sampled), choices)
-
-
-def frame_weights(problem: Problem, options: FitOptions) -> Mapping[str, float]:
-    """Weight of each kind of rows of frames beside the forces, of those that the data state and that count."""
-    blocks = problem.blocks_of("force")
-    weights = {name: kind.weight(options, blocks) for name, kind in KINDS.items() if name in problem.stated}
-    return {name: weight for name, weight in weights.items() if weight > 0.0}
 
 
 def _frame_rows(problem: Problem, found: Survey, options: FitOptions) -> tuple[FrameRows, ...]:

@@ -18,7 +18,6 @@ from hamfit.data import Dataset, as_datasets
 from hamfit.devices import device_for
 from hamfit.errors import FitError, FitWarning, SpecError, StoreError
 from hamfit.features.survey import Survey
-from hamfit.fitting.building import frame_weights
 from hamfit.fitting.caveats import caveats
 from hamfit.fitting.clock import Clock
 from hamfit.fitting.cluster import DaskExecutor
@@ -26,7 +25,7 @@ from hamfit.fitting.executors import AbstractExecutor, ThreadExecutor
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.prediction import Prediction, columns_of, predict
 from hamfit.fitting.preparing import Prepared, most_particles, prepare
-from hamfit.fitting.problem import Problem, pose
+from hamfit.fitting.problem import Problem, frame_weights, pose
 from hamfit.fitting.refining import refine, with_steps
 from hamfit.fitting.shards import FrameTable, plan_shards
 from hamfit.fitting.solving import SolvedPart, constants_from_energies, solve_part

@@ -16,7 +16,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from hamfit.data import Trajectory
-from hamfit.errors import DataError
+from hamfit.errors import DataError, SpecError
 from hamfit.features.block import AbstractBlock
 from hamfit.frames import Frame
 from hamfit.options import FitSpec
@@ -63,6 +63,10 @@ class AbstractKind(ABC):
         """
 
     @abstractmethod
+    def is_asked(self, options: FitSpec) -> bool:
+        """Whether the options ask for such rows in so many words, so that data without them are refused."""
+
+    @abstractmethod
     def is_known(self, trajectory: Trajectory) -> bool:
         """Whether the frames of a trajectory state it."""
 
@@ -97,6 +101,10 @@ class Energies(AbstractKind):
         if options.energy_weight is not None:
             return options.energy_weight
         return 1.0 if any(block.needs_energies for block in blocks) else 0.0
+
+    def is_asked(self, options: FitSpec) -> bool:
+        """See ``AbstractKind.is_asked``."""
+        return bool(options.energy_weight)
 
     def is_known(self, trajectory: Trajectory) -> bool:
         """See ``AbstractKind.is_known``."""
@@ -140,7 +148,17 @@ class Stresses(AbstractKind):
 
     def weight(self, options: FitSpec, blocks: Sequence[type[AbstractBlock]]) -> float:
         """As given."""
+        without = [block.kind for block in blocks if not block.has_virial_rows]
+        if options.stress_weight > 0.0 and without:
+            raise SpecError(
+                f"the {without[0]} block does not know the virials of its features, so stresses cannot be rows: leave"
+                " --stress-weight or the block out"
+            )
         return options.stress_weight
+
+    def is_asked(self, options: FitSpec) -> bool:
+        """See ``AbstractKind.is_asked``."""
+        return options.stress_weight > 0.0
 
     def is_known(self, trajectory: Trajectory) -> bool:
         """See ``AbstractKind.is_known``."""

@@ -78,7 +78,23 @@ def pose(datasets: Sequence[Dataset], options: FitOptions) -> Problem:
     if any(block.needs_graph != "no" for block in blocks):
         graph = _graph(datasets, labels, bond_labels, blocks, options)
     stated = frozenset(name for name, kind in KINDS.items() if any(kind.is_known(t) for t in trajectories))
-    return Problem(tuple(datasets), labels, bond_labels, blocks, graph, stated)
+    for name, kind in KINDS.items():
+        if kind.is_asked(options) and name not in stated:
+            raise SpecError(f"{first.path} holds no {name}, which --{name}-weight asks for rows of: leave it out")
+    found = Problem(tuple(datasets), labels, bond_labels, blocks, graph, stated)
+    # what blocks cannot give is said now
+    frame_weights(found, options)
+    return found
+
+
+def frame_weights(problem: Problem, options: FitOptions) -> dict[str, float]:
+    """Weight of each kind of rows of frames beside the forces, of those that the data state and that count.
+
+    SpecError where a block cannot give them.
+    """
+    blocks = problem.blocks_of("force")
+    weights = {name: kind.weight(options, blocks) for name, kind in KINDS.items() if name in problem.stated}
+    return {name: weight for name, weight in weights.items() if weight > 0.0}
 
 
 def _blocks(datasets: Sequence[Dataset], options: FitOptions) -> tuple[type[AbstractBlock], ...]:

@@ -131,7 +131,7 @@ class InitialStates(Sequence[StartPlan]):
             rng = np.random.default_rng(np.random.SeedSequence(entropy))
             energy = self.dataset.units.boltzmann * self.temperature
             p = thermal_momenta(stored.masses, stored.dim, energy, rng, conserved=self._conserved)
-        frame = replace(stored, p=p, qdot=None, pdot=None, potential_energy=None)
+        frame = replace(stored, p=p, qdot=None, pdot=None, potential_energy=None, stress=None)
         if self.temperature is not None:
             with located(self.dataset.path, trajectory.name, plan.frame):
                 _check_quadratic(self._kinetic, frame)
