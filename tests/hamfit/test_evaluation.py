@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hamfit.errors import DataError, ModelError
+from hamfit.errors import ClusterError, DataError, GraphError, ModelError
 from hamfit.evaluation import evaluate
 from hamfit.fitting import FitResult
+from hamfit.graphs import Edges
+from hamfit.graphs.cutoff import PreparedCells
+from hamfit.progress import Event
+from hamfit.types import IntArray
 from worlds import force_of, liquids, write
 
 
@@ -83,3 +89,87 @@ def test_data_that_the_model_cannot_judge_are_refused(binary_fit: FitResult, tmp
         evaluate(binary_fit.model, bare)
     with pytest.raises(DataError, match="no dataset is given"):
         evaluate(binary_fit.model, [])
+
+
+def test_threads_and_workers_give_the_same_bits(binary_fit: FitResult, tmp_path: Path) -> None:
+    from distributed import Client, LocalCluster
+
+    data = write(tmp_path / "a.zarr", [liquids(seed, 7, n_species=2) for seed in range(3)])
+    alone = evaluate(binary_fit.model, data, threads=1)
+    assert evaluate(binary_fit.model, data, threads=3) == alone
+    with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster, Client(cluster) as client:
+        assert evaluate(binary_fit.model, data, client=client) == alone
+    with pytest.raises(ClusterError, match="client of the cluster is closed: connect another one and repeat"):
+        evaluate(binary_fit.model, data, client=client)
+
+
+def test_pieces_of_any_size_leave_the_same(
+    binary_fit: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write(tmp_path / "a.zarr", [liquids(1, 9, n_species=2)])
+    told = evaluate(binary_fit.model, data)
+    for particles in (1, 60, 10**9):
+        monkeypatch.setattr("hamfit.evaluation._PIECE_PARTICLES", particles)
+        assert evaluate(binary_fit.model, data) == told
+
+
+def test_a_frame_is_asked_for_its_forces_and_energy_at_once(
+    binary_fit: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The edges of a particle are looked for once: forces, energy and edges out of range come of the same."""
+    data = write(tmp_path / "a.zarr", [liquids(1, 4, n_species=2)])
+    asked: list[int] = []
+    edges = PreparedCells.edges
+
+    def counted(self: PreparedCells, centres: IntArray) -> Edges:
+        asked.append(centres.size)
+        return edges(self, centres)
+
+    monkeypatch.setattr(PreparedCells, "edges", counted)
+    evaluate(binary_fit.model, data, threads=1)
+    assert sum(asked) == 4 * 27
+
+
+def test_frames_are_counted_as_they_are_judged(binary_fit: FitResult, tmp_path: Path) -> None:
+    data = write(tmp_path / "a.zarr", [liquids(1, 4, n_species=2), liquids(2, 5, n_species=2)])
+    events: list[Event] = []
+    evaluate(binary_fit.model, data, threads=2, progress=events.append)
+    assert {(event.phase, event.total, event.unit) for event in events} == {("evaluating", 9, "frames")}
+    assert [event.done for event in events] == sorted(event.done for event in events)
+    assert (events[0].done, events[-1].done) == (0, 9)
+
+
+def test_the_frame_that_cannot_be_judged_is_named(binary_fit: FitResult, tmp_path: Path) -> None:
+    good, bad = liquids(1, 2, n_species=2)
+    q = bad.q.copy()
+    q[3] = q[4]
+    data = write(tmp_path / "a.zarr", [[good, replace(bad, q=q)]])
+    with pytest.raises(GraphError, match=r"a.zarr, trajectory run-0, frame 1: particles 3 and 4 are at the same place"):
+        evaluate(binary_fit.model, data)
+
+
+_MEASURED = """
+import json, sys
+from hamfit.evaluation import evaluate, plan_evaluation
+from hamfit.processes import peak_bytes
+evaluate(sys.argv[1], sys.argv[2], threads=2)
+print(json.dumps([peak_bytes(), plan_evaluation(sys.argv[1], sys.argv[2], threads=2).peak_bytes]))
+"""
+
+
+def test_memory_does_not_grow_with_the_frames_and_is_as_predicted(binary_fit: FitResult, tmp_path: Path) -> None:
+    binary_fit.model.save(tmp_path / "a.model")
+    frames = liquids(1, 1, n_species=2, side=16)
+    peaks = []
+    for count in (6, 48):
+        write(tmp_path / f"{count}.zarr", [frames * count])
+        done = subprocess.run(
+            [sys.executable, "-c", _MEASURED, tmp_path / "a.model", tmp_path / f"{count}.zarr"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        peak, predicted = json.loads(done.stdout)
+        assert peak <= predicted
+        peaks.append(peak)
+    assert peaks[1] - peaks[0] < 24 * 2**20

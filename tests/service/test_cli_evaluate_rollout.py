@@ -117,7 +117,7 @@ def test_without_matplotlib_a_report_is_refused_before_anything_runs(
 
 FLAGS: dict[str, tuple[tuple[str, ...], str]] = {
     "out": (("--out", "r"), "--out: these say how a rollout is run; add --rollout"),
-    "dt": (("--dt", "0", "--threads", "2"), "--dt, --threads: these say how a rollout is run; add --rollout"),
+    "dt": (("--dt", "0", "--device", "cpu"), "--dt, --device: these say how a rollout is run; add --rollout"),
     "report": (("--report", "p.html"), "--report is about rollouts; add --rollout"),
     "both": (("--rollout", "--trajectories", "r"), "--trajectories are compared instead of running"),
     "trajectories run": (("--trajectories", "r", "--workers", "2"), "--workers: these say how a rollout is run"),

@@ -31,7 +31,7 @@ class Event:
     peak_bytes: int
     """Largest resident memory of one process seen so far; 0 when unknown."""
     unit: str = "rows"
-    """What ``rows`` counts: rows of Z, or steps, which are then the tasks too."""
+    """What ``rows`` counts: rows of Z, frames, or steps, which are then the tasks too."""
 
     def __post_init__(self) -> None:
         if not self.phase:

@@ -37,8 +37,8 @@ def evaluate(
     report: Annotated[Path | None, typer.Option("--report", help="Write plots and numbers as one HTML file.")] = None,
     dt: Annotated[float | None, typer.Option("--dt", help="Largest step of --rollout; proposed by default.")] = None,
     integrator: Annotated[IntegratorName | None, _option("integrator")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Worker processes of --rollout.")] = None,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of --rollout.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Worker processes.")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of this process, or each.")] = None,
     device: Annotated[DeviceChoice | None, flag(RolloutOptions, "device")] = None,
     scheduler: SchedulerFlag = None,
     cluster: ClusterFlag = None,
@@ -53,7 +53,10 @@ def evaluate(
         "scheduler": scheduler,
         "cluster": cluster,
     }
-    about_running = {"out": out, "dt": dt, "integrator": integrator, **where}
+    about_running: dict[str, Any] = {"out": out, "dt": dt, "integrator": integrator, "device": device}
+    if trajectories is not None:
+        # what was run elsewhere is compared by this process
+        about_running |= where
     needless = [f"--{name}" for name, value in about_running.items() if value is not None]
     if rollout and trajectories is not None:
         raise SpecError("--trajectories are compared instead of running; leave --rollout out")
@@ -61,7 +64,7 @@ def evaluate(
         raise SpecError(f"{', '.join(needless)}: these say how a rollout is run; add --rollout")
     if not rollout and trajectories is None and report is not None:
         raise SpecError("--report is about rollouts; add --rollout, or --trajectories with those that there are")
-    if scheduler is not None and out is None:
+    if rollout and scheduler is not None and out is None:
         raise SpecError("workers of a running scheduler write where this process reads; give --out on a shared disk")
     inputs = EvaluateInputs.build(
         {

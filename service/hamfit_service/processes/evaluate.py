@@ -66,7 +66,13 @@ def run_evaluate(inputs: EvaluateInputs, workplace: Workplace) -> Mapping[str, A
         from hamfit.evaluation import evaluate
         from hamfit.model import Model
 
-        return evaluate(Model.open(model), Dataset.open(data))
+        return evaluate(
+            Model.open(model),
+            Dataset.open(data),
+            threads=workplace.threads,
+            client=workplace.client,
+            progress=workplace.progress,
+        )
     from hamfit.comparison import compare_rollouts
     from hamfit.rollouts.following import follow
 

@@ -60,7 +60,7 @@ class ProgressDocument(Document):
     total: int = Field(default=0, description="Tasks of this phase; 0 when unknown.")
     rows: int = Field(default=0, description="Rows reduced, or steps made, in this phase.")
     rows_per_second: float = Field(default=0.0, description="Speed.")
-    unit: str = Field(default="rows", description="What rows counts: rows or steps.")
+    unit: str = Field(default="rows", description="What rows counts: rows, frames or steps.")
     remaining_seconds: float | None = Field(default=None, description="Expected time to the end of this phase.")
     peak_bytes: int = Field(default=0, description="Largest memory of one process so far.")
     message: str = Field(default="", description="One line for people.")
