@@ -22,9 +22,9 @@ from hamfit.data import Dataset, writer
 from hamfit.errors import RolloutWarning, StoreError
 from hamfit.progress import Event
 from hamfit.rollouts import plan as plans
-from hamfit.rollouts import rollout, workspace
+from hamfit.rollouts import rollout
 from hamfit.rollouts.running import _Rollout
-from hamfit.stores import array_writer, store_builder
+from hamfit.stores import array_writer, disk, store_builder
 from hamfit.stores.array_writer import ArrayWriter
 from hamfit.stores.zarr_array import chunk_shape
 
@@ -183,7 +183,7 @@ def test_any_write_may_fail_and_the_rollout_goes_on_when_repeated(
         out = tmp_path / str(at)
         full = failing(array_writer.write_bytes, at, OSError(errno.ENOSPC, "No space left on device"), False)
         with monkeypatch.context() as patch:
-            for module in (array_writer, store_builder, bundles, workspace, writer):
+            for module in (array_writer, store_builder, bundles, disk, writer):
                 patch.setattr(module, "write_bytes", full)
             try:
                 run(out)

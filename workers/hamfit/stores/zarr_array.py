@@ -1,10 +1,10 @@
 """One Zarr v3 array on a file system: its layout, and reading it chunk by chunk with every byte checked.
 
 The files are plain Zarr v3 (regular grid, little-endian bytes, crc32c) and any Zarr reader opens them; the
-tests read them through zarr itself. They are written and read here directly for two measured reasons (2
-cores, zarr 3.1.6): zarr takes 5.6 ms to create and fill one small array, this module 0.1 ms, and a dataset of
-a hundred short trajectories has two thousand of them; and zarr reads a missing chunk as the fill value, which
-for us must be an error.
+tests read them through zarr itself. They are written and read here directly for two reasons: zarr-python
+3.1.6 takes 10 to 20 times as long to read small arrays (`python -m tests.benchmarks.zarr_python`), and a
+dataset of a hundred short trajectories has two thousand of them; and it reads a missing chunk as the fill
+value, which for us must be an error.
 
 Codec: `bytes` then `crc32c`, no compression. Positions and forces are noise below the fourth digit: zstd
 gains 5-10 % and costs more time than the disk. The checksum ends every chunk file, and the manifest repeats
