@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import hamfit
+import hamfit_service
 import radial_oracle as oracle
 from asking import energy_of, features_of, rows_of
 from hamfit.devices import AbstractDevice
@@ -227,10 +228,10 @@ def _asks_for_types(tree: ast.AST, is_asked: Callable[[str], bool]) -> list[int]
 
 
 def test_nobody_asks_what_type_a_block_is() -> None:
-    root = Path(hamfit.__file__).parent
+    roots = [Path(package.__file__).parent for package in (hamfit, hamfit_service) if package.__file__]
     places = [
-        f"{path.relative_to(root)}:{line}"
-        for path in sorted(root.rglob("*.py"))
+        f"{path}:{line}"
+        for path in sorted(path for root in roots for path in root.rglob("*.py"))
         if path.parent.name != "features"
         for line in _asks_for_types(ast.parse(path.read_text(encoding="utf-8")), lambda name: name.endswith("Block"))
     ]

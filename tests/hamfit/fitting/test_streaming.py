@@ -15,13 +15,17 @@ from hamfit.devices import AbstractDevice
 from hamfit.errors import DataError
 from hamfit.features.block import targets_of
 from hamfit.features.kinetic import KineticBlock
+from hamfit.features.manybody import ManyBodyBlock
 from hamfit.features.pair import PairBlock
+from hamfit.fitting import host_stream
 from hamfit.fitting.basis import Basis, PartBasis, whitened_basis
 from hamfit.fitting.frame_rows import FrameRows
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import FrameTable, Shard
 from hamfit.fitting.streaming import reduce_shard
+from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph
+from hamfit.graphs.cutoff import PreparedCells
 from hamfit.reductions import Residuals, Tsqr, whiten
 from hamfit.types import FloatArray
 from worlds import everyone, force_of, liquids, write
@@ -178,6 +182,32 @@ def test_energies_are_rows_of_features_and_counts(data: Dataset, place: Abstract
     assert_equal_up_to(gram_of(state, "energy"), expected.T @ expected, 1e-11)
     assert state.triangles["energy"].n_rows == len(FRAMES)
     assert state.squares["energy"] == pytest.approx(float(np.sum(expected[:, -1] ** 2)), rel=1e-12)
+
+
+@pytest.mark.parametrize("blocks", ["pair", "manybody", "pair and manybody"])
+def test_a_frame_is_prepared_once_whatever_asks_for_it(
+    data: Dataset, blocks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks that join the same particles share their graph, panels and energies too: a frame costs O(N)."""
+    graph = CutoffGraph(LABELS, CUTOFFS)
+    pair = PairBlock(oracle.random_radial(np.full(3, 1.75), n=4), CutoffGraph(LABELS, CUTOFFS))
+    rng = np.random.default_rng(0)
+    many = ManyBodyBlock.sample(FRAMES, graph, n_features=5, n_radial=2, n_bumps=3, l_max=1, rng=rng)
+    chosen = tuple(block for block in (pair, many) if block.kind in blocks)
+    part = PartBasis("force", chosen, target_scale=3.0, frame_rows=(FrameRows("energy", 0.7, 2),))
+    prepared: list[int] = []
+    prepare = CutoffGraph.prepare
+
+    def counted(self: CutoffGraph, frame: Frame) -> PreparedCells:
+        prepared.append(frame.n_particles)
+        return prepare(self, frame)
+
+    monkeypatch.setattr(CutoffGraph, "prepare", counted)
+    # panels of a few particles each
+    monkeypatch.setattr(host_stream, "PANEL_ROWS", 12)
+    state = reduce_shard(shard_of(data), Basis((part,), LABELS, (), "normal"))
+    assert state.triangles["force"].n_rows == 27 * 3 * len(FRAMES)
+    assert len(prepared) == len(FRAMES)
 
 
 def test_force_and_velocity_rows_are_kept_apart(data: Dataset, place: AbstractDevice | None) -> None:

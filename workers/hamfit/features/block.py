@@ -93,6 +93,8 @@ class AbstractBlock(ABC):
     """Whether ``energy_and_gradient`` can give a virial."""
     has_virial_rows: ClassVar[bool] = False
     """Whether ``virials`` gives that of each feature, so that stresses may be rows of a fit."""
+    is_separable: ClassVar[bool] = True
+    """Whether it depends on positions alone or on momenta alone, as explicit integrators need."""
     conserves_momentum: ClassVar[bool] = True
     """Whether the total momentum is constant: whether nothing depends on absolute positions."""
     needs_open_space: ClassVar[bool] = False
