@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 import numpy as np
 
 from hamfit.errors import DataError, ModelError
-from hamfit.features.source import Range, Source
+from hamfit.features.source import Source
 from hamfit.frames import Frame
-from hamfit.graphs import AbstractGraph, AbstractGraphs, Edges
+from hamfit.graphs import AbstractGraph, AbstractGraphs
 from hamfit.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -271,16 +271,3 @@ def targets_of(frame: Frame, part: Part) -> FloatArray:
         raise DataError("a frame has no velocities, which the kinetic block needs: give them, or leave it out")
     return frame.qdot
 
-
-__all__ = [
-    "PARTS",
-    "AbstractBlock",
-    "Edges",
-    "Evaluator",
-    "Outside",
-    "Part",
-    "Range",
-    "Sampled",
-    "Source",
-    "targets_of",
-]

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 
 from hamfit.devices import AbstractDevice, DeviceArray, DeviceMemoryFull
 from hamfit.devices.planner import PanelPlan
 from hamfit.errors import DeviceError
-from hamfit.features.device_block import AbstractDeviceBlock, DeviceSource
+from hamfit.features.device_block import DeviceSource
 from hamfit.features.device_radial import EDGE_BYTES
 from hamfit.fitting.basis import PartBasis
 from hamfit.fitting.frame_rows import Pooled
@@ -28,21 +27,6 @@ from hamfit.graphs import FrameGraphs
 from hamfit.kernels.gpu import row_squares
 from hamfit.reductions import AbstractReduction, Triangle
 from hamfit.types import FloatArray, IntArray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pooled:
-    blocks: Sequence[AbstractDeviceBlock]
-    sources: Sequence[DeviceSource]
-    plan: PanelPlan
-
-    def features(self) -> FloatArray:
-        return np.concatenate([b.features(s, self.plan) for b, s in zip(self.blocks, self.sources, strict=True)])
-
-    def virials(self) -> FloatArray:
-        # a few rows a frame, which the processor makes
-        hosts = [block.block for block in self.blocks]
-        return np.concatenate([b.virials(b.prepare(s.frame)) for b, s in zip(hosts, self.sources, strict=True)])
 
 
 class DevicePartStream(AbstractPartStream[DeviceSource]):
@@ -81,7 +65,12 @@ class DevicePartStream(AbstractPartStream[DeviceSource]):
         return [block.prepare(frame, graphs) for block in self._blocks]
 
     def _pooled(self, frame: Frame, sources: Sequence[DeviceSource]) -> Pooled:
-        return _Pooled(self._blocks, sources, self._plan)
+        asked, hosts = list(zip(self._blocks, sources, strict=True)), self.part.blocks
+        return Pooled(
+            lambda: np.concatenate([block.features(source, self._plan) for block, source in asked]),
+            # a few rows a frame, which the processor makes
+            lambda: np.concatenate([block.virials(block.prepare(frame)) for block in hosts]),
+        )
 
     def _take(self, frame: Frame, sources: Sequence[DeviceSource], order: IntArray, targets: FloatArray) -> None:
         self._plan.measure(self._centre_bytes(frame.dim, sources))

@@ -9,9 +9,9 @@ frames of all sizes count alike, and by the scale, the rms of what is left of th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 
@@ -38,16 +38,14 @@ class FrameRows:
     """Columns of their own beside the features."""
 
 
-class Pooled(Protocol):
-    """All blocks of a part and one frame."""
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """What all blocks of a part say of one frame, once it is asked for."""
 
-    def features(self) -> FloatArray:
-        """Pooled features, (n_raw,)."""
-        ...
-
-    def virials(self) -> FloatArray:
-        """Virials of the pooled features, (n_raw, d, d)."""
-        ...
+    features: Callable[[], FloatArray]
+    """Pooled features, (n_raw,)."""
+    virials: Callable[[], FloatArray]
+    """Virials of the pooled features, (n_raw, d, d)."""
 
 
 class AbstractKind(ABC):

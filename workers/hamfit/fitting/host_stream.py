@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from hamfit.features.block import AbstractBlock, Outside
+from hamfit.features.block import Outside
 from hamfit.features.source import Source
 from hamfit.fitting.basis import PartBasis
 from hamfit.fitting.frame_rows import Pooled
@@ -20,18 +19,6 @@ from hamfit.types import FloatArray, IntArray
 
 #: Rows of a panel: with a few hundred columns it stays in the second-level cache.
 PANEL_ROWS = 768
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pooled:
-    blocks: tuple[AbstractBlock, ...]
-    sources: Sequence[Source]
-
-    def features(self) -> FloatArray:
-        return np.concatenate([b.features(s) for b, s in zip(self.blocks, self.sources, strict=True)])
-
-    def virials(self) -> FloatArray:
-        return np.concatenate([b.virials(s) for b, s in zip(self.blocks, self.sources, strict=True)])
 
 
 class HostPartStream(AbstractPartStream[Source]):
@@ -52,7 +39,11 @@ class HostPartStream(AbstractPartStream[Source]):
         return [block.prepare(frame, graphs) for block in self.part.blocks]
 
     def _pooled(self, frame: Frame, sources: Sequence[Source]) -> Pooled:
-        return _Pooled(self.part.blocks, sources)
+        asked = list(zip(self.part.blocks, sources, strict=True))
+        return Pooled(
+            lambda: np.concatenate([block.features(source) for block, source in asked]),
+            lambda: np.concatenate([block.virials(source) for block, source in asked]),
+        )
 
     def _take(self, frame: Frame, sources: Sequence[Source], order: IntArray, targets: FloatArray) -> None:
         step = max(1, PANEL_ROWS // frame.dim)
