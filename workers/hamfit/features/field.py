@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hamfit.errors import ModelError
-from hamfit.features.block import AbstractBlock, Part, Sampled, Source
+from hamfit.features.block import AbstractBlock, Part, Sampled
 from hamfit.features.sampling import sample_elm, sample_swim
+from hamfit.features.source import Source
 from hamfit.features.survey import Sampling
 from hamfit.frames import Frame
 from hamfit.options import FitSpec

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hamfit.errors import ModelError
-from hamfit.features.block import Part, Sampled, Source
+from hamfit.features.block import Part, Sampled
 from hamfit.features.choosing import RadialSettings, choose_radial
 from hamfit.features.pooled import AbstractRadialBlock, Curve
 from hamfit.features.radial import N_LINKS, RadialFeatures
+from hamfit.features.source import Source
 from hamfit.features.survey import Sampling
 from hamfit.frames import Frame
 from hamfit.graphs import MomentumGraph

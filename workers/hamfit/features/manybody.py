@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from hamfit.errors import FeatureError, ModelError
-from hamfit.features.block import AbstractBlock, Part, Sampled, Source
+from hamfit.features.block import AbstractBlock, Part, Sampled
 from hamfit.features.functions import DensityFunctions
 from hamfit.features.manybody_moments import edge_species, mix, monomials, sensitivity
 from hamfit.features.manybody_radial import RadialBumps
 from hamfit.features.manybody_round import Round
 from hamfit.features.manybody_rows import CHUNK_CENTRES, fill_rows
 from hamfit.features.manybody_sampling import sample_round
+from hamfit.features.source import Source
 from hamfit.features.survey import Sampling
 from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph, graph_from_attrs

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 
-from hamfit.features.block import AbstractBlock, Evaluator, Outside, Source
+from hamfit.features.block import AbstractBlock, Evaluator, Outside
 from hamfit.features.radial import RadialFeatures, map_inverse, map_value
+from hamfit.features.source import Source
 from hamfit.frames import Frame
 from hamfit.graphs import AbstractGraph, Edges
 from hamfit.kernels.cpu import radial_rows, widen_extent
