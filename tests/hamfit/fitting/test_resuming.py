@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hamfit.data import Dataset
 from hamfit.errors import FitError
 from hamfit.fitting import FitResult, fit, stage
+from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import Shard
 from hamfit.options import FitOptions
+from hamfit.reductions import Triangle
 from worlds import liquids, write
 
 OPTIONS = FitOptions(cutoff=1.75, features=24, threads=1, seed=3)
@@ -118,3 +122,24 @@ def test_threads_may_change_between_the_two_runs(data: Dataset, interrupted: Pat
     assert interrupted.exists()
     result = fit(data, options=OPTIONS, threads=2, out=tmp_path / "m")
     assert bits(result) == bits(fit(data, options=OPTIONS))
+
+
+def test_tasks_of_a_pass_whose_driver_is_gone_keep_nothing_once_another_has_begun(interrupted: Path) -> None:
+    basis = stage.stored_basis(interrupted, "stream")
+    assert basis is not None
+    again = stage.Stage(basis, "stream", interrupted)
+    shard = Shard(999, 0, ())
+    state = PartialState({"force": Triangle(np.ones(3), 2)}, {"force": 1.0}, {}, {})
+    with again.keeping() as of_the_first:
+        orphan = of_the_first(shard)
+        assert orphan is not None
+        with again.keeping() as of_the_second:
+            orphan.save(state)
+            assert not Path(orphan.path).exists()
+            heir = of_the_second(shard)
+            assert heir is not None
+            heir.save(state)
+            assert Path(heir.path).exists()
+    shutil.rmtree(interrupted)
+    heir.save(state)
+    assert not interrupted.exists()

@@ -19,7 +19,9 @@ from scenes import Scene
 from hamfit import bundles
 from hamfit.comparison import compare_rollouts
 from hamfit.data import Dataset, writer
-from hamfit.errors import RolloutWarning, StoreError
+from hamfit.errors import RolloutWarning, SpecError, StoreError
+from hamfit.inference.blocks import BlocksEngine
+from hamfit.integrators import NotConverged
 from hamfit.progress import Event
 from hamfit.rollouts import plan as plans
 from hamfit.rollouts import rollout
@@ -89,6 +91,22 @@ def test_an_implicit_step_that_stops_to_converge_stops_that_replica_only(tmp_pat
     (stopped,) = result.report["first_non_finite"]
     assert stopped["name"] == "run-1-frame-0"
     assert [t.n_frames for t in result.dataset.trajectories][::2] == [11, 11]
+
+
+def test_a_step_that_does_not_converge_is_told_as_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BlocksEngine, "advance", failing(BlocksEngine.advance, 3, NotConverged("no solution"), False))
+    scene = scenes.liquid()
+    how = {"steps": 8, "dt": scene.dt, "every": 4, "integrator": "midpoint", "threads": 1, "frames": "0"}
+    stopped = rollout(scene.model, scene.initial, out=tmp_path / "r", **how).report["first_non_finite"]
+    assert [(one["step"], one["reason"]) for one in stopped] == [(5, "no solution")]
+
+
+def test_another_refusal_of_an_engine_is_no_state_that_blew_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = scenes.liquid()
+    how = {"steps": 8, "dt": scene.dt, "every": 4, "integrator": "midpoint", "threads": 1}
+    monkeypatch.setattr(BlocksEngine, "advance", failing(BlocksEngine.advance, 3, SpecError("a contradiction"), False))
+    with pytest.raises(SpecError, match="a contradiction"):
+        rollout(scene.model, scene.initial, out=tmp_path / "r", **how)
 
 
 # ------------------------------------------------------------------------------------------- stopped and taken up

@@ -91,7 +91,7 @@ def fit(
         DeviceError: a GPU is asked for that cannot be used (without a cluster said before anything is read), or has no
             room; what was done is kept.
         StoreError: ``out`` cannot be written, holds something else than a model, or another fit is writing it.
-        ClusterError: the cluster was lost; repeating the call takes up where it was.
+        ClusterError: the client is closed, or the cluster was lost; repeating the call takes up where it was.
         TaskError: a worker failed for a reason that is not the data's.
 
     """

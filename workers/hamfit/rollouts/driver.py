@@ -18,12 +18,13 @@ from hamfit.processes import peak_bytes, single_blas_thread
 from hamfit.progress import Event, Progress, silent
 from hamfit.rollouts.devices import device_of
 from hamfit.rollouts.endings import finished_rollout
-from hamfit.rollouts.executors import AbstractExecutor, Cluster, Threads
+from hamfit.rollouts.executors import run_on_cluster, run_on_threads
 from hamfit.rollouts.options import RolloutOptions
 from hamfit.rollouts.plan import RolloutPlan, fingerprint, make_plan, without_history
 from hamfit.rollouts.report import per_hour, report_of, speed_of
 from hamfit.rollouts.starts import InitialStates, initial_states
 from hamfit.rollouts.workspace import LEFT, Abandoned, Workspace, opened, publish
+from hamfit.tasks import check_client
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -77,9 +78,10 @@ def rollout(
     Raises:
         SpecError: options contradict each other, no step can be proposed, the first step blows up, or ``out`` is the
             model or the dataset of the initial states.
-        DataError, ModelError, GraphError: model and states do not fit each other.
+        DataError, ModelError, GraphError: model and data do not fit each other, or no state is one to start from. Where
+            some are, the others are left out, and the report says why.
         StoreError: ``out`` is taken or cannot be written, or what lies there is of another plan.
-        ClusterError: the cluster was lost; repeating the call goes on where it was.
+        ClusterError: the client is closed, or the cluster was lost; repeating the call goes on where it was.
         RolloutError: another driver took over.
         TaskError: a worker failed for a reason that is not the data's.
         DeviceError: a GPU is asked for that cannot be used, or has no room.
@@ -93,12 +95,13 @@ def rollout(
     with single_blas_thread():
         opened_model, states = _states(model, initial, options)
         _refuse_own_source(target, states, model)
-        executor: AbstractExecutor = Threads(options.threads) if client is None else Cluster(client)
         asked = fingerprint(opened_model, states, options)
         if options.resume and not overwrite and (complete := _complete(target, asked, states)) is not None:
             _warn(complete.report)
             return complete
-        if client is None:
+        if client is not None:
+            check_client(client, "rollout")
+        else:
             # a GPU that is not there is missed before anything is written; workers look for their own
             device_of(max(t.n_particles for t in states.dataset.trajectories), options.device)
         with opened(target, asked, resume=options.resume, overwrite=overwrite) as (workspace, resumed):
@@ -114,7 +117,10 @@ def rollout(
             clock = _StepCount(progress, plan, todo)
             clock.tell(sum(todo.values()))
             try:
-                ran = executor.run(plan, compiled, workspace, todo, clock.tell)
+                if client is None:
+                    ran = run_on_threads(plan, compiled, workspace, todo, clock.tell)
+                else:
+                    ran = run_on_cluster(client, plan, workspace, todo, clock.tell)
             except Abandoned as error:
                 raise RolloutError(
                     f"{target}: another rollout took over: wait for it, or choose another path"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, lru_cache
@@ -18,7 +17,7 @@ from hamfit.processes import prepare_worker
 from hamfit.rollouts.plan import RolloutPlan
 from hamfit.rollouts.running import run_rollout
 from hamfit.rollouts.workspace import Abandoned, Workspace
-from hamfit.tasks import ClusterTasks, Task, ThreadTasks, check_client
+from hamfit.tasks import ClusterTasks, Task, ThreadTasks
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -30,98 +29,61 @@ Listener = Callable[[int], None]
 """Hears how many steps all rollouts have made together."""
 
 
-class AbstractExecutor(ABC):
-    """Runs some states of a plan and returns their summaries, in their order."""
+def run_on_threads(
+    plan: RolloutPlan, compiled: CompiledModel, workspace: Workspace, states: Mapping[int, int], tell: Listener
+) -> list[dict[str, Any]]:
+    """Run some states of a plan to their ends, and return their summaries in the same order.
 
-    @abstractmethod
-    def run(
-        self,
-        plan: RolloutPlan,
-        compiled: CompiledModel,
-        workspace: Workspace,
-        states: Mapping[int, int],
-        tell: Listener,
-    ) -> list[dict[str, Any]]:
-        """Run the states to their ends; ``states`` gives, for each, the steps that were made before.
-
-        Whatever it is that ends this, the rollouts end too, at their next stop. Raises StoreError, RolloutError, and
-        what the states raise.
-        """
-
-
-class Threads(AbstractExecutor):
-    """Threads of this process: as many rollouts side by side as there are threads, or all threads on one."""
-
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
-
-    def run(
-        self,
-        plan: RolloutPlan,
-        compiled: CompiledModel,
-        workspace: Workspace,
-        states: Mapping[int, int],
-        tell: Listener,
-    ) -> list[dict[str, Any]]:
-        """See ``AbstractExecutor.run``."""
-        if not states:
-            return []
-        side_by_side = min(self.threads, len(states))
-        each = max(1, self.threads // side_by_side)
-        steps = dict(states)
-        lock = threading.Lock()
-
-        def one(index: int) -> dict[str, Any]:
-            def on_step(step: int) -> None:
-                with lock:
-                    steps[index] = step
-                    tell(sum(steps.values()))
-
-            summary = run_rollout(plan, compiled, workspace, index, threads=each, on_step=on_step)
-            on_step(plan.options.steps)
-            return summary
-
-        if side_by_side == 1:
-            return [one(index) for index in states]
-        with ThreadTasks[int](side_by_side) as tasks, _given_up(workspace):
-            summaries = dict(tasks.results(Task(index, "rollout", str(index), one, (index,)) for index in states))
-        return [summaries[index] for index in states]
-
-
-class Cluster(AbstractExecutor):
-    """Dask workers that see the same files: a task carries a path and a number, one rollout each.
-
-    Raises ClusterError for a client that is closed, or answers with coroutines.
+    As many run side by side as there are threads, or all threads on one; ``states`` gives, for each, the steps made
+    before. Whatever it is that ends this, the rollouts end too, at their next stop. Raises StoreError, Abandoned, and
+    what the states raise.
     """
+    if not states:
+        return []
+    side_by_side = min(plan.options.threads, len(states))
+    each = max(1, plan.options.threads // side_by_side)
+    steps = dict(states)
+    lock = threading.Lock()
 
-    def __init__(self, client: Client) -> None:
-        check_client(client, "rollout")
-        self.client = client
+    def one(index: int) -> dict[str, Any]:
+        def on_step(step: int) -> None:
+            with lock:
+                steps[index] = step
+                tell(sum(steps.values()))
 
-    def run(
-        self,
-        plan: RolloutPlan,
-        compiled: CompiledModel,
-        workspace: Workspace,
-        states: Mapping[int, int],
-        tell: Listener,
-    ) -> list[dict[str, Any]]:
-        """See ``AbstractExecutor.run``."""
-        steps, summaries = dict(states), dict[int, dict[str, Any]]()
-        whole = plan.options.steps
+        summary = run_rollout(plan, compiled, workspace, index, threads=each, on_step=on_step)
+        on_step(plan.options.steps)
+        return summary
 
-        def task(index: int) -> Task[int]:
-            return Task(index, "rollout", str(index), rollout_task, (plan, workspace, index, threads), -index)
+    if side_by_side == 1:
+        return [one(index) for index in states]
+    with ThreadTasks[int](side_by_side) as tasks, _given_up(workspace):
+        summaries = dict(tasks.results(Task(index, "rollout", str(index), one, (index,)) for index in states))
+    return [summaries[index] for index in states]
 
-        def look() -> None:
-            tell(sum(whole if index in summaries else step for index, step in list(steps.items())))
 
-        tasks = ClusterTasks[int](self.client, "rollout", on_look=look)
-        threads = _threads_of_each(tasks.threads(), len(states))
-        with tasks, _watching(plan, workspace, tasks, steps), _given_up(workspace):
-            for index, summary in tasks.results(map(task, states)):
-                summaries[index] = summary
-        return [summaries[index] for index in states]
+def run_on_cluster(
+    client: Client, plan: RolloutPlan, workspace: Workspace, states: Mapping[int, int], tell: Listener
+) -> list[dict[str, Any]]:
+    """As ``run_on_threads``, on Dask workers that see the same files: a task carries paths and a number.
+
+    Raises ClusterError, RolloutError or TaskError beside.
+    """
+    steps, summaries = dict(states), dict[int, dict[str, Any]]()
+    whole = plan.options.steps
+
+    def task(index: int) -> Task[int]:
+        return Task(index, "rollout", str(index), rollout_task, (plan, workspace, index, threads), -index)
+
+    def look() -> None:
+        tell(sum(whole if index in summaries else step for index, step in list(steps.items())))
+
+    tasks = ClusterTasks[int](client, "rollout", on_look=look)
+    threads = _threads_of_each(tasks.threads(), len(states))
+    with tasks, _watching(plan, workspace, tasks, steps), _given_up(workspace):
+        for index, summary in tasks.results(map(task, states)):
+            summaries[index] = summary
+    return [summaries[index] for index in states]
 
 
 def _threads_of_each(workers: list[int], n_states: int) -> int:
