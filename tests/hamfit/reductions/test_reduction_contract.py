@@ -4,6 +4,7 @@ associativity, order of panels, chunked equals whole."""
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -203,6 +204,21 @@ def test_weights_count_squares_and_a_factor_is_that_of_the_rows(make: Make) -> N
 def test_a_stored_basis_finds_its_reduction_by_name(make: Make) -> None:
     assert reduction_named(make.name) is make
     assert not make(3).precise().single
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_solver_is_whole(name: str) -> None:
+    solver = solver_named(name)
+    # its problem takes what its rows are reduced to; whitened columns may also come as R factors
+    assert solver.problem.takes.squared == solver.reduction.squared
+    assert hasattr(solver, "problem_of_factors") == solver.whitens
+    assert not solver.whitens or not solver.problem_of_factors.takes.squared
+    if solver.refinement is not None:
+        first, second = solver.refinement
+        assert solver.whitens
+        assert (first.single, second.single, second.of_residuals) == (True, False, True)
+    page = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"
+    assert any("`--solver`" in line and f"`{name}`" in line for line in page.read_text("utf-8").splitlines())
 
 
 def test_a_reduction_that_no_solver_brings_is_said_so() -> None:

@@ -39,6 +39,15 @@ class PartialState:
         """Rows of all kinds."""
         return sum(triangle.n_rows for triangle in self.triangles.values())
 
+    def spent_with(self, other: PartialState) -> dict[str, Any]:
+        """What computing both took: these fields of a state that stands for both."""
+        return {
+            "seconds": self.seconds + other.seconds,
+            "peak_bytes": max(self.peak_bytes, other.peak_bytes),
+            "devices": tuple(sorted({*self.devices, *other.devices})),
+            "notes": tuple(sorted({*self.notes, *other.notes})),
+        }
+
     def to_store(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Attributes and one flat array: a state is written for every shard, and each array costs time."""
         attrs: dict[str, Any] = {
@@ -91,7 +100,7 @@ def merge_partial(
     """
     large = any(reductions[name].joins_on_device for name in first.triangles)
     device = _device_of(first, second, choice) if large else None
-    triangles, notes = {}, {*first.notes, *second.notes}
+    triangles, spent = {}, first.spent_with(second)
     for name, triangle in first.triangles.items():
         pair = triangle, second.triangles[name]
         try:
@@ -99,7 +108,8 @@ def merge_partial(
         except DeviceMemoryFull:
             assert device is not None
             device.release()
-            notes.add(f"{device.name} ran out of memory: the processor joined R factors, which is slower, not worse")
+            note = f"{device.name} ran out of memory: the processor joined R factors, which is slower, not worse"
+            spent["notes"] = tuple(sorted({*spent["notes"], note}))
             triangles[name] = reductions[name].merge(*pair)
     return PartialState(
         triangles=triangles,
@@ -114,10 +124,7 @@ def merge_partial(
             for name, extent in first.extents.items()
         },
         outside={name: count + second.outside[name] for name, count in first.outside.items()},
-        seconds=first.seconds + second.seconds,
-        peak_bytes=max(first.peak_bytes, second.peak_bytes),
-        devices=tuple(sorted({*first.devices, *second.devices})),
-        notes=tuple(sorted(notes)),
+        **spent,
     )
 
 

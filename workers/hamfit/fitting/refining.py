@@ -72,14 +72,7 @@ def _joined(basis: Basis, first: PartialState, second: PartialState) -> PartialS
             upper = gram.unpack()
             upper[:, -1] = products.unpack()[:, -1]
             triangles[part.part] = Triangle.pack(upper, products.n_rows)
-    return replace(
-        second,
-        triangles=triangles,
-        seconds=first.seconds + second.seconds,
-        peak_bytes=max(first.peak_bytes, second.peak_bytes),
-        devices=tuple(sorted({*first.devices, *second.devices})),
-        notes=tuple(sorted({*first.notes, *second.notes})),
-    )
+    return replace(second, triangles=triangles, **first.spent_with(second))
 
 
 def with_steps(
