@@ -1,4 +1,4 @@
-"""Modules stand in an order: none needs, even for its types, one that needs it."""
+"""Modules stand in an order: none needs, to be loaded, one that needs it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def modules_of(package: str, root: Path) -> dict[str, Path]:
 
 
 def imported(path: Path, known: dict[str, Path]) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    """What is loaded with a module: not what is for types alone, nor what a function loads once it is called."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             yield from (name if name in known else str(node.module) for name in names)

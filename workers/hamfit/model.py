@@ -40,9 +40,9 @@ class Potential:
     The pressure of a periodic system is (2 T + trace W) / (d volume), its stress (tension positive) -W / volume.
     None where it was not asked for.
     """
-    outside: int
+    outside: int = 0
     """Edges outside the range seen in training, over all blocks that have edges; every pair is an edge of both ends."""
-    edges: int
+    edges: int = 0
     """Edges in all."""
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from hamfit.devices import AbstractDevice, DeviceArray
 from hamfit.devices.planner import PanelPlan
 from hamfit.features.block import Outside
 from hamfit.features.device_block import AbstractGraphedBlock, DeviceSource
-from hamfit.features.manybody import ManyBodyBlock
 from hamfit.features.manybody_moments import monomials
 from hamfit.features.manybody_radial import RadialBumps
 from hamfit.features.manybody_round import Round
@@ -37,12 +37,14 @@ from hamfit.kernels.gpu_manybody import (
 )
 from hamfit.types import FloatArray, IntArray
 
+if TYPE_CHECKING:
+    from hamfit.features.manybody import ManyBodyBlock
+
 #: Memory that the environments, edges and products of one chunk take: matrix products of some 10 Gflop, and a halo that
 #: is small beside its centres. A constant, not a share of what is free, so that the same rows give the same bits.
 BUDGET_BYTES = 2**30
 #: Bytes of one edge: what ``DeviceEdges`` holds, its term, and what finding it takes.
 _EDGE_BYTES = 16 * 8
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Species:
