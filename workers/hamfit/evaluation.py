@@ -18,8 +18,9 @@ import numpy as np
 
 from hamfit.checked_options import available_cores
 from hamfit.data import Dataset, as_datasets
+from hamfit.data.dataset import reopened
 from hamfit.data.units import check_units_of_model
-from hamfit.errors import DataError, StoreError, located
+from hamfit.errors import DataError, located
 from hamfit.frames import Frame
 from hamfit.model import Model
 from hamfit.processes import PROCESS_BYTES, peak_bytes, prepare_worker, single_blas_thread
@@ -185,7 +186,7 @@ class _Judged:
 
 def _judge(model: Model, piece: _Piece) -> list[_Judged]:
     """Judge the frames of a piece, in their order."""
-    dataset = _open(piece.path, piece.digest)
+    dataset = reopened(piece.path, piece.digest)
     trajectory = dataset.trajectories[piece.trajectory]
     found = []
     for index, stored in enumerate(trajectory.frames(piece.start, piece.stop), piece.start):
@@ -219,14 +220,6 @@ def _judge_there(model: Model, piece: _Piece) -> list[_Judged]:
 @lru_cache(maxsize=1)
 def _ready() -> None:
     prepare_worker()
-
-
-@lru_cache(maxsize=8)
-def _open(path: str, digest: str) -> Dataset:
-    dataset = Dataset.open(path)
-    if dataset.digest != digest:
-        raise StoreError(f"{path} was replaced while it was being evaluated: start the evaluation again")
-    return dataset
 
 
 def _summary(found: Sequence[_Judged], model: Model, datasets: Sequence[Dataset]) -> dict[str, Any]:

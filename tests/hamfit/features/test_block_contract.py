@@ -17,7 +17,7 @@ from asking import energy_of, features_of, rows_of
 from hamfit.devices import AbstractDevice
 from hamfit.devices.planner import PanelPlan
 from hamfit.errors import ModelError
-from hamfit.features.block import AbstractBlock
+from hamfit.features.block import AbstractBlock, Panel
 from hamfit.features.field import FieldBlock
 from hamfit.features.kinetic import KineticBlock
 from hamfit.features.manybody import ManyBodyBlock
@@ -79,11 +79,11 @@ def filled(
     seen = nothing_seen(block)
     out = np.full((centres.size * frame.dim, width + 2), 7.0)
     if place is None:
-        outside = block.fill(block.prepare(frame), centres, out, 1, table, seen)
+        outside = block.fill(block.prepare(frame), Panel(centres, out), 1, seen, table)
     else:
         there, made = place.upload(out), block.on_device(place, table)
         source = made.prepare(frame, FrameGraphs())
-        outside = made.fill(source, centres, place.upload(centres), there, 1, seen)
+        outside = made.fill(source, Panel(centres, there, place.upload(centres)), 1, seen)
         out = place.download(there)
     assert (out[:, 0] == 7.0).all()
     assert (out[:, -1] == 7.0).all()
@@ -111,7 +111,7 @@ def test_local_columns_of_a_table_lift_to_the_rows(row: Row, place: AbstractDevi
     projection, preliminary = rng.normal(size=(block.n_columns, k)), rng.normal(size=k)
     whole = nothing_seen(block)
     rows = np.zeros((row.frame.q.size, block.n_columns))
-    block.fill(block.prepare(row.frame), everyone(row.frame), rows, 0, None, whole)
+    block.fill(block.prepare(row.frame), Panel(everyone(row.frame), rows), 0, whole)
     extent = np.where(np.isfinite(whole), whole, np.nan)
     # half of the range, so that some edges are outside
     extent[:, 0] += 0.5 * (extent[:, 1] - extent[:, 0])
@@ -122,7 +122,9 @@ def test_local_columns_of_a_table_lift_to_the_rows(row: Row, place: AbstractDevi
     centres = everyone(row.frame)
     local, *_, left_out = filled(row, place, centres, table, table.n_local)
     white = local @ table.lift
-    outside = block.fill(block.prepare(row.frame), centres, np.zeros_like(local), 0, table, nothing_seen(block))
+    outside = block.fill(
+        block.prepare(row.frame), Panel(centres, np.zeros_like(local)), 0, nothing_seen(block), table
+    )
     assert left_out == (0 if outside is None else outside.row.size)
     if outside is not None:
         additions = block.beyond_table(outside, projection)

@@ -12,6 +12,7 @@ from test_manybody import small_frame
 
 from asking import features_of, rows_of
 from hamfit.devices import AbstractDevice
+from hamfit.features.block import Panel
 from hamfit.features.manybody import ManyBodyBlock
 from hamfit.features.manybody_device import BUDGET_BYTES, DeviceManyBody
 from hamfit.frames import Frame
@@ -75,7 +76,8 @@ def device_rows(
     width = block.n_columns
     out = device.upload(np.full((centres.size * frame.dim, width + 5), 7.0))
     made = DeviceManyBody(device, block, budget_bytes)
-    made.fill(made.prepare(frame, FrameGraphs()), centres, device.upload(centres), out, 3, np.zeros((0, 2)))
+    panel = Panel(centres, out, device.upload(centres))
+    made.fill(made.prepare(frame, FrameGraphs()), panel, 3, np.zeros((0, 2)))
     filled = device.download(out)
     assert (filled[:, :3] == 7.0).all()
     assert (filled[:, 3 + width :] == 7.0).all()

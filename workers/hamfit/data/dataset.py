@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,15 @@ def as_datasets(data: Dataset | str | Path | Sequence[Dataset | str | Path]) -> 
     if not items:
         raise DataError("no dataset is given: name at least one")
     return tuple(item if isinstance(item, Dataset) else Dataset.open(item) for item in items)
+
+
+@lru_cache(maxsize=8)
+def reopened(path: str, digest: str) -> Dataset:
+    """The dataset that had this digest, kept open for whoever asks again; StoreError where the path holds another."""
+    dataset = Dataset.open(path)
+    if dataset.digest != digest:
+        raise StoreError(f"{path} was replaced while it was being read: start again")
+    return dataset
 
 
 class Trajectory:

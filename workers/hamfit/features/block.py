@@ -41,6 +41,18 @@ Evaluator: TypeAlias = Callable[[Source, FloatArray | None], tuple[float, FloatA
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Panel:
+    """The rows of some particles, of which each block writes its local columns."""
+
+    centres: IntArray
+    """The particles, (C,)."""
+    rows: Any
+    """Their rows, (C * d, width), C order: on the processor, or on the device of the block that writes."""
+    on_device: Any = None
+    """``centres`` on the device."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Outside:
     """Edges that a table does not cover: what they add to their rows is computed feature by feature."""
 
@@ -217,20 +229,14 @@ class AbstractBlock(ABC):
         return None
 
     def fill(
-        self,
-        source: Source,
-        centres: IntArray,
-        out: FloatArray,
-        column: int,
-        table: RadialTable | None,
-        seen: FloatArray,
+        self, source: Source, panel: Panel, column: int, seen: FloatArray, table: RadialTable | None = None
     ) -> Outside | None:
-        """Write the local columns of ``centres``, from ``column`` on, into out (len(centres) * d, width), C order.
+        """Write the local columns of the panel's centres, from ``column`` on.
 
         Local columns are those of the table where the block has one, else its features. Widens ``seen`` (n_extents, 2)
         to the edges met. Returns the edges outside the table.
         """
-        out[:, column : column + self.n_columns] = self.rows(source, centres)
+        panel.rows[:, column : column + self.n_columns] = self.rows(source, panel.centres)
         return None
 
     def beyond_table(self, outside: Outside, projection: FloatArray) -> FloatArray:

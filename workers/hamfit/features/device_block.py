@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hamfit.devices import AbstractDevice, DeviceArray
+from hamfit.devices import AbstractDevice
 from hamfit.devices.planner import PanelPlan
-from hamfit.features.block import AbstractBlock, Outside
+from hamfit.features.block import AbstractBlock, Outside, Panel
 from hamfit.features.source import Source
 from hamfit.frames import Frame
 from hamfit.graphs import FrameGraphs
@@ -57,16 +57,8 @@ class AbstractDeviceBlock(ABC):
         return DeviceSource(frame, hosted=self.block.prepare(frame, graphs))
 
     @abstractmethod
-    def fill(
-        self,
-        source: DeviceSource,
-        centres: IntArray,
-        on_device: DeviceArray,
-        out: DeviceArray,
-        column: int,
-        seen: FloatArray,
-    ) -> Outside | None:
-        """As ``AbstractBlock.fill``, into an array on the device; ``centres`` (C,) lie on the host and there.
+    def fill(self, source: DeviceSource, panel: Panel, column: int, seen: FloatArray) -> Outside | None:
+        """As ``AbstractBlock.fill``, into rows on the device.
 
         Edges outside the table come back to the host. Running out of memory leaves nothing that counts.
         """
@@ -79,20 +71,12 @@ class AbstractDeviceBlock(ABC):
 class HostedBlock(AbstractDeviceBlock):
     """A block without kernels for devices: evaluated on the processor, and uploaded panel by panel."""
 
-    def fill(
-        self,
-        source: DeviceSource,
-        centres: IntArray,
-        on_device: DeviceArray,
-        out: DeviceArray,
-        column: int,
-        seen: FloatArray,
-    ) -> Outside | None:
+    def fill(self, source: DeviceSource, panel: Panel, column: int, seen: FloatArray) -> Outside | None:
         """See ``AbstractDeviceBlock.fill``."""
         assert source.hosted is not None
-        rows = np.empty((centres.size * source.frame.dim, self.block.n_columns))
-        outside = self.block.fill(source.hosted, centres, rows, 0, None, seen)
-        out[:, column : column + self.block.n_columns] = self.device.upload(rows)
+        rows = np.empty((panel.rows.shape[0], self.block.n_columns))
+        outside = self.block.fill(source.hosted, Panel(panel.centres, rows), 0, seen)
+        panel.rows[:, column : column + self.block.n_columns] = self.device.upload(rows)
         return outside
 
     def features(self, source: DeviceSource, plan: PanelPlan) -> FloatArray:

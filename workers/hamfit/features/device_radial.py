@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hamfit.devices import AbstractDevice, DeviceArray
+from hamfit.devices import AbstractDevice
 from hamfit.devices.planner import PanelPlan
-from hamfit.features.block import Outside
+from hamfit.features.block import Outside, Panel
 from hamfit.features.device_block import AbstractGraphedBlock, DeviceSource
 from hamfit.features.radial import RadialFeatures
 from hamfit.features.tables import MAP_CODE, RadialTable, spline_slopes
@@ -32,19 +32,11 @@ class DeviceRadialBlock(AbstractGraphedBlock):
         self._table = None if table is None else upload_table(device, table)
         self._slope_basis = device.upload(spline_slopes())
 
-    def fill(
-        self,
-        source: DeviceSource,
-        centres: IntArray,
-        on_device: DeviceArray,
-        out: DeviceArray,
-        column: int,
-        seen: FloatArray,
-    ) -> Outside | None:
+    def fill(self, source: DeviceSource, panel: Panel, column: int, seen: FloatArray) -> Outside | None:
         """See ``AbstractDeviceBlock.fill``."""
-        device, dim = self.device, source.frame.dim
+        device, dim, out = self.device, source.frame.dim, panel.rows
         assert source.prepared is not None
-        edges = source.prepared.edges(on_device)
+        edges = source.prepared.edges(panel.on_device)
         widen_extent(device, edges.distance, edges.channel, seen)
         if self._table is None:
             radial_rows(device, edges, self._radial, dim, column, out)

@@ -17,7 +17,7 @@ import numpy as np
 
 from hamfit.devices import AbstractDevice, DeviceArray
 from hamfit.devices.planner import PanelPlan
-from hamfit.features.block import Outside
+from hamfit.features.block import Outside, Panel
 from hamfit.features.device_block import AbstractGraphedBlock, DeviceSource
 from hamfit.features.manybody_moments import monomials
 from hamfit.features.manybody_radial import RadialBumps
@@ -111,30 +111,22 @@ class DeviceManyBody(AbstractGraphedBlock):
         )
         self._species = [_upload_species(device, layer, s) for s in range(layer.n_species)]
 
-    def fill(
-        self,
-        source: DeviceSource,
-        centres: IntArray,
-        on_device: DeviceArray,
-        out: DeviceArray,
-        column: int,
-        seen: FloatArray,
-    ) -> Outside | None:
+    def fill(self, source: DeviceSource, panel: Panel, column: int, seen: FloatArray) -> Outside | None:
         """See ``AbstractDeviceBlock.fill``: chunk by chunk."""
-        prepared, wanted, dim = source.prepared, on_device, source.frame.dim
+        prepared, wanted, dim = source.prepared, panel.on_device, source.frame.dim
         assert prepared is not None
-        if not centres.size:
+        if not panel.centres.size:
             return None
         everyone = self.device.upload(source.frame.species)
         size = self._first_guess(prepared.edges_per_centre)
         start = 0
-        while start < centres.size:
+        while start < panel.centres.size:
             part = wanted[start : start + size]
             chunk = self._gather(prepared, part, everyone)
             if part.size > 1 and self._held_bytes(chunk) > self._budget_bytes // 2:
                 size = -(-int(part.size) // 2)
                 continue
-            self._fill_chunk(prepared, chunk, dim, out, start * dim, column)
+            self._fill_chunk(prepared, chunk, dim, panel.rows, start * dim, column)
             start += int(part.size)
         return None
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 
-from hamfit.features.block import AbstractBlock, Evaluator, Outside
+from hamfit.features.block import AbstractBlock, Evaluator, Outside, Panel
 from hamfit.features.radial import RadialFeatures, map_inverse, map_value
 from hamfit.features.source import Source
 from hamfit.frames import Frame
@@ -162,16 +162,10 @@ class AbstractRadialBlock(AbstractBlock):
         return out
 
     def fill(
-        self,
-        source: Source,
-        centres: IntArray,
-        out: FloatArray,
-        column: int,
-        table: RadialTable | None,
-        seen: FloatArray,
+        self, source: Source, panel: Panel, column: int, seen: FloatArray, table: RadialTable | None = None
     ) -> Outside | None:
         """See ``AbstractBlock.fill``: splines where there is a table."""
-        edges, dim = source.edges(centres), source.frame.dim
+        edges, dim, out = source.edges(panel.centres), source.frame.dim, panel.rows
         if table is None:
             out[:, column : column + self.n_columns] = self._rows_of(edges, dim)
             widen_extent(edges.distance, edges.channel, seen)
@@ -204,5 +198,6 @@ class AbstractRadialBlock(AbstractBlock):
         assert table is not None
         for using in (None, table):
             width = self.n_columns if using is None else using.n_local
-            self.fill(source, source.order, np.zeros((source.order.size * frame.dim, width)), 0, using, extent)
+            panel = Panel(source.order, np.zeros((source.order.size * frame.dim, width)))
+            self.fill(source, panel, 0, extent, using)
         self.compiled(np.ones(self.n_columns), extent)(source, None)

@@ -15,6 +15,7 @@ import numpy as np
 from hamfit.devices import AbstractDevice, DeviceArray, DeviceMemoryFull
 from hamfit.devices.planner import PanelPlan
 from hamfit.errors import DeviceError
+from hamfit.features.block import Panel
 from hamfit.features.device_block import DeviceSource
 from hamfit.features.device_radial import EDGE_BYTES
 from hamfit.fitting.basis import PartBasis
@@ -90,10 +91,10 @@ class DevicePartStream(AbstractPartStream[DeviceSource]):
         local = device.xp.empty((centres.size * dim, width))
         # blocks write all of their columns; those of constants are zero in rows of forces
         local[:, int(self._columns[-1]) :] = 0.0
-        on_device = device.upload(centres)
+        panel = Panel(centres, local, device.upload(centres))
         corrections: list[tuple[IntArray, FloatArray]] = []
         for index, (block, source) in enumerate(zip(self._blocks, sources, strict=True)):
-            outside = block.fill(source, centres, on_device, local, int(self._columns[index]), self._seen[index])
+            outside = block.fill(source, panel, int(self._columns[index]), self._seen[index])
             if outside is not None:
                 rows = outside.row[:, None] + np.arange(dim)
                 additions = self._additions(index, outside)[:, :dim]

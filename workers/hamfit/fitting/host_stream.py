@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hamfit.features.block import Outside
+from hamfit.features.block import Outside, Panel
 from hamfit.features.source import Source
 from hamfit.fitting.basis import PartBasis
 from hamfit.fitting.frame_rows import Pooled
@@ -59,10 +59,10 @@ class HostPartStream(AbstractPartStream[Source]):
 
     def _fill(self, frame: Frame, sources: Sequence[Source], centres: IntArray, targets: FloatArray) -> None:
         rows = slice(self._filled, self._filled + centres.size * frame.dim)
-        out = self._local[rows]
+        panel = Panel(centres, self._local[rows])
         for index, (block, source) in enumerate(zip(self.part.blocks, sources, strict=True)):
             column, table = int(self._columns[index]), self.part.table(index)
-            outside = block.fill(source, centres, out, column, table, self._seen[index])
+            outside = block.fill(source, panel, column, self._seen[index], table)
             if outside is not None:
                 self._correct(index, outside, frame.dim)
         self._targets[rows] = targets[centres].reshape(-1) / self.part.target_scale

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
-from hamfit.data import Dataset
+from hamfit.data.dataset import reopened
 from hamfit.devices import AbstractDevice
-from hamfit.errors import StoreError, located
+from hamfit.errors import located
 from hamfit.fitting.basis import Basis, PartBasis
 from hamfit.fitting.host_stream import HostPartStream
 from hamfit.fitting.part_stream import AbstractPartStream, keeps_rare_rows, rare
@@ -42,18 +41,10 @@ def reductions_of(basis: Basis) -> dict[str, AbstractReduction]:
     return out
 
 
-@lru_cache(maxsize=8)
-def _open(path: str, digest: str) -> Dataset:
-    dataset = Dataset.open(path)
-    if dataset.digest != digest:
-        raise StoreError(f"{path} was replaced while it was being fitted: start the fit again")
-    return dataset
-
-
 def frames_of(shard: Shard) -> Iterator[tuple[tuple[str, str, int], Frame]]:
     """The frames of a shard and where each lies (dataset, trajectory, index), a few megabytes at a time."""
     for piece in shard.pieces:
-        trajectory = _open(piece.dataset, piece.digest).trajectories[piece.trajectory]
+        trajectory = reopened(piece.dataset, piece.digest).trajectories[piece.trajectory]
         step = max(1, 50_000 // max(1, trajectory.n_particles))
         for start in range(piece.start, piece.stop, step):
             for index, frame in enumerate(trajectory.frames(start, min(start + step, piece.stop)), start):
@@ -63,7 +54,7 @@ def frames_of(shard: Shard) -> Iterator[tuple[tuple[str, str, int], Frame]]:
 def mean_particles(shard: Shard) -> int:
     """Particles of a frame of the shard, on average."""
     sizes = [
-        (_open(piece.dataset, piece.digest).trajectories[piece.trajectory].n_particles, piece.stop - piece.start)
+        (reopened(piece.dataset, piece.digest).trajectories[piece.trajectory].n_particles, piece.stop - piece.start)
         for piece in shard.pieces
     ]
     return sum(n * frames for n, frames in sizes) // max(1, shard.n_frames)
