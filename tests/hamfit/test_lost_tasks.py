@@ -22,6 +22,6 @@ class KilledWorker(Exception):
     ],
 )
 def test_each_ending_is_told_as_what_it_is(error: Exception | None, kind: type[HamfitError], words: str) -> None:
-    found = task_error(error, "lost", "fit")
+    found = task_error(error, "lost", "repeat the fit")
     assert type(found) is kind
     assert words in str(found)

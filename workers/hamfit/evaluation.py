@@ -8,6 +8,7 @@ so the answer is the same to the last bit whoever judged them.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -25,8 +26,8 @@ from hamfit.frames import Frame
 from hamfit.model import Model
 from hamfit.processes import PROCESS_BYTES, peak_bytes, prepare_worker, single_blas_thread
 from hamfit.progress import Event, Progress, silent
-from hamfit.tasks import ClusterTasks, Task, ThreadTasks, check_client
-from hamfit.types import FloatArray, IntArray
+from hamfit.tasks import ClusterTasks, Task, ThreadTasks
+from hamfit.types import FloatArray
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -70,7 +71,7 @@ def evaluate(
         check_units_of_model(dataset.path, dataset.units, opened.units)
     pieces, total = list(_pieces(datasets)), sum(dataset.n_frames for dataset in datasets)
     began, done = time.perf_counter(), 0
-    judged: dict[int, list[_Judged]] = {}
+    judged: dict[int, FloatArray] = {}
 
     def tell() -> None:
         progress(Event("evaluating", done, total, done, time.perf_counter() - began, peak_bytes(), "frames"))
@@ -80,7 +81,8 @@ def evaluate(
         judged[index] = found
         done += len(found)
         tell()
-    return _summary([one for index in range(len(pieces)) for one in judged[index]], opened, datasets)
+    rows = [judged[index] for index in range(len(pieces))]
+    return _summary(np.concatenate([np.zeros((0, _WORDS + len(opened.labels))), *rows]), opened, datasets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,13 @@ def plan_evaluation(
         # read: positions, velocities, momenta, forces, their chunks; made: cells, gradients, differences
         read = min(t.n_frames, max(1, _PIECE_PARTICLES // t.n_particles)) * (5 * t.dim + 2)
         most = max(most, 8 * t.n_particles * (read + 12 * t.dim + 24))
+    # what every frame leaves behind, and a copy of it
+    left = 2 * 8 * (_WORDS + len(opened.labels)) * sum(t.n_frames for t in trajectories)
     coefficients = sum(array.nbytes for array in (*opened.theta, *opened.factors.values()))
     return EvaluationPlan(
         frames=sum(t.n_frames for t in trajectories),
         particles=sum(t.n_frames * t.n_particles for t in trajectories),
-        peak_bytes=PROCESS_BYTES + 2 * coefficients + n * (most + 64 * 2**20),
+        peak_bytes=PROCESS_BYTES + 2 * coefficients + n * (most + 64 * 2**20) + left,
     )
 
 
@@ -138,80 +142,59 @@ def _pieces(datasets: Sequence[Dataset]) -> Iterator[_Piece]:
 
 def _judge_all(
     model: Model, pieces: Sequence[_Piece], threads: int, client: Client | None
-) -> Iterator[tuple[int, list[_Judged]]]:
+) -> Iterator[tuple[int, FloatArray]]:
     """What each piece leaves, as they end."""
     slim: Any = replace(model, factors={}, provenance={})
     if client is None:
         with single_blas_thread(), ThreadTasks[int](min(threads, max(1, len(pieces)))) as here:
             yield from here.results(Task(k, "judge", str(k), _judge, (slim, p)) for k, p in enumerate(pieces))
         return
-    check_client(client, "evaluation")
-    with ClusterTasks[int](client, "evaluation") as there:
-        known = client.scatter(slim)
+    with ClusterTasks[int](client, "evaluation", resumes=False) as there:
+        # a task of its own, so that the model is made again when the worker that holds it is lost
+        known = client.submit(_itself, slim, key=f"hamfit-model-{uuid.uuid4().hex[:8]}", pure=False)
         yield from there.results(Task(k, "judge", str(k), _judge_there, (known, p)) for k, p in enumerate(pieces))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sums:
-    """Sums over the components of a vector field of one frame."""
-
-    count: int
-    square: float
-    """Of the differences."""
-    size: float
-    """Of the true values, squared."""
-    absolute: float
-    """Of the differences."""
-
-    @classmethod
-    def of(cls, predicted: FloatArray, true: FloatArray) -> _Sums:
-        difference = predicted - true
-        square, size = float(np.sum(difference**2)), float(np.sum(true**2))
-        return cls(difference.size, square, size, float(np.sum(np.abs(difference))))
+def _itself(model: Model) -> Model:
+    return model
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Judged:
-    """What one frame leaves behind."""
-
-    force: _Sums | None
-    velocity: _Sums | None
-    energy: float | None
-    """Predicted less true."""
-    counts: IntArray
-    """Particles of each species, (S,)."""
-    outside: int
-    edges: int
+#: What a frame leaves behind: of forces and of velocities the number of components compared, sums of the squared and
+#: the absolute differences and of the squared true values; the energy predicted less the true one, nan where it is not
+#: known; edges outside the range of training, and all; then the particles of each species.
+_FORCE, _VELOCITY, _ENERGY, _OUTSIDE, _EDGES, _WORDS = 0, 4, 8, 9, 10, 11
+_COUNT, _SQUARE, _ABSOLUTE, _SIZE = range(4)
 
 
-def _judge(model: Model, piece: _Piece) -> list[_Judged]:
-    """Judge the frames of a piece, in their order."""
+def _judge(model: Model, piece: _Piece) -> FloatArray:
+    """Judge the frames of a piece, in their order, (frames, _WORDS + S)."""
     dataset = reopened(piece.path, piece.digest)
     trajectory = dataset.trajectories[piece.trajectory]
-    found = []
+    found = np.zeros((piece.stop - piece.start, _WORDS + len(model.labels)))
     for index, stored in enumerate(trajectory.frames(piece.start, piece.stop), piece.start):
         with located(dataset.path, trajectory.name, index):
-            found.append(_judge_frame(model, model.adapt(stored)))
+            _judge_frame(model, model.adapt(stored), found[index - piece.start])
     return found
 
 
-def _judge_frame(model: Model, frame: Frame) -> _Judged:
+def _judge_frame(model: Model, frame: Frame, row: FloatArray) -> None:
     # forces, energy and edges out of range in one go: each edge is found once
     potential = model.potential(frame, virial=False)
-    has_forces = frame.pdot is not None and any(block.part == "force" for block in model.blocks)
-    has_velocities = frame.qdot is not None and frame.p is not None
-    energy = None if frame.potential_energy is None else potential.energy - frame.potential_energy
-    return _Judged(
-        _Sums.of(potential.forces, frame.pdot) if has_forces and frame.pdot is not None else None,
-        _Sums.of(model.velocities(frame), frame.qdot) if has_velocities and frame.qdot is not None else None,
-        energy,
-        np.bincount(frame.species, minlength=len(model.labels)),
-        potential.outside,
-        potential.edges,
-    )
+    if frame.pdot is not None and any(block.part == "force" for block in model.blocks):
+        row[_FORCE:_VELOCITY] = _sums(potential.forces, frame.pdot)
+    if frame.qdot is not None and frame.p is not None:
+        row[_VELOCITY:_ENERGY] = _sums(model.velocities(frame), frame.qdot)
+    row[_ENERGY] = np.nan if frame.potential_energy is None else potential.energy - frame.potential_energy
+    row[_OUTSIDE:_WORDS] = potential.outside, potential.edges
+    row[_WORDS:] = np.bincount(frame.species, minlength=len(model.labels))
 
 
-def _judge_there(model: Model, piece: _Piece) -> list[_Judged]:
+def _sums(predicted: FloatArray, true: FloatArray) -> tuple[float, float, float, float]:
+    difference = predicted - true
+    return difference.size, float(np.sum(difference**2)), float(np.sum(np.abs(difference))), float(np.sum(true**2))
+
+
+def _judge_there(model: Model, piece: _Piece) -> FloatArray:
     """Runs on a worker."""
     _ready()
     return _judge(model, piece)
@@ -222,37 +205,33 @@ def _ready() -> None:
     prepare_worker()
 
 
-def _summary(found: Sequence[_Judged], model: Model, datasets: Sequence[Dataset]) -> dict[str, Any]:
-    forces = [one.force for one in found if one.force is not None]
-    velocities = [one.velocity for one in found if one.velocity is not None]
-    if not forces and not velocities:
+def _summary(found: FloatArray, model: Model, datasets: Sequence[Dataset]) -> dict[str, Any]:
+    force, velocity = found[:, _FORCE:_VELOCITY].sum(axis=0), found[:, _VELOCITY:_ENERGY].sum(axis=0)
+    outside, edges = found[:, _OUTSIDE:_WORDS].sum(axis=0)
+    if force[_COUNT] == 0 and velocity[_COUNT] == 0:
         raise DataError(f"{datasets[0].path} holds neither forces nor velocities to compare with: ingest them")
-    edges, count = sum(one.edges for one in found), sum(one.count for one in forces)
     return {
         "frames": len(found),
         "units": dict(model.units),
-        "force": _relative(forces),
-        "velocity": _relative(velocities),
-        "force_mae": sum(one.absolute for one in forces) / count if count else None,
-        "force_rmse": float(np.sqrt(sum(one.square for one in forces) / count)) if count else None,
-        "energy_mae_per_particle": _energy_error(found),
-        "extrapolated_share": sum(one.outside for one in found) / edges if edges else None,
+        "force": _relative(force),
+        "velocity": _relative(velocity),
+        "force_mae": float(force[_ABSOLUTE] / force[_COUNT]) if force[_COUNT] else None,
+        "force_rmse": float(np.sqrt(force[_SQUARE] / force[_COUNT])) if force[_COUNT] else None,
+        "energy_mae_per_particle": _energy_error(found[~np.isnan(found[:, _ENERGY])]),
+        "extrapolated_share": float(outside / edges) if edges else None,
     }
 
 
-def _relative(sums: Sequence[_Sums]) -> float | None:
-    if not sums:
+def _relative(sums: FloatArray) -> float | None:
+    if sums[_COUNT] == 0:
         return None
-    square, size = sum(one.square for one in sums), sum(one.size for one in sums)
-    return float(np.sqrt(square / size)) if size > 0.0 else float(np.sqrt(square))
+    return float(np.sqrt(sums[_SQUARE] / sums[_SIZE] if sums[_SIZE] > 0.0 else sums[_SQUARE]))
 
 
-def _energy_error(found: Sequence[_Judged]) -> float | None:
+def _energy_error(known: FloatArray) -> float | None:
     """Mean absolute difference per particle, once one constant for each species is taken from the differences."""
-    known = [(one.energy, one.counts) for one in found if one.energy is not None]
-    if not known:
+    if not len(known):
         return None
-    difference = np.array([energy for energy, _ in known])
-    counts = np.array([composition for _, composition in known], dtype=np.float64)
+    difference, counts = known[:, _ENERGY], known[:, _WORDS:]
     shift = counts @ np.linalg.lstsq(counts, difference, rcond=None)[0]
     return float(np.mean(np.abs(difference - shift) / counts.sum(axis=1)))

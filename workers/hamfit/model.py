@@ -154,7 +154,7 @@ class Model:
                 continue
             seen = block.extent(self.extents.get(block.kind))
             source = block.prepare(frame, graphs)
-            if seen is not None:
+            if seen is not None and part == "force":
                 source = replace(source, range=Range(seen))
             if position not in self._compiled:
                 self._compiled[position] = block.compiled(self.theta[position], seen)

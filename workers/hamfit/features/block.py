@@ -111,6 +111,8 @@ class AbstractBlock(ABC):
     """Whether the total momentum is constant: whether nothing depends on absolute positions."""
     needs_open_space: ClassVar[bool] = False
     """Whether it has no meaning in a periodic box."""
+    needs_like_masses: ClassVar[bool] = False
+    """Whether all particles of one species must have one mass."""
     needs_graph: ClassVar[Literal["no", "any", "cutoff"]] = "no"
     """Whether a fit must find it a graph: any, or one of cutoffs."""
     needs_energies: ClassVar[bool] = False
@@ -250,7 +252,7 @@ class AbstractBlock(ABC):
         """
         from hamfit.features.device_block import HostedBlock
 
-        return HostedBlock(device, self)
+        return HostedBlock(device, self, table)
 
     @classmethod
     def warm_up(cls, frame: Frame) -> None:
@@ -274,6 +276,6 @@ def targets_of(frame: Frame, part: Part) -> FloatArray:
             raise DataError("a frame has no forces: give them, or let ingest estimate them from a time series")
         return -frame.pdot
     if frame.qdot is None or frame.p is None:
-        raise DataError("a frame has no velocities, which the kinetic block needs: give them, or leave it out")
+        raise DataError("a frame has no velocities, which blocks of momenta need: give them, or leave such blocks out")
     return frame.qdot
 

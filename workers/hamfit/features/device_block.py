@@ -15,6 +15,7 @@ from hamfit.devices import AbstractDevice
 from hamfit.devices.planner import PanelPlan
 from hamfit.features.block import AbstractBlock, Outside, Panel
 from hamfit.features.source import Source
+from hamfit.features.tables import RadialTable
 from hamfit.frames import Frame
 from hamfit.graphs import FrameGraphs
 from hamfit.graphs.device_cells import AbstractDevicePrepared, prepare_on_device
@@ -38,6 +39,11 @@ class DeviceSource:
         if self.prepared is not None:
             return self.prepared.order
         return Source(self.frame).order if self.hosted is None else self.hosted.order
+
+    @property
+    def has_order(self) -> bool:
+        """See ``Source.has_order``: the same on the device as on the processor."""
+        return self.prepared is not None or (self.hosted is not None and self.hosted.has_order)
 
     @property
     def edges_per_centre(self) -> float:
@@ -71,12 +77,16 @@ class AbstractDeviceBlock(ABC):
 class HostedBlock(AbstractDeviceBlock):
     """A block without kernels for devices: evaluated on the processor, and uploaded panel by panel."""
 
+    def __init__(self, device: AbstractDevice, block: AbstractBlock, table: RadialTable | None) -> None:
+        super().__init__(device, block)
+        self._table, self._n_local = table, block.n_columns if table is None else table.n_local
+
     def fill(self, source: DeviceSource, panel: Panel, column: int, seen: FloatArray) -> Outside | None:
         """See ``AbstractDeviceBlock.fill``."""
         assert source.hosted is not None
-        rows = np.empty((panel.rows.shape[0], self.block.n_columns))
-        outside = self.block.fill(source.hosted, Panel(panel.centres, rows), 0, seen)
-        panel.rows[:, column : column + self.block.n_columns] = self.device.upload(rows)
+        rows = np.empty((panel.rows.shape[0], self._n_local))
+        outside = self.block.fill(source.hosted, Panel(panel.centres, rows), 0, seen, self._table)
+        panel.rows[:, column : column + self._n_local] = self.device.upload(rows)
         return outside
 
     def features(self, source: DeviceSource, plan: PanelPlan) -> FloatArray:
@@ -92,6 +102,7 @@ class AbstractGraphedBlock(AbstractDeviceBlock):
         """See ``AbstractDeviceBlock.prepare``; blocks of one graph share what the device made of it."""
         graph = self.block.graph
         assert graph is not None
+        self.block.check(frame)
         prepared = graphs.once(
             self.device.name, graph, frame, lambda: prepare_on_device(self.device, graph, frame)
         )

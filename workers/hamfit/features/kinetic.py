@@ -29,6 +29,7 @@ class KineticBlock(AbstractRadialBlock):
     kind: ClassVar[str] = "kinetic"
     part: ClassVar[Part] = "velocity"
     has_virial: ClassVar[bool] = False
+    needs_like_masses: ClassVar[bool] = True
     pooling = 1.0
 
     def __init__(self, radial: RadialFeatures, labels: tuple[str, ...]) -> None:

@@ -52,6 +52,11 @@ class Source:
             return self.prepared.order
         return np.arange(self.frame.n_particles, dtype=np.int64)
 
+    @property
+    def has_order(self) -> bool:
+        """Whether ``order`` puts near particles close together: whether there is a graph."""
+        return self.prepared is not None
+
     def edges(self, centres: IntArray) -> Edges:
         """Edges of the centres, in their order; ModelError for a block that has no graph."""
         if self.prepared is None:

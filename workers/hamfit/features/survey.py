@@ -99,7 +99,7 @@ class Sampling:
     def cutoff_graph(self) -> CutoffGraph:
         """The graph, where it is one of cutoffs; SpecError where it is not."""
         if not isinstance(self.graph, CutoffGraph):
-            raise SpecError("the many-body block needs a cutoff: give --cutoff")
+            raise SpecError("the blocks asked for need to know how far particles see each other: give --cutoff")
         return self.graph
 
     def rng(self, stream: int) -> np.random.Generator:

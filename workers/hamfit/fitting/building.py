@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hamfit.errors import SpecError
 from hamfit.features.block import PARTS, AbstractBlock, Part, Sampled
 from hamfit.features.survey import Sampling, Survey
 from hamfit.fitting.basis import PartBasis
@@ -68,4 +69,10 @@ def _build(problem: Problem, found: Survey, options: FitOptions, part: Part) -> 
 def _frame_rows(problem: Problem, found: Survey, options: FitOptions) -> tuple[FrameRows, ...]:
     n_species = len(problem.labels)
     scales = {name: KINDS[name].scale(found.frames, n_species) for name in frame_weights(problem, options)}
+    for name, scale in scales.items():
+        if scale == 0.0 and KINDS[name].is_asked(options):
+            raise SpecError(
+                f"--{name}-weight asks for rows of {name}, and the data do not tell how large one is (all alike, or too"
+                " few): give more frames that state it, or leave it out"
+            )
     return tuple(FrameRows(name, scale, KINDS[name].columns(n_species)) for name, scale in scales.items() if scale > 0)

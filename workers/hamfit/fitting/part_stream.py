@@ -74,8 +74,8 @@ class Ordered(Protocol):
         ...
 
     @property
-    def prepared(self) -> object | None:
-        """Its graph, where it has one."""
+    def has_order(self) -> bool:
+        """Whether that is more than the order of their numbers."""
         ...
 
 
@@ -102,7 +102,7 @@ class AbstractPartStream(ABC, Generic[Asked]):
         targets = targets_of(frame, self.part.part)
         sources = self._prepare(frame, graphs)
         # blocks without a graph take particles in any order
-        order = next((source.order for source in sources if source.prepared is not None), sources[0].order)
+        order = next((source.order for source in sources if source.has_order), sources[0].order)
         order = order[shard.first : shard.last]
         if shard.sampled:
             rng = np.random.default_rng([shard.seed, shard.index, position])

@@ -11,8 +11,9 @@ from hamfit.fitting.basis import Basis, PartBasis, whitened_basis
 from hamfit.fitting.building import Built, build_parts
 from hamfit.fitting.clock import Clock
 from hamfit.fitting.executors import AbstractExecutor
+from hamfit.fitting.frame_rows import KINDS
 from hamfit.fitting.part_stream import MOST_RARE_COLUMNS
-from hamfit.fitting.problem import Problem
+from hamfit.fitting.problem import Problem, frame_weights
 from hamfit.fitting.shards import FrameTable, Shard, plan_sample, plan_shards
 from hamfit.fitting.stage import Stage, stored_basis
 from hamfit.fitting.survey import survey
@@ -55,7 +56,8 @@ def prepare(
     """Survey, sample and whiten; an interrupted fit's basis is taken up from ``home``."""
     table = FrameTable.of(problem.datasets)
     with clock.phase("survey"), single_blas_thread():
-        found = survey(problem.datasets, problem.labels, problem.bond_labels)
+        kinds = [KINDS[name] for name in frame_weights(problem, options)]
+        found = survey(problem.datasets, problem.labels, problem.bond_labels, kinds)
         built = tuple(build_parts(problem, found, options))
     basis = stored_basis(home, "stream")
     if basis is None:

@@ -72,8 +72,8 @@ def pose(datasets: Sequence[Dataset], options: FitOptions) -> Problem:
     if not any(t.n_frames for t in trajectories):
         raise DataError(f"{first.path} holds no frames: ingest or simulate some")
     blocks = _blocks(datasets, options)
-    if any(block.part == "velocity" for block in blocks):
-        _check_masses(datasets, labels)
+    if like := [block.kind for block in blocks if block.needs_like_masses]:
+        _check_masses(datasets, like[0])
     graph = None
     if any(block.needs_graph != "no" for block in blocks):
         graph = _graph(datasets, labels, bond_labels, blocks, options)
@@ -104,17 +104,19 @@ def _blocks(datasets: Sequence[Dataset], options: FitOptions) -> tuple[type[Abst
     # in one order however they were named, so that columns are too
     order = {name: k for k, name in enumerate(BUILT_IN)}
     blocks = tuple(block_type(name) for name in sorted(names, key=lambda name: order.get(name, len(order))))
-    parts = {block.part for block in blocks}
+    moved, pushed = ([block.kind for block in blocks if block.part == part] for part in ("velocity", "force"))
     for dataset, trajectory in trajectories:
         where = f"trajectory {trajectory.name} of {dataset.path}"
-        if "velocity" in parts and not (trajectory.has_velocities and trajectory.has_momenta):
-            raise DataError(f"{where} has no velocities, which the kinetic block needs: leave kinetic out of --blocks")
-        if "force" in parts and not trajectory.has_forces:
+        if moved and not (trajectory.has_velocities and trajectory.has_momenta):
+            raise DataError(
+                f"{where} has no velocities, which the {moved[0]} block needs: leave {moved[0]} out of --blocks"
+            )
+        if pushed and not trajectory.has_forces:
             raise DataError(f"{where} has no forces: dump them, or ingest with derivatives from the time series")
     return blocks
 
 
-def _check_masses(datasets: Sequence[Dataset], labels: tuple[str, ...]) -> None:
+def _check_masses(datasets: Sequence[Dataset], kind: str) -> None:
     seen: dict[str, float] = {}
     for dataset in datasets:
         for trajectory in dataset.trajectories:
@@ -125,7 +127,7 @@ def _check_masses(datasets: Sequence[Dataset], labels: tuple[str, ...]) -> None:
                 if not np.allclose(masses, expected, rtol=1e-12, atol=0.0):
                     raise DataError(
                         f"species {label} of {dataset.path} has particles of different mass: "
-                        "the kinetic block is one per species, so give them different species"
+                        f"the {kind} block is one per species, so give them different species"
                     )
 
 
@@ -140,12 +142,12 @@ def _graph(
         return CutoffGraph(labels, parse_cutoffs(str(options.cutoff), labels))
     trajectories = [t for d in datasets for t in d.trajectories]
     bonded = [t.bonds is not None for t in trajectories]
-    wants_cutoff = any(block.needs_graph == "cutoff" for block in blocks)
+    wants_cutoff = [block.kind for block in blocks if block.needs_graph == "cutoff"]
     if any(bonded):
         if not all(bonded):
             raise DataError("some trajectories have bonds and some have none: give --cutoff, or fit them apart")
         if wants_cutoff:
-            raise SpecError("the many-body block needs a cutoff beside the bonds of the data: give --cutoff")
+            raise SpecError(f"the {wants_cutoff[0]} block needs a cutoff beside the bonds of the data: give --cutoff")
         return BondGraph(bond_labels)
     if any(any(t.periodic) for t in trajectories) or wants_cutoff:
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from hamfit.fitting.basis import Basis
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import Shard
 from hamfit.fitting.streaming import mean_particles, reduce_shard
+from hamfit.stores.disk import disk_errors, write_whole
 
 _BASIS_SCHEMA = 1
 _STATE_SCHEMA = 1
@@ -84,11 +85,14 @@ class Stage:
             identity = hashlib.sha256(f"{digest} {shard!r}".encode()).hexdigest()
             return StateKeeper(str(home / f"{name}-{shard.index:06d}"), identity, token)
 
-        (home / _OWNER).write_text(token, encoding="utf-8")
+        with disk_errors(home):
+            write_whole(home / _OWNER, token.encode())
         try:
             yield keeper
         finally:
-            (home / _OWNER).unlink(missing_ok=True)
+            # whoever cannot remove it has been told why by then, or will be
+            with suppress(OSError):
+                (home / _OWNER).unlink()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +122,11 @@ class StateKeeper:
         """Store the state, unless its pass has ended."""
         path = Path(self.path)
         try:
-            if (path.parent / _OWNER).read_text(encoding="utf-8") != self.token:
-                return
-        except FileNotFoundError:
+            owner = (path.parent / _OWNER).read_bytes()
+        except OSError:
+            # gone with its workspace, or not to be read: then nothing of ours can be written there either
+            return
+        if owner != self.token.encode():
             return
         attrs, arrays = state.to_store()
         identified = {**attrs, "identity": self.identity}

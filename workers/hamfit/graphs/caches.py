@@ -26,11 +26,11 @@ class AbstractGraphs(ABC):
 
 
 class FrameGraphs(AbstractGraphs):
-    """What was prepared of one frame, until it is asked for another."""
+    """What was prepared of one frame, until it is asked for another; for one thread."""
 
     def __init__(self) -> None:
         self._frame: Frame | None = None
-        self._made: dict[tuple[str, str], Any] = {}
+        self._made: list[tuple[str, AbstractGraph, Any]] = []
 
     def prepare(self, graph: AbstractGraph, frame: Frame) -> Prepared:
         """See ``AbstractGraphs.prepare``."""
@@ -39,9 +39,11 @@ class FrameGraphs(AbstractGraphs):
     def once(self, where: str, graph: AbstractGraph, frame: Frame, make: Callable[[], Made]) -> Made:
         """What ``make`` gives, or gave when it was last asked for this graph and frame in the same place."""
         if frame is not self._frame:
-            self._frame, self._made = frame, {}
-        key = (where, graph.key)
-        if key not in self._made:
-            self._made[key] = make()
-        made: Made = self._made[key]
+            self._frame, self._made = frame, []
+        for place, known, found in self._made:
+            if place == where and known.is_like(graph):
+                same: Made = found
+                return same
+        made = make()
+        self._made.append((where, graph, made))
         return made

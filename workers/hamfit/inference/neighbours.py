@@ -66,7 +66,7 @@ class SkinGraphs(AbstractGraphs):
     """Graphs that remember; for the frames of one run, of which only the positions change."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, _Lists] = {}
+        self._kept: list[tuple[CutoffGraph, _Lists]] = []
 
     def forget(self) -> None:
         """Find neighbours anew at the next frame, whatever has been."""
@@ -79,10 +79,12 @@ class SkinGraphs(AbstractGraphs):
         skin = SKIN * graph.max_cutoff
         # rounding of positions in the box must not hide a pair
         limit2 = (0.5 * skin) ** 2 * (1.0 - 1e-9)
-        lists = self._kept.get(graph.key)
+        lists = next((lists for known, lists in self._kept if known.is_like(graph)), None)
         now = None if lists is None else lists.positions(frame, limit2)
         if lists is None or now is None:
-            lists = self._kept[graph.key] = self._search(graph, frame, skin)
+            self._kept = [(known, others) for known, others in self._kept if others is not lists]
+            lists = self._search(graph, frame, skin)
+            self._kept.append((graph, lists))
             now = lists.positions(frame, limit2)
             assert now is not None
         return PreparedLists(lists, *now, frame, graph)

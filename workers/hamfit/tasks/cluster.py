@@ -51,17 +51,25 @@ class ClusterTasks(Generic[T]):
 
     Args:
         client: any client, the default one or not; nothing is asked of another.
-        work: what is to be repeated when the cluster is lost, `fit` or `rollout`.
+        work: what is to be repeated when the cluster is lost, such as `fit`.
+        resumes: whether it then takes up where it was.
         gather: whether results are brought here; otherwise they stay on the workers, and their futures are told.
         on_look: called about every half second while results are waited for, by who waits.
 
     """
 
     def __init__(
-        self, client: Client, work: str, *, gather: bool = True, on_look: Callable[[], None] | None = None
+        self,
+        client: Client,
+        work: str,
+        *,
+        gather: bool = True,
+        resumes: bool = True,
+        on_look: Callable[[], None] | None = None,
     ) -> None:
         check_client(client, work)
         self._client, self._work, self._gather, self._on_look = client, work, gather, on_look
+        self._again = f"repeat the {work}{', which takes up where it was' if resumes else ''}"
         self._run = uuid.uuid4().hex[:8]
         self._running: dict[Future[Any], Task[T]] = {}
         self._alive: WeakSet[Future[Any]] = WeakSet()
@@ -127,7 +135,7 @@ class ClusterTasks(Generic[T]):
 
     def _result(self, future: Future[Any]) -> Any:
         if future.status != "finished":
-            raise task_error(future.exception() if future.status == "error" else None, str(future.status), self._work)
+            raise task_error(future.exception() if future.status == "error" else None, str(future.status), self._again)
         return self.gather(future) if self._gather else future
 
     def _look(self) -> None:
@@ -171,6 +179,5 @@ class ClusterTasks(Generic[T]):
             yield
         except (CancelledError, OSError) as error:  # a closed connection and one that is late are OSErrors
             raise ClusterError(
-                f"the cluster went away ({error}): start it again and repeat the {self._work}, which takes up where it"
-                " was"
+                f"the cluster went away ({error}): start it again and {self._again}"
             ) from error
