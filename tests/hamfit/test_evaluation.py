@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +103,17 @@ def test_threads_and_workers_give_the_same_bits(binary_fit: FitResult, tmp_path:
         assert evaluate(binary_fit.model, data, client=client) == alone
     with pytest.raises(ClusterError, match="client of the cluster is closed: connect another one and repeat"):
         evaluate(binary_fit.model, data, client=client)
+
+
+def test_workers_may_come_later(binary_fit: FitResult, tmp_path: Path) -> None:
+    from distributed import Client, LocalCluster
+
+    data = write(tmp_path / "a.zarr", [liquids(1, 7, n_species=2)])
+    with LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        late = threading.Timer(1.0, cluster.scale, (1,))
+        late.start()
+        assert evaluate(binary_fit.model, data, client=client) == evaluate(binary_fit.model, data)
+        late.join()
 
 
 def test_pieces_of_any_size_leave_the_same(

@@ -16,7 +16,7 @@ import radial_oracle as oracle
 from asking import energy_of, features_of, rows_of
 from hamfit.devices import AbstractDevice
 from hamfit.devices.planner import PanelPlan
-from hamfit.errors import ModelError
+from hamfit.errors import DataError, ModelError
 from hamfit.features.block import AbstractBlock, Panel
 from hamfit.features.field import FieldBlock
 from hamfit.features.kinetic import KineticBlock
@@ -39,6 +39,20 @@ class Row:
     frame: Frame
 
 
+class HostedPair(PairBlock):
+    """A block with a graph and a table, as another package may write it: without kernels for devices."""
+
+    kind = "hosted"
+    on_device = AbstractBlock.on_device
+
+
+class OpenPair(PairBlock):
+    """The same kernels, for open space alone."""
+
+    kind = "open"
+    needs_open_space = True
+
+
 def _rows() -> list[Row]:
     rng, found = np.random.default_rng(4), []
     for case in (CASES[2], CASES[5]):
@@ -49,6 +63,7 @@ def _rows() -> list[Row]:
         ]
         found += [
             Row(f"pair-{case.name}", PairBlock(oracle.random_radial(np.array([1.9, 1.6, 1.3])), graph), frame),
+            Row(f"hosted-{case.name}", HostedPair(oracle.random_radial(np.array([1.9, 1.6, 1.3])), graph), frame),
             Row(f"kinetic-{case.name}", KineticBlock(oracle.random_radial(np.full(2, np.inf)), LABELS), frame),
             Row(f"manybody-{case.name}", many[0], frame),
             Row(f"density-{case.name}", many[1], frame),
@@ -142,6 +157,22 @@ def test_pooled_features_are_alike_everywhere(row: Row, place: AbstractDevice | 
     made = row.block.on_device(place)
     got = made.features(made.prepare(row.frame, FrameGraphs()), PanelPlan(place))
     np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
+
+
+@each
+def test_particles_stand_in_one_order_everywhere(row: Row, device: AbstractDevice) -> None:
+    """Shards are slices of it, and workers with and without a device share them."""
+    host, there = row.block.prepare(row.frame), row.block.on_device(device).prepare(row.frame, FrameGraphs())
+    assert there.has_order == host.has_order == (row.block.graph is not None)
+    np.testing.assert_array_equal(there.order, host.order)
+
+
+def test_a_frame_that_a_block_refuses_is_refused_everywhere(place: AbstractDevice | None) -> None:
+    case = CASES[5]
+    block = OpenPair(oracle.random_radial(np.array([1.9, 1.6, 1.3])), CutoffGraph(LABELS, case.cutoffs))
+    asked = block if place is None else block.on_device(place)
+    with pytest.raises(DataError, match="the open block needs absolute positions, which a periodic box does not have"):
+        asked.prepare(case.frame(), FrameGraphs())
 
 
 @each

@@ -119,6 +119,35 @@ def test_every_solver_takes_them_and_the_device_gives_the_same(solver: str, tmp_
     assert worst_virial(data, options.with_changes(device="emulated"), unseen) < bar
 
 
+def test_rows_that_few_frames_state_are_fitted_all_the_same(tmp_path: Path) -> None:
+    """The first look sees to it that it sees some of them."""
+    bare = [[replace(frame, stress=None)] for frame in liquids_with_stress(1, 12) for _ in range(20)]
+    stated = [[frame] for frame in liquids_with_stress(2, 2)]
+    with DatasetWriter.create(tmp_path / "a.zarr", units="lj", labels=("A",)) as writer:
+        for number, (frame,) in enumerate(bare[:150] + stated + bare[150:]):
+            stress = None if frame.stress is None else frame.stress[None]
+            assert frame.pdot is not None
+            writer.add_trajectory(
+                f"run-{number}",
+                q=frame.q[None],
+                species=frame.species,
+                masses=frame.masses,
+                box=frame.box,
+                periodic=True,
+                force=frame.pdot[None],
+                stress=stress,
+            )
+    report = fit(Dataset.open(tmp_path / "a.zarr"), options=OPTIONS.with_changes(stress_weight=1.0)).report
+    assert report["parts"]["force"]["stress_rows"] == 12
+
+
+def test_rows_that_are_asked_for_and_say_nothing_are_refused(tmp_path: Path) -> None:
+    frames = [replace(frame, potential_energy=-3.0) for frame in liquids_with_stress(1, 6)]
+    data = write(tmp_path / "a.zarr", [frames], energies=True)
+    with pytest.raises(SpecError, match="--energy-weight asks for rows of energy, and the data do not tell how large"):
+        fit(data, options=OPTIONS.with_changes(energy_weight=1.0))
+
+
 def test_a_gas_that_pushes_outwards_has_a_stress_below_zero(tmp_path: Path) -> None:
     frame = with_stress(liquid(np.random.default_rng(0), spacing=0.95, cutoff=CUTOFF))
     virial = KINDS["stress"].targets(frame)

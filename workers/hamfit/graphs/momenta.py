@@ -34,7 +34,7 @@ class MomentumGraph(AbstractGraph):
     def prepare(self, frame: Frame) -> PreparedMomenta:
         """The frame's momenta; DataError where it has none."""
         if frame.p is None:
-            raise DataError("the frame has no momenta, which its kinetic energy needs: give velocities, or leave it out")
+            raise DataError("the frame has no momenta, which blocks of momenta need: give velocities, or leave it out")
         vector = np.zeros((frame.n_particles, 3))
         vector[:, : frame.dim] = frame.p
         return PreparedMomenta(vector, frame.species)
