@@ -12,9 +12,9 @@ import numpy as np
 
 from hamfit.errors import ModelError
 from hamfit.features.block import Part, Sampled
-from hamfit.features.choosing import RadialSettings, choose_radial
 from hamfit.features.pooled import AbstractRadialBlock, Curve
 from hamfit.features.radial import N_LINKS, RadialFeatures
+from hamfit.features.radial_choice import RadialSettings, choose_radial
 from hamfit.features.source import Source
 from hamfit.features.survey import Sampling
 from hamfit.frames import Frame

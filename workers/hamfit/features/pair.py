@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from hamfit.features.block import Part, Sampled
-from hamfit.features.choosing import RadialSettings, choose_radial
 from hamfit.features.functions import PairFunctions
 from hamfit.features.pooled import AbstractRadialBlock
 from hamfit.features.radial import N_LINKS, RadialFeatures, Taper
+from hamfit.features.radial_choice import RadialSettings, choose_radial
 from hamfit.features.source import Source
 from hamfit.features.survey import Sampling
 from hamfit.frames import Frame

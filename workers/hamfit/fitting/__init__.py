@@ -1,9 +1,10 @@
 """The fit: from datasets to a model.
 
 problem, prediction              what is asked for, and what it will cost
-survey, reach, choosing, building  features, sampled from a first look
+first_look, reach, building      features, sampled from a few frames
 preparing, basis                 whitened columns, ready to stream
 shards, streaming, partial       rows, shard by shard, to states
+frame_rows                       rows that belong to frames: energies, stresses
 stage, merging                   states kept for a restart, merged in a fixed order
 executors, cluster, warmup       threads of this process, or Dask workers
 solving, caveats                 states to coefficients, and what to say of them

@@ -22,6 +22,7 @@ from hamfit.fitting.caveats import caveats
 from hamfit.fitting.clock import Clock
 from hamfit.fitting.cluster import DaskExecutor
 from hamfit.fitting.executors import AbstractExecutor, ThreadExecutor
+from hamfit.fitting.first_look import few_energy_frames
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.prediction import Prediction, columns_of, predict
 from hamfit.fitting.preparing import Prepared, most_particles, prepare
@@ -29,7 +30,6 @@ from hamfit.fitting.problem import Problem, frame_weights, pose
 from hamfit.fitting.refining import refine, with_steps
 from hamfit.fitting.shards import FrameTable, plan_shards
 from hamfit.fitting.solving import SolvedPart, constants_from_energies, solve_part
-from hamfit.fitting.survey import few_energy_frames
 from hamfit.fitting.workspace import workspace
 from hamfit.model import Model, is_model, theta_of_blocks
 from hamfit.options import FitOptions, FitSpec

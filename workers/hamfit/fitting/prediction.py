@@ -14,11 +14,11 @@ import numpy as np
 
 from hamfit.features.survey import SURVEY_CENTRES
 from hamfit.features.tables import most_local_columns
+from hamfit.fitting.first_look import FEWEST_FRAMES
 from hamfit.fitting.host_stream import PANEL_ROWS
 from hamfit.fitting.part_stream import MOST_RARE_COLUMNS
 from hamfit.fitting.problem import Problem
 from hamfit.fitting.shards import FrameTable, Shard
-from hamfit.fitting.survey import FEWEST_FRAMES
 from hamfit.options import FitOptions
 from hamfit.processes import PROCESS_BYTES
 from hamfit.reductions import Tsqr, solver_named

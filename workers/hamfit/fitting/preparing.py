@@ -11,12 +11,12 @@ from hamfit.fitting.basis import Basis, PartBasis, whitened_basis
 from hamfit.fitting.building import Built, build_parts
 from hamfit.fitting.clock import Clock
 from hamfit.fitting.executors import AbstractExecutor
+from hamfit.fitting.first_look import survey
 from hamfit.fitting.frame_rows import KINDS
 from hamfit.fitting.part_stream import MOST_RARE_COLUMNS
 from hamfit.fitting.problem import Problem, frame_weights
 from hamfit.fitting.shards import FrameTable, Shard, plan_sample, plan_shards
 from hamfit.fitting.stage import Stage, stored_basis
-from hamfit.fitting.survey import survey
 from hamfit.options import FitOptions
 from hamfit.processes import single_blas_thread
 from hamfit.reductions import Triangle, Tsqr, Whitening, solver_named, whiten
