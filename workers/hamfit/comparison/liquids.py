@@ -12,7 +12,6 @@ from hamfit.model import Model
 from hamfit.observables.blocking import BlockedCurve, CurveDifference, compare_curves
 from hamfit.observables.liquid import measure_liquid
 from hamfit.observables.rdf import default_r_max
-from hamfit.observables.state import is_liquid
 
 FOLLOWING = 0.1
 """chi^2 per bin below which rollouts are not another sample, but still follow the reference step by step."""
@@ -70,7 +69,7 @@ def compare_liquids(
     """
     if r_max is None:
         # one grid for both
-        r_max = default_r_max(t.frame(0) for t in (*reference, *rollouts) if is_liquid(t))
+        r_max = default_r_max(t.frame(0) for t in (*reference, *rollouts) if all(t.periodic))
     one, two = (
         measure_liquid(side, model=model, labels=model.labels, r_max=r_max, n_bins=n_bins)
         for side in (reference, rollouts)

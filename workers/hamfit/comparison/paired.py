@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hamfit.comparison.energies import AbstractEnergies, EnergySource, StoredEnergies, TrueEnergies
+from hamfit.comparison.energies import Energies, EnergySource, stored_energies, true_energies
 from hamfit.comparison.matching import Match
 from hamfit.comparison.metrics import geometric_mean, momentum_error, relative_distance
 from hamfit.data import Trajectory
@@ -71,11 +71,11 @@ def paired_errors(
     source: EnergySource = "stored" if truth is None else "true"
     aligned = False
     for row, (found, place) in enumerate(zip(matches, places, strict=True)):
-        energies: AbstractEnergies | None = None
+        energies: Energies | None = None
         for column, (frame, q, rolled, q_hat) in zip(place, _pairs(found), strict=True):
             if energies is None:
-                energies = _energies(model, truth, frame, rolled)
-                aligned = aligned or (isinstance(energies, StoredEnergies) and energies.aligned)
+                energies = stored_energies(model, frame, rolled) if truth is None else true_energies(truth, frame)
+                aligned = aligned or energies.aligned
             out["zerr"][row, column] = relative_distance(q, q_hat)
             if momenta(frame) is not None and momenta(rolled) is not None:
                 h = energies.of_reference(frame)
@@ -86,19 +86,8 @@ def paired_errors(
                 out["perr"][row, column] = momentum_error(v, v_hat)
         if found.rollout.name in failed:
             _count_as_lost(out, row, time, found, failed[found.rollout.name])
-    return PairedErrors(
-        tuple(found.rollout.name for found in matches),
-        time,
-        out["zerr"],
-        out["herr"],
-        out["perr"],
-        source,
-        aligned,
-    )
-
-
-def _energies(model: Model, truth: Truth | None, frame: Frame, rolled: Frame) -> AbstractEnergies:
-    return StoredEnergies(model, frame, rolled) if truth is None else TrueEnergies(truth, frame)
+    names = tuple(found.rollout.name for found in matches)
+    return PairedErrors(names, time, **out, energy_source=source, energy_aligned=aligned)
 
 
 def _count_as_lost(out: dict[str, FloatArray], row: int, time: FloatArray, found: Match, first: int) -> None:

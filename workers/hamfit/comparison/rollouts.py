@@ -21,7 +21,6 @@ from hamfit.data import Dataset
 from hamfit.data.units import check_units_of_model
 from hamfit.errors import DataError, GraphError, SpecError
 from hamfit.model import Model
-from hamfit.observables.state import is_liquid
 from hamfit.systems.truth import Truth, truth_of
 
 
@@ -103,8 +102,8 @@ def _liquid(
 ) -> LiquidComparison | None:
     """Observables of those rollouts that stayed finite beside the trajectories that they started from."""
     started = {found.reference.name for found in matches if found.reference is not None}
-    sources = [t for t in reference.trajectories if is_liquid(t) and (not started or t.name in started)]
-    sound = [t for t in rollouts.trajectories if is_liquid(t) and t.name not in failed]
+    sources = [t for t in reference.trajectories if all(t.periodic) and (not started or t.name in started)]
+    sound = [t for t in rollouts.trajectories if all(t.periodic) and t.name not in failed]
     if not sources or not sound:
         return None
     try:

@@ -23,13 +23,14 @@ from hamfit.observables.blocking import BlockedCurve
 from hamfit.observables.trend import Trend, combined_trend
 from hamfit.systems.truth import Truth
 
-_KINDS = {
+OBSERVABLES = {
     "rdf": "radial distribution function",
     "msd": "mean-square displacement",
     "vacf": "velocity autocorrelation",
     "temperature": "temperature",
     "pressure": "pressure",
 }
+"""The names of observables in words."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,11 +71,6 @@ class RolloutComparison:
         return _comparison_to_dict(self)
 
 
-def observable_name(kind: str) -> str:
-    """An observable's name in words."""
-    return _KINDS[kind]
-
-
 def warnings_of(comparison: RolloutComparison) -> list[str]:
     """What the numbers of a comparison warn of, one sentence each."""
     out = []
@@ -111,7 +107,7 @@ def warnings_of(comparison: RolloutComparison) -> list[str]:
                 "the rollouts still follow the reference step by step, so they are no sample of their own: judge"
                 " liquids by longer rollouts or by starts of their own"
             )
-        short = [f"{_KINDS[o.kind]} of {o.label}" for o in comparison.liquid.observables if o.blocks_too_short]
+        short = [f"{OBSERVABLES[o.kind]} of {o.label}" for o in comparison.liquid.observables if o.blocks_too_short]
         if short:
             out.append(
                 f"neighbouring blocks are correlated in {', '.join(short)}, so these errors are too small: take longer"
