@@ -32,6 +32,12 @@ class Dataset:
         self._manifest = manifest
         self.path: Path = path
         """Absolute path of the store."""
+        self.units: Units = manifest.units
+        """The consistent system of all numbers."""
+        self.labels: tuple[str, ...] = manifest.labels
+        """Names of the species over the whole dataset."""
+        self.bond_labels: tuple[str, ...] = manifest.bond_labels
+        """Names of the bond types over the whole dataset."""
         self.trajectories: tuple[Trajectory, ...] = tuple(
             Trajectory(path, manifest, entry, stamp) for entry in manifest.trajectories
         )
@@ -66,21 +72,6 @@ class Dataset:
     def digest(self) -> str:
         """sha256 (hex) of the content; equal for equal numbers under equal names."""
         return self._manifest.digest
-
-    @property
-    def units(self) -> Units:
-        """The consistent system of all numbers."""
-        return self._manifest.units
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the species over the whole dataset."""
-        return self._manifest.labels
-
-    @property
-    def bond_labels(self) -> tuple[str, ...]:
-        """Names of the bond types over the whole dataset."""
-        return self._manifest.bond_labels
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -138,7 +129,19 @@ class Trajectory:
         self._path = path
         self._stamp = stamp
         self._manifest = manifest
-        self._entry = entry
+        self._attrs = entry.attrs
+        self.name: str = entry.name
+        """Name, unique in the dataset."""
+        self.n_frames: int = entry.n_frames
+        """Number of frames T."""
+        self.n_particles: int = entry.n_particles
+        """Number of particles N."""
+        self.dim: int = entry.dim
+        """Number of space dimensions d."""
+        self.periodic: tuple[bool, ...] = entry.periodic
+        """Whether each lattice direction repeats, d entries."""
+        self.fields: tuple[str, ...] = entry.fields
+        """Names of the stored elements besides position."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_trajectory, (str(self._path), self._manifest.digest, self.name)
@@ -147,39 +150,9 @@ class Trajectory:
         return f"Trajectory({self.name!r}, {self.n_frames} frames of {self.n_particles} particles)"
 
     @property
-    def name(self) -> str:
-        """Name, unique in the dataset."""
-        return self._entry.name
-
-    @property
-    def n_frames(self) -> int:
-        """Number of frames T."""
-        return self._entry.n_frames
-
-    @property
-    def n_particles(self) -> int:
-        """Number of particles N."""
-        return self._entry.n_particles
-
-    @property
-    def dim(self) -> int:
-        """Number of space dimensions d."""
-        return self._entry.dim
-
-    @property
-    def periodic(self) -> tuple[bool, ...]:
-        """Whether each lattice direction repeats, d entries."""
-        return self._entry.periodic
-
-    @property
     def attrs(self) -> dict[str, Any]:
         """What ingest or simulate recorded about this trajectory (a copy)."""
-        return dict(self._entry.attrs)
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Names of the stored elements besides position."""
-        return self._entry.fields
+        return dict(self._attrs)
 
     @property
     def has_momenta(self) -> bool:
@@ -212,7 +185,7 @@ class Trajectory:
         return self._has("time")
 
     def _has(self, field: str) -> bool:
-        return field in self._entry.fields
+        return field in self.fields
 
     def _array(self, path: str) -> StoredArray:
         key = f"{self.name}/{path}"

@@ -70,11 +70,8 @@ class Manifest:
             ],
             "arrays": sorted((a.key, a.shape, a.dtype, a.sha256) for a in self.arrays.values()),
         }
-        return hashlib.sha256(_canonical(content)).hexdigest()
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def encode(manifest: Manifest) -> bytes:

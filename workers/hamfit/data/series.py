@@ -72,7 +72,7 @@ def read_series(path: Path) -> Iterator[RawFrame]:
             momentum_rate=_row(series, "momentum_rate", t),
             potential_energy=None if energies is None else float(energies[t]),
             time=None if time is None else float(time[t]),
-            bonds=None if bonds is None else bonds,
+            bonds=bonds,
             bond_types=None if bonds is None or types is None else tuple(str(name) for name in types),
             columns=tuple(arrays),
         )
