@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,10 +27,6 @@ class MomentumGraph(AbstractGraph):
         """The species."""
         return self.labels
 
-    def to_attrs(self) -> dict[str, Any]:
-        """JSON-able description."""
-        return {"kind": self.kind, "labels": list(self.labels)}
-
     def prepare(self, frame: Frame) -> PreparedMomenta:
         """The frame's momenta; DataError where it has none."""
         if frame.p is None:
@@ -41,17 +37,13 @@ class MomentumGraph(AbstractGraph):
 
 
 class PreparedMomenta(Prepared):
-    """Momenta padded to three components, (N, 3), and species, (N,)."""
+    """Momenta padded to three components, (N, 3), and species, (N,), of particles as they are numbered."""
 
     __slots__ = ("_species", "_vector")
 
     def __init__(self, vector: FloatArray, species: IntArray) -> None:
+        super().__init__(np.arange(species.size, dtype=np.int64))
         self._vector, self._species = vector, species
-
-    @property
-    def order(self) -> IntArray:
-        """Particles as they come, (N,)."""
-        return np.arange(self._species.size, dtype=np.int64)
 
     def edges(self, centres: IntArray) -> Edges:
         """One edge for each centre. Raises GraphError when a centre is no particle."""
