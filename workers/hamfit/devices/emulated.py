@@ -119,9 +119,7 @@ def _spoilt(array: np.ndarray) -> np.ndarray:
 def _as_c(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return ctypes.c_void_p(value.ctypes.data)
-    return {"f8": ctypes.c_double, "f4": ctypes.c_float, "i8": ctypes.c_longlong, "i4": ctypes.c_int}[
-        value.dtype.str[1:]
-    ](value.item())
+    return np.ctypeslib.as_ctypes_type(value.dtype)(value.item())
 
 
 def _compiled() -> Path:
