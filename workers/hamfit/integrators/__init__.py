@@ -16,6 +16,7 @@ from hamfit.integrators.compositions import (
     YOSHIDA_4,
     Composition,
     drift_kick_drift,
+    drift_of_masses,
     kick_drift_kick,
 )
 from hamfit.integrators.midpoint import Midpoint, NotConverged
@@ -61,6 +62,7 @@ __all__ = [
     "NotConverged",
     "SeparableHamiltonian",
     "drift_kick_drift",
+    "drift_of_masses",
     "integrator",
     "kick_drift_kick",
 ]

@@ -49,11 +49,6 @@ class Midpoint(AbstractIntegrator):
     """Iterations after which a step is given up: enough for dt at three quarters of the limit."""
 
     @property
-    def separable(self) -> bool:
-        """False: any H(q, p)."""
-        return False
-
-    @property
     def stages(self) -> int:
         """One, for which the rates are evaluated 7 to 25 times as a rule."""
         return 1

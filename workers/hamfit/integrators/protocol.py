@@ -52,11 +52,6 @@ class AbstractIntegrator(ABC):
 
     @property
     @abstractmethod
-    def separable(self) -> bool:
-        """Whether H must be T(p) + V(q)."""
-
-    @property
-    @abstractmethod
     def stages(self) -> int:
         """Times per step that the force is needed (for an implicit method: that it is iterated for)."""
 
