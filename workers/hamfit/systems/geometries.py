@@ -43,13 +43,6 @@ class Geometry:
     periodic: tuple[bool, ...]
     """Whether each axis repeats, d entries."""
 
-    def __post_init__(self) -> None:
-        n, d = self.sites.shape
-        if len(self.periodic) != d or (any(self.periodic) and self.edges is None):
-            raise SpecError(f"a geometry in {d} dimensions needs {d} periodic flags, and edges where one is set")
-        if self.bonds.shape != (len(self.bond_types), 2) or (self.bonds.size and self.bonds.max() >= n):
-            raise SpecError(f"the bonds of a geometry must be (B, 2) with B types and indices below {n}")
-
     @property
     def box(self) -> FloatArray | None:
         """Lattice vectors as rows, (d, d)."""
