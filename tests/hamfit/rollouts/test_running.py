@@ -24,9 +24,8 @@ from hamfit.progress import Event
 from hamfit.rollouts import plan as plans
 from hamfit.rollouts import rollout, workspace
 from hamfit.rollouts.running import _Rollout
-from hamfit.stores import array_writer, store_builder
+from hamfit.stores import array_writer, store_builder, zarr_array
 from hamfit.stores.array_writer import ArrayWriter
-from hamfit.stores.zarr_array import chunk_shape
 
 # Pairs out of range are no subject but of the tests that say so.
 pytestmark = pytest.mark.filterwarnings("ignore::hamfit.errors.RolloutWarning")
@@ -110,7 +109,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of two or three frames, and places to go on between the stored frames."""
-    monkeypatch.setattr(chunk_shape, "__defaults__", (8, 200))
+    monkeypatch.setattr(zarr_array, "TARGET_CHUNK_BYTES", 200)
     monkeypatch.setattr(plans, "_LONGEST_SEGMENT", 3)
 
 
