@@ -33,7 +33,12 @@ class ObservablePair:
     @property
     def blocks_too_short(self) -> bool:
         """Whether longer blocks would give larger errors, so that the errors given are too small."""
-        return any(_grows(curve) for curve in (self.reference, self.rollouts))
+        # Joining two blocks of correlation c makes the error grow by sqrt(1 + c); from B blocks c is known to
+        # 1 / sqrt(B).
+        return any(
+            curve.growth is not None and curve.growth > np.sqrt(1.0 + 3.0 / np.sqrt(curve.n_blocks))
+            for curve in (self.reference, self.rollouts)
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,12 +94,6 @@ def compare_liquids(
     return LiquidComparison(
         tuple(pairs), (one.block_frames, two.block_frames), (one.n_frames, two.n_frames), tuple(missing)
     )
-
-
-def _grows(curve: BlockedCurve) -> bool:
-    # Joining two blocks of correlation c makes the error grow by sqrt(1 + c); from B blocks c is known to 1 / sqrt(B).
-    growth = curve.growth
-    return growth is not None and growth > np.sqrt(1.0 + 3.0 / np.sqrt(curve.n_blocks))
 
 
 def _common_grid(a: BlockedCurve, b: BlockedCurve) -> tuple[BlockedCurve, BlockedCurve]:

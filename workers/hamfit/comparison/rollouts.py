@@ -51,9 +51,15 @@ def compare_rollouts(
     model = model if isinstance(model, Model) else Model.open(model)
     reference = reference if isinstance(reference, Dataset) else Dataset.open(reference)
     rollouts = rollouts if isinstance(rollouts, Dataset) else Dataset.open(rollouts)
-    _refuse_other_worlds(model, reference, rollouts)
+    for data in (reference, rollouts):
+        check_units_of_model(data.path, data.units, model.units)
+        model.adapt(data.trajectories[0].frame(0))
     warnings: list[str] = []
-    truth = _truth(reference, warnings)
+    truth: Truth | None = None
+    try:
+        truth = truth_of(reference.attrs)
+    except SpecError as error:
+        warnings.append(f"the true potential of the reference cannot be rebuilt: {error}")
     matches = tuple(match(reference, trajectory, rollouts.labels) for trajectory in rollouts.trajectories)
     drifts = tuple(drift_of(model, trajectory) for trajectory in rollouts.trajectories)
     failed = {d.name: d.first_non_finite for d in drifts if d.first_non_finite is not None}
@@ -74,20 +80,6 @@ def compare_rollouts(
         warnings=(),
     )
     return replace(comparison, warnings=(*warnings, *warnings_of(comparison)))
-
-
-def _refuse_other_worlds(model: Model, reference: Dataset, rollouts: Dataset) -> None:
-    for data in (reference, rollouts):
-        check_units_of_model(data.path, data.units, model.units)
-        model.adapt(data.trajectories[0].frame(0))
-
-
-def _truth(reference: Dataset, warnings: list[str]) -> Truth | None:
-    try:
-        return truth_of(reference.attrs)
-    except SpecError as error:
-        warnings.append(f"the true potential of the reference cannot be rebuilt: {error}")
-        return None
 
 
 def _liquid(

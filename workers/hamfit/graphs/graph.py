@@ -16,6 +16,7 @@ import numpy as np
 
 from hamfit.errors import GraphError
 from hamfit.frames import Frame
+from hamfit.graphs.lattice import padded
 from hamfit.types import FloatArray, IntArray
 
 
@@ -110,11 +111,9 @@ class AbstractGraph(ABC):
 
 def padded_positions(frame: Frame) -> FloatArray:
     """Positions with zeros up to three axes, (N, 3). Raises GraphError for none, or one not finite."""
-    n, d = frame.q.shape
-    if n == 0:
+    if frame.n_particles == 0:
         raise GraphError("the frame has no particles: a graph needs at least one")
-    q = np.zeros((n, 3))
-    q[:, :d] = frame.q
+    q = padded(frame.q)
     finite = np.isfinite(q)
     if not finite.all():
         first = int(np.flatnonzero(~finite.all(axis=1))[0])

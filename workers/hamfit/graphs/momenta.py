@@ -10,6 +10,7 @@ import numpy as np
 from hamfit.errors import DataError
 from hamfit.frames import Frame
 from hamfit.graphs.graph import AbstractGraph, Edges, Prepared, checked_centres
+from hamfit.graphs.lattice import padded
 from hamfit.types import FloatArray, IntArray
 
 
@@ -31,9 +32,7 @@ class MomentumGraph(AbstractGraph):
         """The frame's momenta; DataError where it has none."""
         if frame.p is None:
             raise DataError("the frame has no momenta, which the kinetic block needs: give velocities, or leave it out")
-        vector = np.zeros((frame.n_particles, 3))
-        vector[:, : frame.dim] = frame.p
-        return PreparedMomenta(vector, frame.species)
+        return PreparedMomenta(padded(frame.p), frame.species)
 
 
 class PreparedMomenta(Prepared):

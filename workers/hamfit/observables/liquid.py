@@ -110,7 +110,9 @@ def measure_liquid(
     lag_time, why = _lag_time(trajectories, evens)
     if why:
         missing |= {"msd": why, "vacf": why}
-    n_lags = _lags(trajectories, length)
+    # zero included: fewer than a block has frames, and as many as the memory allows
+    largest = max(trajectory.n_particles * trajectory.dim for trajectory in trajectories)
+    n_lags = max(1, min(length, MOST_LAGS, WINDOW_BYTES // (2 * 8 * max(largest, 1))))
     static = np.linspace(0, length - 1, min(length, max(1, STATIC_FRAMES // len(blocks)))).round().astype(np.int64)
     first = trajectories[0].frame(0)
     grids = _Grids(first.labels if labels is None else labels, r_max, n_bins, n_lags, frozenset(static.tolist()))
@@ -183,12 +185,6 @@ def _curves(
             values: FloatArray = np.array([row[kind][k] for row in rows])
             if np.isfinite(values).all():
                 yield (kind, label), BlockedCurve(grid, values)
-
-
-def _lags(trajectories: Sequence[Trajectory], length: int) -> int:
-    """Lags, zero included: fewer than a block has frames, and as many as the memory allows."""
-    largest = max(trajectory.n_particles * trajectory.dim for trajectory in trajectories)
-    return max(1, min(length, MOST_LAGS, WINDOW_BYTES // (2 * 8 * max(largest, 1))))
 
 
 def _evenly_spaced(trajectory: Trajectory) -> int:

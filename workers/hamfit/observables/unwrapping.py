@@ -12,7 +12,7 @@ import numpy as np
 from hamfit.data import Trajectory
 from hamfit.data.pieces import stream
 from hamfit.frames import Frame
-from hamfit.graphs.lattice import Lattice
+from hamfit.graphs.lattice import Lattice, padded
 from hamfit.types import FloatArray
 
 _ROUNDING = 1e-6
@@ -29,7 +29,8 @@ def is_wrapped(trajectory: Trajectory) -> bool:
     low = high = previous = None
     jumps = False
     for frame in stream(trajectory):
-        fractions = _fractions(frame)
+        lattice = Lattice.of(frame)
+        fractions = (padded(frame.q) @ lattice.inverse)[:, lattice.periodic == 1]
         if previous is not None:
             jumps = jumps or bool((np.abs(fractions - previous) > 0.5).any())
         previous = fractions
@@ -53,7 +54,7 @@ class Unwrapper:
         if not self._wrapped:
             return frame.q
         lattice = Lattice.of(frame)
-        fractions = _padded(frame.q) @ lattice.inverse
+        fractions = padded(frame.q) @ lattice.inverse
         if self._before is None or self._turns is None:
             self._turns = np.zeros_like(fractions)
         else:
@@ -65,15 +66,5 @@ class Unwrapper:
 def lattice_shift(q: FloatArray, frame: Frame) -> FloatArray:
     """The lattice vectors that bring the frame's positions nearest to `q`, (N, d); zero along open directions."""
     lattice = Lattice.of(frame)
-    turns = np.round(_padded(q - frame.q) @ lattice.inverse) * lattice.periodic
+    turns = np.round(padded(q - frame.q) @ lattice.inverse) * lattice.periodic
     return np.asarray((turns @ lattice.vectors)[:, : frame.dim])
-
-
-def _fractions(frame: Frame) -> FloatArray:
-    """Fractional coordinates along the periodic directions, (N, k)."""
-    lattice = Lattice.of(frame)
-    return np.asarray((_padded(frame.q) @ lattice.inverse)[:, lattice.periodic == 1])
-
-
-def _padded(q: FloatArray) -> FloatArray:
-    return np.pad(q, ((0, 0), (0, 3 - q.shape[1])))
