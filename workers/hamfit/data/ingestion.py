@@ -98,7 +98,7 @@ def ingest(
             energies=table,
             dt=dt,
             derivatives=derivatives,
-            periodic=_axes(pbc),
+            periodic=(pbc,) * 3 if isinstance(pbc, bool) else None if pbc is None else tuple(map(bool, pbc)),
         )
         for path, kind in formats.items():
             frames = read_lammps_dump(path, name) if kind == "lammps" else _READERS[kind](path)
@@ -202,9 +202,3 @@ def _mass_table(value: Mapping[str, float] | str | None) -> dict[str, float]:
         if not 0 < table[str(name)] < float("inf"):
             raise DataError(f"masses gives '{name}' the mass {mass}: give a positive mass")
     return table
-
-
-def _axes(pbc: Sequence[bool] | bool | None) -> tuple[bool, ...] | None:
-    if pbc is None:
-        return None
-    return (pbc,) * 3 if isinstance(pbc, bool) else tuple(bool(flag) for flag in pbc)
