@@ -11,7 +11,6 @@ from hamfit.comparison.energies import Energies, EnergySource, stored_energies, 
 from hamfit.comparison.matching import Match
 from hamfit.comparison.metrics import geometric_mean, momentum_error, relative_distance
 from hamfit.data import Trajectory
-from hamfit.data.pieces import stream
 from hamfit.frames import Frame
 from hamfit.model import Model
 from hamfit.observables.state import momenta, velocities
@@ -132,7 +131,7 @@ def _pairs(found: Match) -> Iterator[tuple[Frame, FloatArray, Frame, FloatArray]
 
 def _unwrapped(trajectory: Trajectory, start: int, stop: int) -> Iterator[tuple[Frame, FloatArray]]:
     unwrap = Unwrapper(is_wrapped(trajectory))
-    for frame in stream(trajectory, start, stop):
+    for frame in trajectory.stream(start, stop):
         yield frame, unwrap(frame)
 
 

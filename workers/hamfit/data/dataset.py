@@ -23,6 +23,9 @@ from hamfit.stores.replacing import Stamp, read_steadily, stamp_of
 from hamfit.stores.zarr_array import StoredArray
 from hamfit.types import FloatArray, IntArray
 
+_PIECE_BYTES = 2**23
+"""Bytes of one vector field read at a time; a frame larger than that is read alone."""
+
 
 class Dataset:
     """A complete dataset on disk, in consistent units (force is the time derivative of momentum,
@@ -280,6 +283,13 @@ class Trajectory:
         """All frames in lists of at most `size`."""
         for start in range(0, self.n_frames, size):
             yield self.frames(start, min(self.n_frames, start + size))
+
+    def stream(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """Frames start..stop in order, read in pieces that fit the memory whatever the trajectory's length."""
+        stop = self.n_frames if stop is None else stop
+        step = max(1, _PIECE_BYTES // (8 * max(1, self.n_particles * self.dim)))
+        for first in range(start, stop, step):
+            yield from self.frames(first, min(stop, first + step))
 
 
 def _open_again(path: str, digest: str) -> Dataset:

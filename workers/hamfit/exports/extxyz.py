@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from hamfit.data import Dataset, Trajectory
-from hamfit.data.pieces import stream
 from hamfit.errors import SpecError
 from hamfit.exports.files import publishing_file
 from hamfit.frames import Frame
@@ -76,7 +75,7 @@ def _frames(trajectory: Trajectory, names: np.ndarray, units: str) -> Iterator[s
     species = names[trajectory.species].tolist()
     step, times = trajectory.step, trajectory.time
     keeps_momenta = "momentum" in trajectory.fields
-    for at, frame in enumerate(stream(trajectory)):
+    for at, frame in enumerate(trajectory.stream()):
         words = [f"step={int(step[at])}"]
         if trajectory.has_time:
             words.append(f"time={times[at]:.17g}")

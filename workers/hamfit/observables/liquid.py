@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamfit.data import Trajectory
-from hamfit.data.pieces import stream
 from hamfit.errors import DataError, ModelError
 from hamfit.graphs.channels import pair_labels
 from hamfit.model import Model
@@ -132,7 +131,7 @@ def _measure_block(block: _Block, model: Model | None, grids: _Grids, missing: d
     pressures: list[float] = []
     temperatures: list[float] = []
     displacement = velocity = None
-    for index, stored in enumerate(stream(block.trajectory, block.start, block.stop)):
+    for index, stored in enumerate(block.trajectory.stream(block.start, block.stop)):
         frame = stored.relabel(grids.labels, stored.bond_labels)
         if displacement is None or velocity is None:
             displacement, velocity = (

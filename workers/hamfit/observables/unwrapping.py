@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 
 from hamfit.data import Trajectory
-from hamfit.data.pieces import stream
 from hamfit.frames import Frame
 from hamfit.graphs.lattice import Lattice, padded
 from hamfit.types import FloatArray
@@ -28,7 +27,7 @@ def is_wrapped(trajectory: Trajectory) -> bool:
         return False
     low = high = previous = None
     jumps = False
-    for frame in stream(trajectory):
+    for frame in trajectory.stream():
         lattice = Lattice.of(frame)
         fractions = (padded(frame.q) @ lattice.inverse)[:, lattice.periodic == 1]
         if previous is not None:
