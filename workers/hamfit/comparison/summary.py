@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_json
 
 from hamfit.comparison.drift import Drift
 from hamfit.comparison.liquids import LiquidComparison, ObservablePair
@@ -158,7 +159,8 @@ def _comparison_to_dict(comparison: RolloutComparison) -> dict[str, Any]:
             "still_following": liquid.is_following,
             "observables": [_observable_to_dict(pair) for pair in liquid.observables],
         }
-    plain: dict[str, Any] = _plain(out)
+    # numbers that JSON cannot hold become null, arrays lists
+    plain: dict[str, Any] = json.loads(to_json(out, inf_nan_mode="null", fallback=lambda array: array.tolist()))
     return plain
 
 
@@ -266,16 +268,3 @@ def _trend(trend: Trend | None) -> dict[str, Any] | None:
 def _worst(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return max(known) if known else None
-
-
-def _plain(value: Any) -> Any:
-    """The value in lists, dicts and numbers of plain Python; None for what JSON cannot hold."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

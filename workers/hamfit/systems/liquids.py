@@ -10,6 +10,7 @@ sigma.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from hamfit.progress import Progress
 from hamfit.systems.geometries import fcc
 from hamfit.systems.lennard_jones import LennardJones, PairTable
 from hamfit.systems.options import SimulationSpec
-from hamfit.systems.simulation import FrameCounter, Particles, Run, Simulation, assembled, finished_run
+from hamfit.systems.simulation import Particles, Run, Simulation, assembled, finished_run, frame_counter
 from hamfit.systems.starts import generator, maxwell, rescaled
 from hamfit.types import FloatArray, IntArray
 
@@ -141,14 +142,14 @@ class _Box:
 
 
 def _run(spec: LiquidSpec, cell: _Box, sites: FloatArray, progress: Progress) -> Simulation:
-    counter = FrameCounter(progress, spec.n_trajectories * spec.n_frames)
+    tell = frame_counter(progress, spec.n_trajectories * spec.n_frames)
     box = cell.tiled(spec.tile)
-    runs = tuple(_trajectory(spec, cell, box, sites, k, counter) for k in range(spec.n_trajectories))
+    runs = tuple(_trajectory(spec, cell, box, sites, k, tell) for k in range(spec.n_trajectories))
     return assembled(spec, box.particles, runs, _VERLET_NAME)
 
 
 def _trajectory(
-    spec: LiquidSpec, cell: _Box, box: _Box, sites: FloatArray, trajectory: int, counter: FrameCounter
+    spec: LiquidSpec, cell: _Box, box: _Box, sites: FloatArray, trajectory: int, tell: Callable[[], None]
 ) -> Run:
     rng = generator(spec.seed, trajectory)
     hot = spec.melt_temperature if spec.melt_steps else spec.temperature
@@ -168,7 +169,7 @@ def _trajectory(
         if frame:
             q, p, force = kick_drift_kick(VERLET, q, p, force, spec.dt, spec.every, potential.forces, drift)
         frames.append((q, p, force, potential.energy(q)))
-        counter.tick()
+        tell()
     qs, ps, forces, energies = (np.stack(column) for column in zip(*frames, strict=True))
     return finished_run(spec, particles, qs, ps, forces, energies, VERLET_TOLERANCE)
 

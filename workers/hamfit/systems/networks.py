@@ -148,7 +148,7 @@ def run_network(spec: NetworkSpec, progress: Progress) -> Simulation:
     particles = replace(
         Particles.identical(n, d, spec.mass),
         periodic=lattice.periodic,
-        box=lattice.box,
+        box=None if lattice.edges is None else np.diag(lattice.edges),
         bonds=lattice.bonds,
         bond_types=lattice.bond_types,
         bond_labels=lattice.bond_labels,

@@ -13,7 +13,9 @@ symplectic and time-reversible.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -93,20 +95,10 @@ class Simulation:
         return max(run.relative_energy_error for run in self.runs)
 
 
-class FrameCounter:
-    """Turns "one more frame" into progress events."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress = progress
-        self._total = total
-        self._done = 0
-        self._start = time.perf_counter()
-
-    def tick(self) -> None:
-        """Report one more frame."""
-        self._done += 1
-        seconds = time.perf_counter() - self._start
-        self._progress(Event("simulating", self._done, self._total, 0, seconds, 0))
+def frame_counter(progress: Progress, total: int) -> Callable[[], None]:
+    """A function that reports one more frame whenever it is called."""
+    started, numbers = time.perf_counter(), count(1)
+    return lambda: progress(Event("simulating", next(numbers), total, 0, time.perf_counter() - started, 0))
 
 
 def run_smooth(
@@ -132,7 +124,7 @@ def run_smooth(
 
     """
     drift = drift_of_masses(1.0 / particles.masses[:, None, None])
-    counter = FrameCounter(progress, spec.n_frames)
+    tell = frame_counter(progress, spec.n_frames)
     frames = []
     # A run that goes wrong (two particles meeting) ends in inf or NaN; it is refused below, with a reason.
     with np.errstate(all="ignore"):
@@ -140,7 +132,7 @@ def run_smooth(
             if frame:
                 q, p = drift_kick_drift(_ORDER_8, q, p, spec.dt, spec.every, potential.forces, drift)
             frames.append((q, p, potential.forces(q), potential.energy(q)))
-            counter.tick()
+            tell()
         # One list per quantity; the axis of frames goes first, that of trajectories is split off.
         qs, ps, forces, energies = (np.stack(column) for column in zip(*frames, strict=True))
         runs = tuple(
@@ -171,13 +163,8 @@ def finished_run(
             f"the energy of the reference trajectory drifts by {error:.1e}, above {tolerance:.0e};"
             f" take a smaller dt than {spec.dt:g}, or a gentler start"
         )
-    return Run(
-        q=np.ascontiguousarray(q),
-        p=np.ascontiguousarray(p),
-        forces=np.ascontiguousarray(forces),
-        potential_energy=np.ascontiguousarray(energies),
-        relative_energy_error=error,
-    )
+    q, p, forces, energies = map(np.ascontiguousarray, (q, p, forces, energies))
+    return Run(q, p, forces, energies, error)
 
 
 def assembled(spec: SimulationSpec, particles: Particles, runs: tuple[Run, ...], integrator: str) -> Simulation:
