@@ -22,9 +22,9 @@ from hamfit.data import Dataset, writer
 from hamfit.errors import RolloutWarning, StoreError
 from hamfit.progress import Event
 from hamfit.rollouts import plan as plans
-from hamfit.rollouts import rollout, workspace
+from hamfit.rollouts import rollout
 from hamfit.rollouts.running import _Rollout
-from hamfit.stores import array_writer, store_builder, zarr_array
+from hamfit.stores import array_writer, disk, store_builder, zarr_array
 from hamfit.stores.array_writer import ArrayWriter
 
 # Pairs out of range are no subject but of the tests that say so.
@@ -182,7 +182,7 @@ def test_any_write_may_fail_and_the_rollout_goes_on_when_repeated(
         out = tmp_path / str(at)
         full = failing(array_writer.write_bytes, at, OSError(errno.ENOSPC, "No space left on device"), False)
         with monkeypatch.context() as patch:
-            for module in (array_writer, store_builder, bundles, workspace, writer):
+            for module in (array_writer, store_builder, bundles, disk, writer):
                 patch.setattr(module, "write_bytes", full)
             try:
                 run(out)
@@ -251,7 +251,7 @@ def test_work_that_only_lacked_its_end_is_put_together(
     undisturbed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("hamfit.rollouts.driver.publish", failing(print, 1, StopError(), False))
+        patch.setattr("hamfit.rollouts.driver.publish_folder", failing(print, 1, StopError(), False))
         with pytest.raises(StopError):
             run(tmp_path / "r")
     for threads in (1, 2):
@@ -382,7 +382,7 @@ def test_the_speed_of_a_resumed_rollout_counts_its_own_steps(tmp_path: Path) -> 
 
 def test_work_that_only_lacked_its_end_is_told_to_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("hamfit.rollouts.driver.publish", failing(print, 1, StopError(), False))
+        patch.setattr("hamfit.rollouts.driver.publish_folder", failing(print, 1, StopError(), False))
         with pytest.raises(StopError):
             run(tmp_path / "r")
     events: list[Event] = []
