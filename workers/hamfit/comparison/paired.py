@@ -10,11 +10,10 @@ import numpy as np
 from hamfit.comparison.energies import Energies, EnergySource, stored_energies, true_energies
 from hamfit.comparison.matching import Match
 from hamfit.comparison.metrics import geometric_mean, momentum_error, relative_distance
-from hamfit.data import Trajectory
 from hamfit.frames import Frame
 from hamfit.model import Model
 from hamfit.observables.state import momenta, velocities
-from hamfit.observables.unwrapping import Unwrapper, is_wrapped, lattice_shift
+from hamfit.observables.unwrapping import is_wrapped, lattice_shift, unwrapped
 from hamfit.systems.truth import Truth
 from hamfit.types import FloatArray
 
@@ -113,9 +112,10 @@ def _pairs(found: Match) -> Iterator[tuple[Frame, FloatArray, Frame, FloatArray]
     """
     assert found.reference is not None
     first, last = int(found.frames[0, 1]), int(found.frames[-1, 1])
-    truth = _unwrapped(found.reference, first, last + 1)
-    rolled = _unwrapped(found.rollout, int(found.frames[0, 0]), int(found.frames[-1, 0]) + 1)
-    at, at_hat = first - 1, int(found.frames[0, 0]) - 1
+    first_hat, last_hat = int(found.frames[0, 0]), int(found.frames[-1, 0])
+    truth = unwrapped(found.reference.stream(first, last + 1), is_wrapped(found.reference))
+    rolled = unwrapped(found.rollout.stream(first_hat, last_hat + 1), is_wrapped(found.rollout))
+    at, at_hat = first - 1, first_hat - 1
     shift: FloatArray | None = None
     for index_hat, index in found.frames.tolist():
         while at < index:
@@ -127,12 +127,6 @@ def _pairs(found: Match) -> Iterator[tuple[Frame, FloatArray, Frame, FloatArray]
         if shift is None:
             shift = lattice_shift(q_hat, frame)
         yield frame, q + shift, frame_hat, q_hat
-
-
-def _unwrapped(trajectory: Trajectory, start: int, stop: int) -> Iterator[tuple[Frame, FloatArray]]:
-    unwrap = Unwrapper(is_wrapped(trajectory))
-    for frame in trajectory.stream(start, stop):
-        yield frame, unwrap(frame)
 
 
 def _common_times(times: Sequence[FloatArray]) -> tuple[FloatArray, list[list[int]]]:

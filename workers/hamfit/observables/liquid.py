@@ -21,7 +21,7 @@ from hamfit.observables.lagged import LaggedAverage
 from hamfit.observables.pressure import pressure, temperature
 from hamfit.observables.rdf import default_r_max, pair_distribution
 from hamfit.observables.state import momenta, velocities
-from hamfit.observables.unwrapping import Unwrapper, is_wrapped
+from hamfit.observables.unwrapping import is_wrapped, unwrapped
 from hamfit.types import FloatArray
 
 MOST_LAGS = 100
@@ -126,12 +126,12 @@ def measure_liquid(
 
 def _measure_block(block: _Block, model: Model | None, grids: _Grids, missing: dict[str, str]) -> dict[str, FloatArray]:
     """Averages over one block; a kind that turns out not to be measurable moves to `missing`."""
-    unwrap = Unwrapper(block.wrapped)
+    frames = unwrapped(block.trajectory.stream(block.start, block.stop), block.wrapped)
     rdf: list[FloatArray] = []
     pressures: list[float] = []
     temperatures: list[float] = []
     displacement = velocity = None
-    for index, stored in enumerate(block.trajectory.stream(block.start, block.stop)):
+    for index, (stored, q) in enumerate(frames):
         frame = stored.relabel(grids.labels, stored.bond_labels)
         if displacement is None or velocity is None:
             displacement, velocity = (
@@ -147,7 +147,7 @@ def _measure_block(block: _Block, model: Model | None, grids: _Grids, missing: d
                 except ModelError as error:
                     missing["pressure"] = str(error)
         if "msd" not in missing:
-            displacement.add(unwrap(frame))
+            displacement.add(q)
         if moving is None:
             missing.setdefault("vacf", "the frames have no velocities")
         elif "vacf" not in missing:

@@ -7,6 +7,8 @@ frames. Which of the two a trajectory is, it tells itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from hamfit.data import Trajectory
@@ -40,26 +42,19 @@ def is_wrapped(trajectory: Trajectory) -> bool:
     return jumps
 
 
-class Unwrapper:
-    """Turns the frames of one trajectory, given in order, into unwrapped positions."""
-
-    def __init__(self, wrapped: bool) -> None:
-        self._wrapped = wrapped
-        self._before: FloatArray | None = None
-        self._turns: FloatArray | None = None
-
-    def __call__(self, frame: Frame) -> FloatArray:
-        """Positions (N, d) that continue those of the frame before."""
-        if not self._wrapped:
-            return frame.q
+def unwrapped(frames: Iterable[Frame], wrapped: bool) -> Iterator[tuple[Frame, FloatArray]]:
+    """Frames of one trajectory, given in order, each with positions (N, d) that continue those of the one before."""
+    before: FloatArray | None = None
+    turns: FloatArray | float = 0.0
+    for frame in frames:
+        if not wrapped:
+            yield frame, frame.q
+            continue
         lattice = Lattice.of(frame)
         fractions = padded(frame.q) @ lattice.inverse
-        if self._before is None or self._turns is None:
-            self._turns = np.zeros_like(fractions)
-        else:
-            self._turns = self._turns - np.round(fractions - self._before) * lattice.periodic
-        self._before = fractions
-        return frame.q + (self._turns @ lattice.vectors)[:, : frame.dim]
+        turns = turns - np.round(fractions - (fractions if before is None else before)) * lattice.periodic
+        before = fractions
+        yield frame, frame.q + (turns @ lattice.vectors)[:, : frame.dim]
 
 
 def lattice_shift(q: FloatArray, frame: Frame) -> FloatArray:
