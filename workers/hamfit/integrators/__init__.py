@@ -20,7 +20,7 @@ from hamfit.integrators.compositions import (
     kick_drift_kick,
 )
 from hamfit.integrators.midpoint import Midpoint, NotConverged
-from hamfit.integrators.protocol import AbstractIntegrator, GeneralHamiltonian, Hamiltonian, SeparableHamiltonian
+from hamfit.integrators.protocol import AbstractIntegrator, Hamiltonian
 
 VERLET = Composition("verlet", 2, (1.0,))
 """Störmer-Verlet in kick-drift-kick form, also called velocity Verlet."""
@@ -56,11 +56,9 @@ __all__ = [
     "YOSHIDA_4",
     "AbstractIntegrator",
     "Composition",
-    "GeneralHamiltonian",
     "Hamiltonian",
     "Midpoint",
     "NotConverged",
-    "SeparableHamiltonian",
     "drift_kick_drift",
     "drift_of_masses",
     "integrator",
