@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hamfit.comparison.matching import same_times
 from hamfit.data import Trajectory
 from hamfit.model import Model
 from hamfit.observables.blocking import BlockedCurve, CurveDifference, compare_curves
@@ -100,7 +101,5 @@ def _common_grid(a: BlockedCurve, b: BlockedCurve) -> tuple[BlockedCurve, Blocke
     """Both curves at the places they share: lags of different frame spacings."""
     if a.x.size < 2 and b.x.size < 2:
         return a, b
-    spacing = min(np.diff(curve.x).min(initial=np.inf) for curve in (a, b))
-    nearest = np.abs(a.x[:, None] - b.x[None, :]).argmin(axis=1)
-    same = np.flatnonzero(np.abs(b.x[nearest] - a.x) <= 1e-6 * spacing).astype(np.int64)
-    return a.take(same), b.take(nearest[same])
+    pairs, _ = same_times(a.x, b.x)
+    return a.take(pairs[:, 0]), b.take(pairs[:, 1])

@@ -79,7 +79,7 @@ def match(reference: Dataset, rollout: Trajectory, labels: tuple[str, ...]) -> M
         why = "the times of its frames or of the reference's are unknown"
     if why is not None:
         return Match(rollout, trajectory, start, replica, why=why)
-    frames, time = _same_times(rollout.time, trajectory.time[start:])
+    frames, time = same_times(rollout.time, trajectory.time[start:])
     if len(frames) < 2:
         why = f"no frame after the first has a counterpart in time among those of {name} after frame {start}"
         return Match(rollout, trajectory, start, replica, why=why)
@@ -106,7 +106,7 @@ def _state_differs(true: Frame, first: Frame, true_labels: tuple[str, ...], labe
     return None
 
 
-def _same_times(rollout: FloatArray, reference: FloatArray) -> tuple[IntArray, FloatArray]:
+def same_times(rollout: FloatArray, reference: FloatArray) -> tuple[IntArray, FloatArray]:
     """Pairs of indices at equal times since the first entry, (M, 2), and these times."""
     a, b = rollout - rollout[0], reference - reference[0]
     # the last frame of a rollout may be as near as one step to the one before it, and says nothing of the others

@@ -92,7 +92,6 @@ class Assembler:
         names = tuple(self._renamed(old, frame) for old in frame.names)
         # The first frame's species come in their natural order, later ones as they are met.
         self.writer.label_index(sorted(set(names), key=lambda s: (not s.isdigit(), int(s) if s.isdigit() else 0, s)))
-        table = dict(zip(self.writer.labels, range(len(self.writer.labels)), strict=True))
         masses = self._masses_of(frame, names)
         periodic = self._periodic_of(frame)
         bond_types = None if frame.bond_types is None else self.writer.bond_label_index(frame.bond_types)
@@ -101,7 +100,7 @@ class Assembler:
         writer = self.writer.open_trajectory(
             self._free_name(name),
             dim=frame.q.shape[1],
-            species=np.array([table[n] for n in names], dtype=np.int64),
+            species=self.writer.label_index(names),
             masses=masses,
             periodic=periodic,
             bonds=frame.bonds,

@@ -92,7 +92,9 @@ def rollout(
     target = Path(out).absolute()
     with single_blas_thread():
         opened_model, states = _states(model, initial, options)
-        _refuse_own_source(target, states, model)
+        sources = [states.dataset.path, *([] if isinstance(model, Model) else [Path(model)])]
+        if any(target.resolve() == source.resolve() for source in sources):
+            raise SpecError(f"{target}: the trajectories would replace what they are made from: choose another path")
         executor: AbstractExecutor = Threads(options.threads) if client is None else Cluster(client)
         asked = fingerprint(opened_model, states, options)
         if options.resume and not overwrite and (complete := _complete(target, asked, states)) is not None:
@@ -178,12 +180,6 @@ def _planned(
         progress(Event("proposing", 1, 1, 0, time.perf_counter() - began, 0))
         workspace.keep_proposed_dt(plan.dt)
     return plan, compiled
-
-
-def _refuse_own_source(target: Path, states: InitialStates, model: Model | str | Path) -> None:
-    sources = [states.dataset.path, *([] if isinstance(model, Model) else [Path(model)])]
-    if any(target.resolve() == source.resolve() for source in sources):
-        raise SpecError(f"{target}: the trajectories would replace what they are made from: choose another path")
 
 
 def _complete(target: Path, asked: str, states: InitialStates) -> RolloutResult | None:
