@@ -45,6 +45,8 @@ class Dataset:
             Trajectory(path, manifest, entry, stamp) for entry in manifest.trajectories
         )
         """All trajectories, in the order they were written."""
+        self.n_frames: int = sum(t.n_frames for t in self.trajectories)
+        """Frames of all trajectories together."""
 
     @classmethod
     def open(cls, path: str | Path) -> Dataset:
@@ -85,11 +87,6 @@ class Dataset:
     def dim(self) -> int:
         """Number of space dimensions, the same for all trajectories."""
         return self.trajectories[0].dim
-
-    @property
-    def n_frames(self) -> int:
-        """Frames of all trajectories together."""
-        return sum(t.n_frames for t in self.trajectories)
 
     @property
     def n_bytes(self) -> int:
@@ -145,6 +142,18 @@ class Trajectory:
         """Whether each lattice direction repeats, d entries."""
         self.fields: tuple[str, ...] = entry.fields
         """Names of the stored elements besides position."""
+        self.has_momenta: bool = "momentum" in entry.fields or "velocity" in entry.fields
+        """Whether frames carry p, stored or as m v."""
+        self.has_velocities: bool = "velocity" in entry.fields
+        """Whether frames carry qdot."""
+        self.has_forces: bool = "force" in entry.fields or "momentum_rate" in entry.fields
+        """Whether frames carry pdot."""
+        self.has_energies: bool = "potential_energy" in entry.fields
+        """Whether frames carry their potential energy."""
+        self.has_stresses: bool = "stress" in entry.fields
+        """Whether frames carry their stress."""
+        self.has_time: bool = "time" in entry.fields
+        """Whether the times of the frames are known."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_trajectory, (str(self._path), self._manifest.digest, self.name)
@@ -156,36 +165,6 @@ class Trajectory:
     def attrs(self) -> dict[str, Any]:
         """What ingest or simulate recorded about this trajectory (a copy)."""
         return dict(self._attrs)
-
-    @property
-    def has_momenta(self) -> bool:
-        """Whether frames carry p, stored or as m v."""
-        return self._has("momentum") or self._has("velocity")
-
-    @property
-    def has_velocities(self) -> bool:
-        """Whether frames carry qdot."""
-        return self._has("velocity")
-
-    @property
-    def has_forces(self) -> bool:
-        """Whether frames carry pdot."""
-        return self._has("force") or self._has("momentum_rate")
-
-    @property
-    def has_energies(self) -> bool:
-        """Whether frames carry their potential energy."""
-        return self._has("potential_energy")
-
-    @property
-    def has_stresses(self) -> bool:
-        """Whether frames carry their stress."""
-        return self._has("stress")
-
-    @property
-    def has_time(self) -> bool:
-        """Whether the times of the frames are known."""
-        return self._has("time")
 
     def _has(self, field: str) -> bool:
         return field in self.fields
