@@ -19,7 +19,7 @@ from hamfit.integrators import (
 )
 from hamfit.types import FloatArray
 
-EXPLICIT = [name for name, method in INTEGRATORS.items() if method.separable]
+EXPLICIT = [name for name, method in INTEGRATORS.items() if isinstance(method, Composition)]
 
 
 class HenonHeiles:

@@ -128,10 +128,7 @@ def test_gpus_are_named_with_their_memory(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(sys.modules, "cupy", importlib.import_module("cupy"))
     monkeypatch.delenv("HAMFIT_DEVICE", raising=False)
-    selection._cuda.cache_clear()
-    try:
-        check = next(check for check in doctor.examine(tmp_path) if check.name == "gpu")
-    finally:
-        selection._cuda.cache_clear()
+    monkeypatch.setattr(selection, "_cuda", selection._once(selection._cuda.__wrapped__))
+    check = next(check for check in doctor.examine(tmp_path) if check.name == "gpu")
     assert (check.status, check.detail) == (status, detail)
     assert check.facts["devices"] == [{"name": "Abacus 100", "total_bytes": 80 * 2**30}]

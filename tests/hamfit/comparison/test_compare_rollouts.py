@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hamfit.comparison import compare_rollouts, pair_curves
+from hamfit.comparison import compare_rollouts
+from hamfit.comparison.pair_curves import pair_curves
 from hamfit.data import Dataset
 from hamfit.errors import DataError, ModelError
 from hamfit.fitting import FitResult

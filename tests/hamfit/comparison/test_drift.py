@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hamfit.comparison import drift_of
+from hamfit.comparison.drift import drift_of
 from hamfit.data import Dataset
 from hamfit.frames import Frame
 from rolled import Ring, Rolled, roll, write_rollouts

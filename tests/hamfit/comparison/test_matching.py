@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hamfit.comparison import match
+from hamfit.comparison.matching import match
 from hamfit.data import Dataset
 from hamfit.errors import DataError
 from hamfit.frames import Frame

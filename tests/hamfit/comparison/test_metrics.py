@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from hamfit.comparison import geometric_mean, momentum_error, relative_distance
+from hamfit.comparison.metrics import geometric_mean, momentum_error, relative_distance
 
 
 def test_distances_are_those_of_closed_forms() -> None:

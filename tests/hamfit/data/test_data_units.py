@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from dataset_cases import REFERENCE
 
-from hamfit.data import UNIT_NAMES, Units, ingest, input_units
-from hamfit.data.units import ASE, LJ, consistent_units
+from hamfit.data import Units, ingest, input_units
+from hamfit.data.units import ASE, LJ, UNIT_NAMES, consistent_units
 from hamfit.errors import DataError, StoreError
 
 # What LAMMPS's own integrator uses: dv = ftm2v F/m dt, KE = mvv2e m v^2 / 2 (update.cpp). 1/mvv2e is the rate of

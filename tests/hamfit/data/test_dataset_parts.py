@@ -16,7 +16,7 @@ from hamfit.data import Dataset, DatasetWriter
 from hamfit.data.trajectory_writer import TrajectoryWriter
 from hamfit.data.units import LJ
 from hamfit.errors import DataError, StoreError
-from hamfit.stores.zarr_array import chunk_shape
+from hamfit.stores import zarr_array
 
 FIXED = ("species", "masses", "periodic", "bonds", "bond_types")
 BONDS = {"bonds": [[0, 1], [3, 4]], "bond_types": [1, 0]}
@@ -69,7 +69,7 @@ def test_a_trajectory_taken_up_any_number_of_times_is_what_one_writer_writes(
     root = folder / "root"
     with pytest.MonkeyPatch.context() as patch:
         # two frames of positions to a chunk
-        patch.setattr(chunk_shape, "__defaults__", (8, 240))
+        patch.setattr(zarr_array, "TARGET_CHUNK_BYTES", 240)
         writer = part(root, folder / "d")
         current = opened(writer, "run-0", arguments)
         for start, stop in zip([0, *cuts], [*cuts, 7], strict=True):

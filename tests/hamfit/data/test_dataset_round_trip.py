@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hamfit.data import Dataset, DatasetWriter, Trajectory, describe
 from hamfit.data.units import ASE, LJ
 from hamfit.errors import DataError
-from hamfit.stores.zarr_array import chunk_shape
+from hamfit.stores import zarr_array
 
 
 @given(
@@ -29,7 +29,7 @@ def test_every_field_reads_back_bit_for_bit(
 ) -> None:
     arguments = trajectory(seed, n_frames=n_frames, n=n, d=d)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunk_shape, "__defaults__", (8, target))
+        patch.setattr(zarr_array, "TARGET_CHUNK_BYTES", target)
         dataset = write_dataset(tmp_path_factory.mktemp("store") / "d.zarr", arguments)
     (read,) = dataset.trajectories
     assert (read.n_frames, read.n_particles, read.dim, dataset.dim) == (n_frames, n, d, d)

@@ -75,7 +75,6 @@ def test_forces_follow_from_whatever_is_known(known: tuple[str, ...]) -> None:
     found = derivatives_of_series("s", path["q"], time, masses, **{name: available[name] for name in known})
     inner = slice(REACH, -REACH)
     assert np.allclose(found.velocity, path["velocity"][inner], atol=1e-9)
-    assert np.allclose(found.momentum, p[inner], atol=1e-9)
     assert np.allclose(found.momentum_rate, (path["acceleration"] * masses[:, None])[inner], atol=1e-8)
     assert found.error < 1e-5
     rough = derivatives_of_series("s", path["q"][::40], time[::40], masses) if len(time[::40]) >= 7 else found

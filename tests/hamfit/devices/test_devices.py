@@ -184,11 +184,9 @@ def test_without_a_compiler_the_remedy_is_named(made: Made, monkeypatch: pytest.
 
 
 @pytest.fixture
-def without_cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def without_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    selection._cuda.cache_clear()
-    yield
-    selection._cuda.cache_clear()
+    monkeypatch.setattr(selection, "_cuda", selection._once(selection._cuda.__wrapped__))
 
 
 @pytest.mark.usefixtures("without_cupy")
@@ -254,7 +252,7 @@ def test_threads_that_ask_at_the_same_time_get_one_device(monkeypatch: pytest.Mo
         together.wait()
         return choose_device("emulated")
 
-    monkeypatch.setattr(selection, "_emulated", selection._Once(slowly))
+    monkeypatch.setattr(selection, "_emulated", selection._once(slowly))
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(ask, range(8)))
     assert len(made) == 1
@@ -268,7 +266,7 @@ def test_a_gpu_that_is_not_there_is_looked_for_once(monkeypatch: pytest.MonkeyPa
         looked.append(1)
         raise DeviceError("no GPU can be used")
 
-    monkeypatch.setattr(selection, "_cuda", selection._Once(look))
+    monkeypatch.setattr(selection, "_cuda", selection._once(look))
     monkeypatch.delenv("HAMFIT_DEVICE", raising=False)
     assert [choose_device() for _ in range(3)] == [None] * 3
     for _ in range(2):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hamfit.observables.lagged import LaggedAverage, products, squared_distances
+from hamfit.observables.lagged import LaggedAverage, add_lag
 from hamfit.types import FloatArray, IntArray
 
 SPECIES = np.array([0, 1, 0, 0, 1], dtype=np.int64)
@@ -52,8 +52,8 @@ def test_free_flight_moves_by_v_squared_t_squared() -> None:
 def test_kernels_equal_their_numpy_twins() -> None:
     rng = np.random.default_rng(2)
     a, b = rng.normal(size=(5, 2)), rng.normal(size=(5, 2))
-    for kernel, twin in ((squared_distances, (a - b) ** 2), (products, a * b)):
+    for displacement, twin in ((True, (a - b) ** 2), (False, a * b)):
         out = np.array([1.0, 2.0])
-        kernel(a, b, SPECIES, out)
+        add_lag(a, b, SPECIES, displacement, out)
         expected = np.array([1.0, 2.0]) + np.bincount(SPECIES, weights=twin.sum(axis=1))
         assert np.allclose(out, expected, rtol=1e-14)

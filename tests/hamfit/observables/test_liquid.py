@@ -11,7 +11,9 @@ from hamfit.data import Dataset, DatasetWriter, ingest
 from hamfit.errors import DataError
 from hamfit.fitting import FitResult
 from hamfit.frames import Frame
-from hamfit.observables import measure_liquid, pair_distribution, pressure, temperature
+from hamfit.observables.liquid import measure_liquid
+from hamfit.observables.pressure import pressure, temperature
+from hamfit.observables.rdf import pair_distribution
 from rolled import roll, write_rollouts
 from worlds import liquids
 

@@ -7,7 +7,7 @@ import pytest
 
 from hamfit.errors import DataError
 from hamfit.fitting import FitResult
-from hamfit.observables import pressure, pressure_from_virial, temperature
+from hamfit.observables.pressure import pressure, pressure_from_virial, temperature
 from worlds import liquids
 
 

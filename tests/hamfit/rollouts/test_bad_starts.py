@@ -107,7 +107,7 @@ def test_where_no_state_is_good_the_first_says_why(frames: str, tmp_path: Path) 
 def test_an_interrupted_rollout_does_not_try_it_again(tmp_path: Path) -> None:
     data = states(tmp_path / "d", 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hamfit.rollouts.driver.publish", stopping)
+        patch.setattr("hamfit.rollouts.driver.publish_folder", stopping)
         with pytest.raises(KeyboardInterrupt):
             rollout(scenes.liquid_model(), data, out=tmp_path / "r", threads=1, **HOW)
     workspace = workspace_of(tmp_path / "r")

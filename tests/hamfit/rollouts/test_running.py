@@ -26,9 +26,8 @@ from hamfit.progress import Event
 from hamfit.rollouts import plan as plans
 from hamfit.rollouts import rollout
 from hamfit.rollouts.running import _Rollout
-from hamfit.stores import array_writer, disk, store_builder
+from hamfit.stores import array_writer, disk, store_builder, zarr_array
 from hamfit.stores.array_writer import ArrayWriter
-from hamfit.stores.zarr_array import chunk_shape
 
 # Pairs out of range are no subject but of the tests that say so.
 pytestmark = pytest.mark.filterwarnings("ignore::hamfit.errors.RolloutWarning")
@@ -128,7 +127,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of two or three frames, and places to go on between the stored frames."""
-    monkeypatch.setattr(chunk_shape, "__defaults__", (8, 200))
+    monkeypatch.setattr(zarr_array, "TARGET_CHUNK_BYTES", 200)
     monkeypatch.setattr(plans, "_LONGEST_SEGMENT", 3)
 
 
@@ -270,7 +269,7 @@ def test_work_that_only_lacked_its_end_is_put_together(
     undisturbed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("hamfit.rollouts.driver.publish", failing(print, 1, StopError(), False))
+        patch.setattr("hamfit.rollouts.driver.publish_folder", failing(print, 1, StopError(), False))
         with pytest.raises(StopError):
             run(tmp_path / "r")
     for threads in (1, 2):
@@ -401,7 +400,7 @@ def test_the_speed_of_a_resumed_rollout_counts_its_own_steps(tmp_path: Path) -> 
 
 def test_work_that_only_lacked_its_end_is_told_to_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("hamfit.rollouts.driver.publish", failing(print, 1, StopError(), False))
+        patch.setattr("hamfit.rollouts.driver.publish_folder", failing(print, 1, StopError(), False))
         with pytest.raises(StopError):
             run(tmp_path / "r")
     events: list[Event] = []

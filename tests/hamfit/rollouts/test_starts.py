@@ -72,7 +72,7 @@ def test_plans_run_through_trajectories_then_frames_then_replicas(model: Model, 
     assert list(states) == [StartPlan(t, f, r) for t, f in expected for r in (0, 1)]
     assert len(states) == 8
     assert states[-1] == StartPlan(1, 4, 1)
-    assert states[2:4] == [StartPlan(0, 6, 0), StartPlan(0, 6, 1)]
+    assert [states[2], states[3]] == [StartPlan(0, 6, 0), StartPlan(0, 6, 1)]
     with pytest.raises(IndexError):
         states[8]
 

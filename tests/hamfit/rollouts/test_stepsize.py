@@ -231,8 +231,3 @@ def test_the_step_is_the_orders_fraction_of_the_fastest_rate(order: int) -> None
 def test_a_rate_that_is_none_gives_no_step(frequency: float) -> None:
     with pytest.raises(SpecError, match="give dt"):
         propose_dt(frequency, 4)
-
-
-def test_an_order_without_a_rule_names_those_with_one() -> None:
-    with pytest.raises(SpecError, match=r"order 3 \(known: 2, 4, 6, 8\): give dt"):
-        propose_dt(1.0, 3)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import scenes
 from hamfit.errors import StoreError
 from hamfit.rollouts import rollout, running, watching
 from hamfit.rollouts.workspace import Workspace, workspace_of
-from hamfit.stores import array_writer, zarr_array
+from hamfit.stores import zarr_array
 from hamfit.systems import simulate
 
 HOW: dict[str, Any] = {"steps": 40, "dt": 0.01, "every": 4, "threads": 1, "checkpoint_seconds": 0.0}
@@ -61,8 +60,7 @@ def test_frames_of_a_running_rollout_are_those_of_the_finished_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int | None
 ) -> None:
     if chunk_bytes is not None:
-        small = partial(zarr_array.chunk_shape, target=chunk_bytes)
-        monkeypatch.setattr(array_writer, "chunk_shape", small)
+        monkeypatch.setattr(zarr_array, "TARGET_CHUNK_BYTES", chunk_bytes)
     out = tmp_path / "run"
     names, workspace = interrupted(out, monkeypatch)
     seen = {name: watching.watched(workspace, name) for name in names}
@@ -127,7 +125,7 @@ def test_where_nothing_runs_there_is_no_workspace(tmp_path: Path) -> None:
 def test_rows_far_apart_are_read_a_chunk_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: int, step: int
 ) -> None:
-    monkeypatch.setattr(array_writer, "chunk_shape", partial(zarr_array.chunk_shape, target=400))
+    monkeypatch.setattr(zarr_array, "TARGET_CHUNK_BYTES", 400)
     data = simulate("spring", tmp_path / "data.zarr", shape="5", n_trajectories=1, n_frames=100, seed=1)
     name = data.trajectories[0].name
     readable = watching.open_published(data.path, name)

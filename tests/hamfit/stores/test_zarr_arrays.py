@@ -49,7 +49,7 @@ def test_any_partition_into_blocks_and_chunks_reads_back_the_same(
     stop = data.draw(st.integers(start, n_rows))
     root = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunk_shape, "__defaults__", (8, target))
+        patch.setattr(zarr_array, "TARGET_CHUNK_BYTES", target)
         stored = write(root, values, cuts)
     stored.check_files()
     assert np.array_equal(stored.read(), values)
@@ -103,7 +103,7 @@ def test_the_writer_may_reuse_its_buffer(tmp_path: Path) -> None:
 def test_a_damaged_chunk_is_an_error_that_names_it(
     tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunk_shape, "__defaults__", (8, 48))
+    monkeypatch.setattr(zarr_array, "TARGET_CHUNK_BYTES", 48)
     stored = write(tmp_path, np.arange(12.0), [])
     assert len(stored.entry.crc32c) == 2
     chunk = tmp_path / "a" / "c.1"
@@ -158,7 +158,7 @@ def test_a_writer_taken_up_any_number_of_times_writes_what_one_would(
     cuts = sorted(data.draw(st.lists(st.integers(0, n_rows), max_size=5)))
     one, other = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("other")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunk_shape, "__defaults__", (8, target))
+        patch.setattr(zarr_array, "TARGET_CHUNK_BYTES", target)
         expected = write(one, values, [])
         writer = writer_in(other, values)
         for start, stop in zip([0, *cuts], [*cuts, n_rows], strict=True):
@@ -189,7 +189,7 @@ def test_what_was_asked_for_a_checkpoint_does_not_change_with_the_writer(tmp_pat
 def test_a_writer_is_not_taken_up_behind_a_damaged_chunk(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunk_shape, "__defaults__", (8, 32))
+    monkeypatch.setattr(zarr_array, "TARGET_CHUNK_BYTES", 32)
     values = np.arange(14.0).reshape(7, 2)
     writer = writer_in(tmp_path, values)
     writer.append(values)

@@ -8,7 +8,10 @@ from hamfit.progress import Event
 from hamfit.systems import SYSTEMS, Simulation, system
 from hamfit.systems.gravity import gravity_potential
 from hamfit.systems.networks import NetworkSpec, network_potential
+from hamfit.systems.potentials import PairSum
+from hamfit.systems.simulation import Run
 from hamfit.systems.starts import heat
+from hamfit.types import FloatArray
 
 # Small runs of every system, and the relative energy error that its reference must stay below.
 SMALL: list[tuple[str, dict[str, object], float]] = [
@@ -30,6 +33,11 @@ every_small = pytest.mark.parametrize(("name", "options", "bound"), SMALL, ids=l
 def run(name: str, **options: object) -> Simulation:
     entry = system(name)
     return entry.run(entry.spec(options))
+
+
+def distances(potential: PairSum, one: Run) -> FloatArray:
+    """Distance of each pair in each frame, (B, T)."""
+    return np.asarray(np.linalg.norm(potential.vectors(np.swapaxes(one.q, 0, 1)), axis=-1))
 
 
 def test_every_system_of_the_catalogue_has_a_small_run() -> None:
@@ -98,7 +106,7 @@ def test_a_training_lattice_sees_all_bond_lengths_of_a_large_one(
         spec = entry.spec({"geometry": geometry, **options})
         assert isinstance(spec, NetworkSpec)
         potential = network_potential(spec)
-        r = np.concatenate([potential.distances(np.swapaxes(one.q, 0, 1)).ravel() for one in entry.run(spec).runs])
+        r = np.concatenate([distances(potential, one).ravel() for one in entry.run(spec).runs])
         ranges.append((r.min(), r.max()))
     assert ranges[0][0] < ranges[1][0]
     assert ranges[0][1] > ranges[1][1]
@@ -107,10 +115,10 @@ def test_a_training_lattice_sees_all_bond_lengths_of_a_large_one(
 def test_fresh_bodies_stay_within_the_distances_of_the_given_ones() -> None:
     potential = gravity_potential(np.ones(4))
     pairs = potential.pairs
-    given = potential.distances(np.swapaxes(run("nbody", n_frames=2000).runs[0].q, 0, 1))
+    given = distances(potential, run("nbody", n_frames=2000).runs[0])
     inner, outer = np.isin(np.arange(6), np.argsort(given.min(axis=1))[:2]), given.min(axis=1) > 3.0
     for one in run("nbody", start="fresh", n_trajectories=5, n_frames=500).runs:
-        r = potential.distances(np.swapaxes(one.q, 0, 1))
+        r = distances(potential, one)
         partners = (pairs // 2)[:, 0] == (pairs // 2)[:, 1]
         assert r[partners].min() > given[inner].min()
         assert r[partners].max() < given[inner].max()

@@ -12,9 +12,9 @@ from hamfit.errors import SpecError
 from hamfit.systems.geometries import fcc, ring_bonds
 from hamfit.systems.gravity import gravity_potential
 from hamfit.systems.lennard_jones import LennardJones, PairTable
-from hamfit.systems.liquids import LennardJonesSpec, kob_andersen_table, lennard_jones_table
+from hamfit.systems.liquids import KobAndersenSpec, LennardJonesSpec
 from hamfit.systems.networks import AnharmonicSpec, MorseSpec, NetworkSpec, SpringSpec, network_potential
-from hamfit.systems.pair_laws import QuarticSpring, Spring
+from hamfit.systems.pair_laws import QUARTIC_SPRING, spring
 from hamfit.systems.potentials import AbstractPotential, PairSum, all_pairs
 from hamfit.types import FloatArray
 
@@ -59,10 +59,10 @@ def network_cases() -> list[Case]:
 def other_cases() -> list[Case]:
     rng = np.random.default_rng(13)
     cases = [
-        Case("nspring", PairSum(QuarticSpring(), ring_bonds(5), 5), rng.uniform(0.0, 2.0, (5, 2))),
+        Case("nspring", PairSum(QUARTIC_SPRING, ring_bonds(5), 5), rng.uniform(0.0, 2.0, (5, 2))),
         Case("gravity", gravity_potential(rng.uniform(0.5, 2.0, 5), 0.7), rng.uniform(0.0, 5.0, (5, 3))),
     ]
-    table = lennard_jones_table(LennardJonesSpec())
+    table = LennardJonesSpec().table
     # 2 cells an edge make a box shorter than twice the cutoff: particles meet several images of each other.
     for name, cells, density in (
         ("lj-tiny-box", (2, 2, 2), 0.8442),
@@ -75,7 +75,7 @@ def other_cases() -> list[Case]:
     sites, edges = fcc((3, 3, 3), 1.2)
     species = (rng.random(len(sites)) < 0.3).astype(np.int64)
     q = sites + rng.uniform(-0.08, 0.08, sites.shape)
-    cases.append(Case("kob-andersen", LennardJones(kob_andersen_table(), species, edges), q))
+    cases.append(Case("kob-andersen", LennardJones(KobAndersenSpec().table, species, edges), q))
     return cases
 
 
@@ -128,7 +128,7 @@ def test_copies_side_by_side_get_the_forces_of_each_alone(case: Case) -> None:
 
 
 def test_a_spring_pulls_with_stiffness_times_stretch() -> None:
-    potential = PairSum(Spring(3.0, 2.0), all_pairs(2), 2)
+    potential = PairSum(spring(3.0, 2.0), all_pairs(2), 2)
     q = np.array([[0.0, 0.0], [3.0, 4.0]])
     assert potential.energy(q) == pytest.approx(0.5 * 3.0 * 9.0)
     assert np.allclose(potential.forces(q), [[5.4, 7.2], [-5.4, -7.2]])
@@ -180,7 +180,7 @@ def test_lennard_jones_agrees_with_brute_force_over_images(
     # Unwrapped positions: some particles are whole boxes away from home.
     q = sites + rng.uniform(-0.1, 0.1, sites.shape) + rng.integers(-3, 4, sites.shape) * edges
     species = rng.integers(0, 2, len(q)) if mixture else np.zeros(len(q), dtype=np.int64)
-    table = kob_andersen_table() if mixture else lennard_jones_table(LennardJonesSpec())
+    table = KobAndersenSpec().table if mixture else LennardJonesSpec().table
     potential = LennardJones(table, species, edges)
     energy, forces = brute_force_lennard_jones(q, edges, species, table)
     assert float(potential.energy(q)) == pytest.approx(energy, rel=1e-12)
@@ -193,7 +193,7 @@ def test_a_kept_pair_list_gives_the_forces_of_a_new_one(seed: int, size: float) 
     rng = np.random.default_rng(seed)
     sites, edges = fcc((3, 3, 3), 0.6)
     species = np.zeros(len(sites), dtype=np.int64)
-    table = lennard_jones_table(LennardJonesSpec())
+    table = LennardJonesSpec().table
     kept = LennardJones(table, species, edges)
     q = sites + rng.uniform(-0.1, 0.1, sites.shape)
     kept.forces(q)
@@ -204,7 +204,7 @@ def test_a_kept_pair_list_gives_the_forces_of_a_new_one(seed: int, size: float) 
 
 
 def test_lennard_jones_energy_is_zero_at_the_cutoff_and_the_force_is_not() -> None:
-    potential = LennardJones(lennard_jones_table(LennardJonesSpec()), np.zeros(2, dtype=np.int64), np.full(3, 20.0))
+    potential = LennardJones(LennardJonesSpec().table, np.zeros(2, dtype=np.int64), np.full(3, 20.0))
     inside = np.array([[1.0, 1.0, 1.0], [3.5 - 1e-9, 1.0, 1.0]])
     outside = np.array([[1.0, 1.0, 1.0], [3.5 + 1e-9, 1.0, 1.0]])
     assert abs(float(potential.energy(inside))) < 1e-9
@@ -214,7 +214,7 @@ def test_lennard_jones_energy_is_zero_at_the_cutoff_and_the_force_is_not() -> No
 
 def test_pairs_of_a_particle_with_itself_are_refused() -> None:
     with pytest.raises(SpecError, match="two different particles"):
-        PairSum(Spring(1.0, 1.0), np.array([[1, 1]]), 3)
+        PairSum(spring(1.0, 1.0), np.array([[1, 1]]), 3)
 
 
 def test_lopsided_parameters_are_refused() -> None:
@@ -225,6 +225,6 @@ def test_lopsided_parameters_are_refused() -> None:
 def test_positions_that_are_not_finite_are_refused_before_the_neighbour_search() -> None:
     sites, edges = fcc((2, 2, 2), 0.8)
     sites[3, 1] = np.nan
-    potential = LennardJones(lennard_jones_table(LennardJonesSpec()), np.zeros(len(sites), dtype=np.int64), edges)
+    potential = LennardJones(LennardJonesSpec().table, np.zeros(len(sites), dtype=np.int64), edges)
     with pytest.raises(SpecError, match="smaller dt"):
         potential.forces(sites)

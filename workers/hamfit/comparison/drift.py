@@ -9,7 +9,6 @@ import numpy as np
 
 from hamfit.comparison.energies import learned_parts
 from hamfit.data import Trajectory
-from hamfit.data.pieces import stream
 from hamfit.model import Model
 from hamfit.observables.state import momenta
 from hamfit.observables.trend import Trend, linear_trend
@@ -64,7 +63,7 @@ def drift_of(model: Model, rollout: Trajectory) -> Drift:
     constant = model.constant(model.adapt(rollout.frame(0)))
     totals, sizes = np.full((rollout.n_frames, rollout.dim), np.nan), np.zeros(rollout.n_frames)
     broken: int | None = None
-    for t, frame in enumerate(stream(rollout)):
+    for t, frame in enumerate(rollout.stream()):
         p = momenta(frame)
         finite = bool(np.isfinite(frame.q).all() and (p is None or np.isfinite(p).all()))
         if finite and p is not None:

@@ -7,7 +7,8 @@ reference and those the learned model gives along the rollout; Herr then also ho
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,76 +16,52 @@ import numpy as np
 from hamfit.frames import Frame
 from hamfit.model import Model
 from hamfit.observables.pressure import twice_kinetic_energy
-from hamfit.systems.potentials import AbstractPotential
 from hamfit.systems.truth import Truth
 
 EnergySource = Literal["true", "stored"]
 """Whose H is compared: that of the true potential, or the stored potential energies."""
 
 
-class AbstractEnergies(ABC):
+@dataclass(frozen=True, slots=True, eq=False)
+class Energies:
     """H along a reference trajectory and along its rollout."""
 
-    source: EnergySource
-
-    @abstractmethod
-    def of_reference(self, frame: Frame) -> float:
-        """H of a frame of the reference; nan where it is unknown."""
-
-    @abstractmethod
-    def of_rollout(self, frame: Frame) -> float:
-        """H of a frame of the rollout; nan where it is unknown."""
+    of_reference: Callable[[Frame], float]
+    """H of a frame of the reference; nan where it is unknown."""
+    of_rollout: Callable[[Frame], float]
+    """H of a frame of the rollout; nan where it is unknown."""
+    aligned: bool = False
+    """Whether the constant of the latter had to be taken from the first frame."""
 
 
-class TrueEnergies(AbstractEnergies):
-    """One potential for both; make one object for each trajectory."""
+def true_energies(truth: Truth, frame: Frame) -> Energies:
+    """The true H of both; one potential, to be made anew for each trajectory."""
+    potential = truth.potential(frame)
 
-    source: EnergySource = "true"
-
-    def __init__(self, truth: Truth, frame: Frame) -> None:
-        self._potential: AbstractPotential = truth.potential(frame)
-
-    def of_reference(self, frame: Frame) -> float:
-        """The true H of the frame."""
+    def energy(frame: Frame) -> float:
         if not np.isfinite(frame.q).all():
             return np.nan
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return float(self._potential.energy(frame.q)) + 0.5 * twice_kinetic_energy(frame)
+            return float(potential.energy(frame.q)) + 0.5 * twice_kinetic_energy(frame)
 
-    def of_rollout(self, frame: Frame) -> float:
-        """The true H of the frame."""
-        return self.of_reference(frame)
+    return Energies(energy, energy)
 
 
-class StoredEnergies(AbstractEnergies):
-    """Stored potential energies; where the model's constants are unknown its first energy is set to the reference's."""
+def stored_energies(model: Model, first: Frame, first_rolled: Frame) -> Energies:
+    """Stored potential energies, and the learned H, whose first is set to theirs where the constants are unknown."""
 
-    source: EnergySource = "stored"
-
-    def __init__(self, model: Model, first: Frame, first_rolled: Frame) -> None:
-        self._model = model
-        used = model.constants[model.adapt(first).species]
-        self.aligned = bool(np.isnan(used).any())
-        """Whether the constant had to be taken from the first frame."""
-        self._shift = 0.0
-        if self.aligned:
-            self._shift = self.of_reference(first) - self.of_rollout(first_rolled)
-
-    def of_reference(self, frame: Frame) -> float:
-        """Stored potential energy, and |p|^2 / 2m."""
+    def stored(frame: Frame) -> float:
         if frame.potential_energy is None:
             return np.nan
         return frame.potential_energy + 0.5 * twice_kinetic_energy(frame)
 
-    def of_rollout(self, frame: Frame) -> float:
-        """The learned H of the frame."""
-        return learned_energy(self._model, frame) + self._shift
+    def learned(frame: Frame) -> float:
+        return sum(learned_parts(model, frame))
 
-
-def learned_energy(model: Model, frame: Frame) -> float:
-    """The learned H, from the potential energy that the rollout stored or else the model; nan without momenta."""
-    potential, kinetic = learned_parts(model, frame)
-    return potential + kinetic
+    if not np.isnan(model.constants[model.adapt(first).species]).any():
+        return Energies(stored, learned)
+    shift = stored(first) - learned(first_rolled)
+    return Energies(stored, lambda frame: learned(frame) + shift, aligned=True)
 
 
 def learned_parts(model: Model, frame: Frame) -> tuple[float, float]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hamfit.comparison.matching import same_times
 from hamfit.data import Trajectory
 from hamfit.model import Model
 from hamfit.observables.blocking import BlockedCurve, CurveDifference, compare_curves
 from hamfit.observables.liquid import measure_liquid
 from hamfit.observables.rdf import default_r_max
-from hamfit.observables.state import is_liquid
 
 FOLLOWING = 0.1
 """chi^2 per bin below which rollouts are not another sample, but still follow the reference step by step."""
@@ -34,7 +34,12 @@ class ObservablePair:
     @property
     def blocks_too_short(self) -> bool:
         """Whether longer blocks would give larger errors, so that the errors given are too small."""
-        return any(_grows(curve) for curve in (self.reference, self.rollouts))
+        # Joining two blocks of correlation c makes the error grow by sqrt(1 + c); from B blocks c is known to
+        # 1 / sqrt(B).
+        return any(
+            curve.growth is not None and curve.growth > np.sqrt(1.0 + 3.0 / np.sqrt(curve.n_blocks))
+            for curve in (self.reference, self.rollouts)
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +75,7 @@ def compare_liquids(
     """
     if r_max is None:
         # one grid for both
-        r_max = default_r_max(t.frame(0) for t in (*reference, *rollouts) if is_liquid(t))
+        r_max = default_r_max(t.frame(0) for t in (*reference, *rollouts) if all(t.periodic))
     one, two = (
         measure_liquid(side, model=model, labels=model.labels, r_max=r_max, n_bins=n_bins)
         for side in (reference, rollouts)
@@ -92,17 +97,9 @@ def compare_liquids(
     )
 
 
-def _grows(curve: BlockedCurve) -> bool:
-    # Joining two blocks of correlation c makes the error grow by sqrt(1 + c); from B blocks c is known to 1 / sqrt(B).
-    growth = curve.growth
-    return growth is not None and growth > np.sqrt(1.0 + 3.0 / np.sqrt(curve.n_blocks))
-
-
 def _common_grid(a: BlockedCurve, b: BlockedCurve) -> tuple[BlockedCurve, BlockedCurve]:
     """Both curves at the places they share: lags of different frame spacings."""
     if a.x.size < 2 and b.x.size < 2:
         return a, b
-    spacing = min(np.diff(curve.x).min(initial=np.inf) for curve in (a, b))
-    nearest = np.abs(a.x[:, None] - b.x[None, :]).argmin(axis=1)
-    same = np.flatnonzero(np.abs(b.x[nearest] - a.x) <= 1e-6 * spacing).astype(np.int64)
-    return a.take(same), b.take(nearest[same])
+    pairs, _ = same_times(a.x, b.x)
+    return a.take(pairs[:, 0]), b.take(pairs[:, 1])

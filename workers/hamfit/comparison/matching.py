@@ -9,7 +9,7 @@ frame by frame would mean nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -37,10 +37,10 @@ class Match:
     """Frame of the reference that it started from."""
     replica: int
     """Number among rollouts of the same start."""
-    frames: IntArray
+    frames: IntArray = field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
     """Pairs (frame of the rollout, frame of the reference) at equal times, (M, 2), increasing; empty when `why` is
     set."""
-    time: FloatArray
+    time: FloatArray = field(default_factory=lambda: np.empty(0))
     """Time since the start of each pair, (M,)."""
     why: str | None = None
     """Why the two cannot be compared frame by frame."""
@@ -57,7 +57,7 @@ def match(reference: Dataset, rollout: Trajectory, labels: tuple[str, ...]) -> M
     known = {trajectory.name: trajectory for trajectory in reference.trajectories}
     source = origin.get("source")
     if source is not None and source != reference.digest:
-        return _apart(rollout, None, 0, replica, "it started from another dataset than the reference")
+        return Match(rollout, None, 0, replica, why="it started from another dataset than the reference")
     name = str(origin.get("trajectory", rollout.name))
     if name not in known:
         if "trajectory" in origin:
@@ -65,7 +65,7 @@ def match(reference: Dataset, rollout: Trajectory, labels: tuple[str, ...]) -> M
                 f"rollout {rollout.name} started from trajectory {name}, which {reference.path} lacks: give the dataset"
                 " that it was started from"
             )
-        return _apart(rollout, None, 0, replica, "it does not say where it started")
+        return Match(rollout, None, 0, replica, why="it does not say where it started")
     start = int(origin.get("frame", 0))
     start = start + known[name].n_frames if start < 0 else start
     if not 0 <= start < known[name].n_frames:
@@ -78,16 +78,12 @@ def match(reference: Dataset, rollout: Trajectory, labels: tuple[str, ...]) -> M
     if why is None and not (trajectory.has_time and rollout.has_time):
         why = "the times of its frames or of the reference's are unknown"
     if why is not None:
-        return _apart(rollout, trajectory, start, replica, why)
-    frames, time = _same_times(rollout.time, trajectory.time[start:])
+        return Match(rollout, trajectory, start, replica, why=why)
+    frames, time = same_times(rollout.time, trajectory.time[start:])
     if len(frames) < 2:
         why = f"no frame after the first has a counterpart in time among those of {name} after frame {start}"
-        return _apart(rollout, trajectory, start, replica, why)
+        return Match(rollout, trajectory, start, replica, why=why)
     return Match(rollout, trajectory, start, replica, frames + np.array([0, start]), time)
-
-
-def _apart(rollout: Trajectory, reference: Trajectory | None, start: int, replica: int, why: str) -> Match:
-    return Match(rollout, reference, start, replica, np.empty((0, 2), dtype=np.int64), np.empty(0), why)
 
 
 def _state_differs(true: Frame, first: Frame, true_labels: tuple[str, ...], labels: tuple[str, ...]) -> str | None:
@@ -110,7 +106,7 @@ def _state_differs(true: Frame, first: Frame, true_labels: tuple[str, ...], labe
     return None
 
 
-def _same_times(rollout: FloatArray, reference: FloatArray) -> tuple[IntArray, FloatArray]:
+def same_times(rollout: FloatArray, reference: FloatArray) -> tuple[IntArray, FloatArray]:
     """Pairs of indices at equal times since the first entry, (M, 2), and these times."""
     a, b = rollout - rollout[0], reference - reference[0]
     # the last frame of a rollout may be as near as one step to the one before it, and says nothing of the others

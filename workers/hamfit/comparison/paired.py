@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hamfit.comparison.energies import AbstractEnergies, EnergySource, StoredEnergies, TrueEnergies
+from hamfit.comparison.energies import Energies, EnergySource, stored_energies, true_energies
 from hamfit.comparison.matching import Match
 from hamfit.comparison.metrics import geometric_mean, momentum_error, relative_distance
-from hamfit.data import Trajectory
-from hamfit.data.pieces import stream
 from hamfit.frames import Frame
 from hamfit.model import Model
 from hamfit.observables.state import momenta, velocities
-from hamfit.observables.unwrapping import Unwrapper, is_wrapped, lattice_shift
+from hamfit.observables.unwrapping import is_wrapped, lattice_shift, unwrapped
 from hamfit.systems.truth import Truth
 from hamfit.types import FloatArray
 
@@ -71,11 +69,11 @@ def paired_errors(
     source: EnergySource = "stored" if truth is None else "true"
     aligned = False
     for row, (found, place) in enumerate(zip(matches, places, strict=True)):
-        energies: AbstractEnergies | None = None
+        energies: Energies | None = None
         for column, (frame, q, rolled, q_hat) in zip(place, _pairs(found), strict=True):
             if energies is None:
-                energies = _energies(model, truth, frame, rolled)
-                aligned = aligned or (isinstance(energies, StoredEnergies) and energies.aligned)
+                energies = stored_energies(model, frame, rolled) if truth is None else true_energies(truth, frame)
+                aligned = aligned or energies.aligned
             out["zerr"][row, column] = relative_distance(q, q_hat)
             if momenta(frame) is not None and momenta(rolled) is not None:
                 h = energies.of_reference(frame)
@@ -86,19 +84,8 @@ def paired_errors(
                 out["perr"][row, column] = momentum_error(v, v_hat)
         if found.rollout.name in failed:
             _count_as_lost(out, row, time, found, failed[found.rollout.name])
-    return PairedErrors(
-        tuple(found.rollout.name for found in matches),
-        time,
-        out["zerr"],
-        out["herr"],
-        out["perr"],
-        source,
-        aligned,
-    )
-
-
-def _energies(model: Model, truth: Truth | None, frame: Frame, rolled: Frame) -> AbstractEnergies:
-    return StoredEnergies(model, frame, rolled) if truth is None else TrueEnergies(truth, frame)
+    names = tuple(found.rollout.name for found in matches)
+    return PairedErrors(names, time, **out, energy_source=source, energy_aligned=aligned)
 
 
 def _count_as_lost(out: dict[str, FloatArray], row: int, time: FloatArray, found: Match, first: int) -> None:
@@ -125,9 +112,10 @@ def _pairs(found: Match) -> Iterator[tuple[Frame, FloatArray, Frame, FloatArray]
     """
     assert found.reference is not None
     first, last = int(found.frames[0, 1]), int(found.frames[-1, 1])
-    truth = _unwrapped(found.reference, first, last + 1)
-    rolled = _unwrapped(found.rollout, int(found.frames[0, 0]), int(found.frames[-1, 0]) + 1)
-    at, at_hat = first - 1, int(found.frames[0, 0]) - 1
+    first_hat, last_hat = int(found.frames[0, 0]), int(found.frames[-1, 0])
+    truth = unwrapped(found.reference.stream(first, last + 1), is_wrapped(found.reference))
+    rolled = unwrapped(found.rollout.stream(first_hat, last_hat + 1), is_wrapped(found.rollout))
+    at, at_hat = first - 1, first_hat - 1
     shift: FloatArray | None = None
     for index_hat, index in found.frames.tolist():
         while at < index:
@@ -139,12 +127,6 @@ def _pairs(found: Match) -> Iterator[tuple[Frame, FloatArray, Frame, FloatArray]
         if shift is None:
             shift = lattice_shift(q_hat, frame)
         yield frame, q + shift, frame_hat, q_hat
-
-
-def _unwrapped(trajectory: Trajectory, start: int, stop: int) -> Iterator[tuple[Frame, FloatArray]]:
-    unwrap = Unwrapper(is_wrapped(trajectory))
-    for frame in stream(trajectory, start, stop):
-        yield frame, unwrap(frame)
 
 
 def _common_times(times: Sequence[FloatArray]) -> tuple[FloatArray, list[list[int]]]:

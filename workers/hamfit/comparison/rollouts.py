@@ -6,13 +6,12 @@ gives the numbers as JSON, `hamfit.reports` draws them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hamfit.comparison.drift import drift_of
 from hamfit.comparison.liquids import LiquidComparison, compare_liquids
-from hamfit.comparison.matching import Match, match
+from hamfit.comparison.matching import match
 from hamfit.comparison.pair_curves import pair_curves
 from hamfit.comparison.paired import paired_errors
 from hamfit.comparison.samples import extrapolated_share, force_sample
@@ -21,7 +20,6 @@ from hamfit.data import Dataset
 from hamfit.data.units import check_units_of_model
 from hamfit.errors import DataError, GraphError, SpecError
 from hamfit.model import Model
-from hamfit.observables.state import is_liquid
 from hamfit.systems.truth import Truth, truth_of
 
 
@@ -52,14 +50,29 @@ def compare_rollouts(
     model = model if isinstance(model, Model) else Model.open(model)
     reference = reference if isinstance(reference, Dataset) else Dataset.open(reference)
     rollouts = rollouts if isinstance(rollouts, Dataset) else Dataset.open(rollouts)
-    _refuse_other_worlds(model, reference, rollouts)
+    for data in (reference, rollouts):
+        check_units_of_model(data.path, data.units, model.units)
+        model.adapt(data.trajectories[0].frame(0))
     warnings: list[str] = []
-    truth = _truth(reference, warnings)
+    truth: Truth | None = None
+    try:
+        truth = truth_of(reference.attrs)
+    except SpecError as error:
+        warnings.append(f"the true potential of the reference cannot be rebuilt: {error}")
     matches = tuple(match(reference, trajectory, rollouts.labels) for trajectory in rollouts.trajectories)
     drifts = tuple(drift_of(model, trajectory) for trajectory in rollouts.trajectories)
     failed = {d.name: d.first_non_finite for d in drifts if d.first_non_finite is not None}
     errors = paired_errors(model, matches, truth, failed)
-    liquid = _liquid(model, reference, rollouts, matches, failed, r_max, n_bins, warnings)
+    # observables of those rollouts that stayed finite beside the trajectories that they started from
+    started = {found.reference.name for found in matches if found.reference is not None}
+    sources = [t for t in reference.trajectories if all(t.periodic) and (not started or t.name in started)]
+    sound = [t for t in rollouts.trajectories if all(t.periodic) and t.name not in failed]
+    liquid: LiquidComparison | None = None
+    if sources and sound:
+        try:
+            liquid = compare_liquids(model, sources, sound, r_max=r_max, n_bins=n_bins)
+        except (DataError, GraphError) as error:
+            warnings.append(f"observables of the liquid are not compared: {error}")
     comparison = RolloutComparison(
         model=model,
         reference=reference,
@@ -75,40 +88,3 @@ def compare_rollouts(
         warnings=(),
     )
     return replace(comparison, warnings=(*warnings, *warnings_of(comparison)))
-
-
-def _refuse_other_worlds(model: Model, reference: Dataset, rollouts: Dataset) -> None:
-    for data in (reference, rollouts):
-        check_units_of_model(data.path, data.units, model.units)
-        model.adapt(data.trajectories[0].frame(0))
-
-
-def _truth(reference: Dataset, warnings: list[str]) -> Truth | None:
-    try:
-        return truth_of(reference.attrs)
-    except SpecError as error:
-        warnings.append(f"the true potential of the reference cannot be rebuilt: {error}")
-        return None
-
-
-def _liquid(
-    model: Model,
-    reference: Dataset,
-    rollouts: Dataset,
-    matches: Sequence[Match],
-    failed: dict[str, int],
-    r_max: float | None,
-    n_bins: int,
-    warnings: list[str],
-) -> LiquidComparison | None:
-    """Observables of those rollouts that stayed finite beside the trajectories that they started from."""
-    started = {found.reference.name for found in matches if found.reference is not None}
-    sources = [t for t in reference.trajectories if is_liquid(t) and (not started or t.name in started)]
-    sound = [t for t in rollouts.trajectories if is_liquid(t) and t.name not in failed]
-    if not sources or not sound:
-        return None
-    try:
-        return compare_liquids(model, sources, sound, r_max=r_max, n_bins=n_bins)
-    except (DataError, GraphError) as error:
-        warnings.append(f"observables of the liquid are not compared: {error}")
-        return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_json
 
 from hamfit.comparison.drift import Drift
 from hamfit.comparison.liquids import LiquidComparison, ObservablePair
@@ -23,13 +24,14 @@ from hamfit.observables.blocking import BlockedCurve
 from hamfit.observables.trend import Trend, combined_trend
 from hamfit.systems.truth import Truth
 
-_KINDS = {
+OBSERVABLES = {
     "rdf": "radial distribution function",
     "msd": "mean-square displacement",
     "vacf": "velocity autocorrelation",
     "temperature": "temperature",
     "pressure": "pressure",
 }
+"""The names of observables in words."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,11 +72,6 @@ class RolloutComparison:
         return _comparison_to_dict(self)
 
 
-def observable_name(kind: str) -> str:
-    """An observable's name in words."""
-    return _KINDS[kind]
-
-
 def warnings_of(comparison: RolloutComparison) -> list[str]:
     """What the numbers of a comparison warn of, one sentence each."""
     out = []
@@ -111,7 +108,7 @@ def warnings_of(comparison: RolloutComparison) -> list[str]:
                 "the rollouts still follow the reference step by step, so they are no sample of their own: judge"
                 " liquids by longer rollouts or by starts of their own"
             )
-        short = [f"{_KINDS[o.kind]} of {o.label}" for o in comparison.liquid.observables if o.blocks_too_short]
+        short = [f"{OBSERVABLES[o.kind]} of {o.label}" for o in comparison.liquid.observables if o.blocks_too_short]
         if short:
             out.append(
                 f"neighbouring blocks are correlated in {', '.join(short)}, so these errors are too small: take longer"
@@ -162,7 +159,8 @@ def _comparison_to_dict(comparison: RolloutComparison) -> dict[str, Any]:
             "still_following": liquid.is_following,
             "observables": [_observable_to_dict(pair) for pair in liquid.observables],
         }
-    plain: dict[str, Any] = _plain(out)
+    # numbers that JSON cannot hold become null, arrays lists
+    plain: dict[str, Any] = json.loads(to_json(out, inf_nan_mode="null", fallback=lambda array: array.tolist()))
     return plain
 
 
@@ -270,16 +268,3 @@ def _trend(trend: Trend | None) -> dict[str, Any] | None:
 def _worst(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return max(known) if known else None
-
-
-def _plain(value: Any) -> Any:
-    """The value in lists, dicts and numbers of plain Python; None for what JSON cannot hold."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

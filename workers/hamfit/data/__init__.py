@@ -6,14 +6,12 @@ from __future__ import annotations
 from hamfit.data.dataset import Dataset, Trajectory, as_datasets
 from hamfit.data.description import describe
 from hamfit.data.ingestion import ingest
-from hamfit.data.units import UNIT_NAMES, InputUnits, Units, input_units
+from hamfit.data.units import Units, input_units
 from hamfit.data.writer import DatasetWriter
 
 __all__ = [
-    "UNIT_NAMES",
     "Dataset",
     "DatasetWriter",
-    "InputUnits",
     "Trajectory",
     "Units",
     "as_datasets",

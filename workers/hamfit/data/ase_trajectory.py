@@ -22,8 +22,6 @@ def read_ase_trajectory(path: Path) -> Iterator[RawFrame]:
     from ase.io.trajectory import Trajectory
     from ase.io.ulm import InvalidULMFileError
 
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file: check the name")
     try:
         with Trajectory(str(path)) as images:
             for number in range(len(images)):
@@ -33,11 +31,7 @@ def read_ase_trajectory(path: Path) -> Iterator[RawFrame]:
 
 
 def _frame(where: str, atoms: Any) -> RawFrame:
-    periodic = tuple(bool(flag) for flag in atoms.pbc)
     results = {} if atoms.calc is None else atoms.calc.results
-    force = results.get("forces")
-    energy = results.get("energy")
-    velocity = atoms.get_velocities() if atoms.has("momenta") else None
     return RawFrame(
         where=where,
         names=tuple(atoms.get_chemical_symbols()),
@@ -45,11 +39,11 @@ def _frame(where: str, atoms: Any) -> RawFrame:
         # A slab may have a lattice vector of zero across its open direction: complete() adds a unit vector
         # there.
         box=_floats(atoms.cell.complete()) if atoms.cell.rank else None,
-        periodic=periodic,
+        periodic=tuple(bool(flag) for flag in atoms.pbc),
         masses=_floats(atoms.get_masses()),
-        velocity=None if velocity is None else _floats(velocity),
-        force=None if force is None else _floats(force),
-        potential_energy=None if energy is None else float(energy),
+        velocity=_floats(atoms.get_velocities()) if atoms.has("momenta") else None,
+        force=_floats(results["forces"]) if "forces" in results else None,
+        potential_energy=float(results["energy"]) if "energy" in results else None,
         columns=("positions", *results),
     )
 

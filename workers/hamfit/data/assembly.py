@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from hamfit.data.energy_table import EnergyTable, check_kinetic
+from hamfit.data.open_trajectory import OpenTrajectory
 from hamfit.data.raw_frame import RawFrame
-from hamfit.data.series_block import SeriesBlock
-from hamfit.data.trajectory_writer import TrajectoryWriter
 from hamfit.data.units import InputUnits
 from hamfit.data.writer import DatasetWriter
 from hamfit.errors import DataError
@@ -45,11 +44,8 @@ class Assembler:
     """Overrides what the files say."""
     n_frames: int = 0
     derivative_error: float = 0.0
-    _first: RawFrame | None = None
     _last: RawFrame | None = None
-    _run: TrajectoryWriter | None = None
-    _run_masses: FloatArray = field(default_factory=lambda: np.zeros(0))
-    _block: SeriesBlock | None = None
+    _open: OpenTrajectory | None = None
     _used: set[str] = field(default_factory=set)
     _names: set[str] = field(default_factory=set)
 
@@ -64,20 +60,19 @@ class Assembler:
                 f"{frame.where}: has no forces (columns are {' '.join(frame.columns)}): write them to the file "
                 "(fx fy fz, or forces), or ask for derivatives of a closely spaced series"
             )
-        change = None if self._first is None else _change(self._first, frame)
+        change = None if self._open is None else _change(self._open.first, frame)
         if change is not None and not is_new and not splits:
             raise DataError(
                 f"{frame.where}: {change} within one trajectory: write different systems to different files"
             )
-        if self._first is None or is_new or change is not None:
+        if self._open is None or is_new or change is not None:
             self.finish()
-            self._begin(frame, name)
-        assert self._block is not None
-        self._block.append(frame, self._potential(frame), self._time(frame))
+            self._open = self._begun(frame, name)
+        self._open.append(frame, self._potential(frame, self._open.masses), self._time(frame, self._open.n_frames))
         self.n_frames += 1
         self._last = frame
-        if not self.derivatives and self._block.is_full(_BLOCK_BYTES, _BLOCK_FRAMES):
-            self._flush()
+        if not self.derivatives:
+            self._open.flush(_BLOCK_BYTES, _BLOCK_FRAMES)
 
     def follows(self, frame: RawFrame) -> bool:
         """Whether a frame that begins a file continues the open trajectory: same particles, later step."""
@@ -93,28 +88,26 @@ class Assembler:
             return False
         return _change(last, frame) is None and np.array_equal(last.q, frame.q)
 
-    def _begin(self, frame: RawFrame, name: str) -> None:
+    def _begun(self, frame: RawFrame, name: str) -> OpenTrajectory:
         names = tuple(self._renamed(old, frame) for old in frame.names)
         # The first frame's species come in their natural order, later ones as they are met.
         self.writer.label_index(sorted(set(names), key=lambda s: (not s.isdigit(), int(s) if s.isdigit() else 0, s)))
-        table = dict(zip(self.writer.labels, range(len(self.writer.labels)), strict=True))
-        self._run_masses = self._masses_of(frame, names)
+        masses = self._masses_of(frame, names)
         periodic = self._periodic_of(frame)
         bond_types = None if frame.bond_types is None else self.writer.bond_label_index(frame.bond_types)
         if frame.bonds is not None and frame.bond_types is None:
             bond_types = (self.writer.bond_label_index(("1",))[0],) * len(frame.bonds)
-        self._run = self.writer.open_trajectory(
+        writer = self.writer.open_trajectory(
             self._free_name(name),
             dim=frame.q.shape[1],
-            species=np.array([table[n] for n in names], dtype=np.int64),
-            masses=self._run_masses,
+            species=self.writer.label_index(names),
+            masses=masses,
             periodic=periodic,
             bonds=frame.bonds,
             bond_types=bond_types,
             attrs={"source": frame.where, "positions": "wrapped" if frame.wrapped else "unwrapped"},
         )
-        self._block = SeriesBlock(self.units, periodic)
-        self._first = frame
+        return OpenTrajectory(frame, self.units, masses, periodic, writer)
 
     def _renamed(self, old: str, frame: RawFrame) -> str:
         if not self.species:
@@ -166,7 +159,7 @@ class Assembler:
             raise DataError(f"{frame.where}: periodic, but the file gives no box: write the lattice to the file")
         return periodic
 
-    def _potential(self, frame: RawFrame) -> float | None:
+    def _potential(self, frame: RawFrame, masses: FloatArray) -> float | None:
         """Potential energy of the frame in the dataset's units."""
         table, n = self.energies, len(frame.names)
         if table is None:
@@ -177,20 +170,17 @@ class Assembler:
             )
         if frame.velocity is not None:
             v = frame.velocity * self.units.velocity
-            kinetic = 0.5 * float(self._run_masses @ (v * v).sum(axis=1)) / self.units.energy
+            kinetic = 0.5 * float(masses @ (v * v).sum(axis=1)) / self.units.energy
             check_kinetic(table, self.n_frames, frame.where, kinetic, n)
         return float(table.potential[self.n_frames]) * table.factor(n) * self.units.energy
 
-    def _time(self, frame: RawFrame) -> float | None:
+    def _time(self, frame: RawFrame, n_before: int) -> float | None:
         """Time of the frame in the dataset's units: the file's, else step (or count) times dt."""
         if frame.time is not None:
             return frame.time * self.units.time
         if self.dt is None:
             return None
-        assert self._block is not None
-        assert self._run is not None
-        count = self._run.n_frames + len(self._block) if frame.step is None else frame.step
-        return count * self.dt * self.units.time
+        return (n_before if frame.step is None else frame.step) * self.dt * self.units.time
 
     def _free_name(self, name: str) -> str:
         free, k = name, 1
@@ -199,21 +189,14 @@ class Assembler:
         self._names.add(free)
         return free
 
-    def _flush(self) -> None:
-        if self._run is not None and self._block is not None and len(self._block):
-            self._run.append(**self._block.arrays())
-            self._block = self._block.emptied()
-
     def finish(self) -> None:
         """Close the open trajectory."""
-        if self._run is None or self._block is None or self._first is None:
+        if self._open is None:
             return
-        if self.derivatives and (report := self._block.differentiate(self._first.where, self._run_masses)):
-            self._run.attrs["derivatives"] = report
-            self.derivative_error = max(self.derivative_error, float(report["error"]))
-        self._flush()
-        self._run.close()
-        self._run, self._first, self._block = None, None, None
+        if self.derivatives:
+            self.derivative_error = max(self.derivative_error, self._open.differentiate())
+        self._open.close()
+        self._open = None
 
     def check_all_used(self) -> None:
         """DataError when something was declared that no frame needed: a typing mistake, most likely."""

@@ -23,6 +23,9 @@ from hamfit.stores.replacing import Stamp, read_steadily, stamp_of
 from hamfit.stores.zarr_array import StoredArray
 from hamfit.types import FloatArray, IntArray
 
+_PIECE_BYTES = 2**23
+"""Bytes of one vector field read at a time; a frame larger than that is read alone."""
+
 
 class Dataset:
     """A complete dataset on disk, in consistent units (force is the time derivative of momentum,
@@ -32,10 +35,18 @@ class Dataset:
         self._manifest = manifest
         self.path: Path = path
         """Absolute path of the store."""
+        self.units: Units = manifest.units
+        """The consistent system of all numbers."""
+        self.labels: tuple[str, ...] = manifest.labels
+        """Names of the species over the whole dataset."""
+        self.bond_labels: tuple[str, ...] = manifest.bond_labels
+        """Names of the bond types over the whole dataset."""
         self.trajectories: tuple[Trajectory, ...] = tuple(
             Trajectory(path, manifest, entry, stamp) for entry in manifest.trajectories
         )
         """All trajectories, in the order they were written."""
+        self.n_frames: int = sum(t.n_frames for t in self.trajectories)
+        """Frames of all trajectories together."""
 
     @classmethod
     def open(cls, path: str | Path) -> Dataset:
@@ -57,7 +68,7 @@ class Dataset:
         return cls(path, manifest, stamp)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open_again, (str(self.path), self.digest)
+        return reopened, (str(self.path), self.digest)
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.path)!r}, {len(self.trajectories)} trajectories, {self.n_frames} frames)"
@@ -68,21 +79,6 @@ class Dataset:
         return self._manifest.digest
 
     @property
-    def units(self) -> Units:
-        """The consistent system of all numbers."""
-        return self._manifest.units
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the species over the whole dataset."""
-        return self._manifest.labels
-
-    @property
-    def bond_labels(self) -> tuple[str, ...]:
-        """Names of the bond types over the whole dataset."""
-        return self._manifest.bond_labels
-
-    @property
     def attrs(self) -> dict[str, Any]:
         """What ingest or simulate recorded about the origin of the data (a copy)."""
         return dict(self._manifest.attrs)
@@ -91,11 +87,6 @@ class Dataset:
     def dim(self) -> int:
         """Number of space dimensions, the same for all trajectories."""
         return self.trajectories[0].dim
-
-    @property
-    def n_frames(self) -> int:
-        """Frames of all trajectories together."""
-        return sum(t.n_frames for t in self.trajectories)
 
     @property
     def n_bytes(self) -> int:
@@ -136,7 +127,7 @@ def reopened(path: str, digest: str) -> Dataset:
     """The dataset that had this digest, kept open for whoever asks again; StoreError where the path holds another."""
     dataset = Dataset.open(path)
     if dataset.digest != digest:
-        raise StoreError(f"{path} was replaced while it was being read: start again")
+        raise StoreError(f"{path}: was replaced after it was opened: open it again")
     return dataset
 
 
@@ -147,7 +138,31 @@ class Trajectory:
         self._path = path
         self._stamp = stamp
         self._manifest = manifest
-        self._entry = entry
+        self._attrs = entry.attrs
+        self.name: str = entry.name
+        """Name, unique in the dataset."""
+        self.n_frames: int = entry.n_frames
+        """Number of frames T."""
+        self.n_particles: int = entry.n_particles
+        """Number of particles N."""
+        self.dim: int = entry.dim
+        """Number of space dimensions d."""
+        self.periodic: tuple[bool, ...] = entry.periodic
+        """Whether each lattice direction repeats, d entries."""
+        self.fields: tuple[str, ...] = entry.fields
+        """Names of the stored elements besides position."""
+        self.has_momenta: bool = "momentum" in entry.fields or "velocity" in entry.fields
+        """Whether frames carry p, stored or as m v."""
+        self.has_velocities: bool = "velocity" in entry.fields
+        """Whether frames carry qdot."""
+        self.has_forces: bool = "force" in entry.fields or "momentum_rate" in entry.fields
+        """Whether frames carry pdot."""
+        self.has_energies: bool = "potential_energy" in entry.fields
+        """Whether frames carry their potential energy."""
+        self.has_stresses: bool = "stress" in entry.fields
+        """Whether frames carry their stress."""
+        self.has_time: bool = "time" in entry.fields
+        """Whether the times of the frames are known."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_trajectory, (str(self._path), self._manifest.digest, self.name)
@@ -156,72 +171,12 @@ class Trajectory:
         return f"Trajectory({self.name!r}, {self.n_frames} frames of {self.n_particles} particles)"
 
     @property
-    def name(self) -> str:
-        """Name, unique in the dataset."""
-        return self._entry.name
-
-    @property
-    def n_frames(self) -> int:
-        """Number of frames T."""
-        return self._entry.n_frames
-
-    @property
-    def n_particles(self) -> int:
-        """Number of particles N."""
-        return self._entry.n_particles
-
-    @property
-    def dim(self) -> int:
-        """Number of space dimensions d."""
-        return self._entry.dim
-
-    @property
-    def periodic(self) -> tuple[bool, ...]:
-        """Whether each lattice direction repeats, d entries."""
-        return self._entry.periodic
-
-    @property
     def attrs(self) -> dict[str, Any]:
         """What ingest or simulate recorded about this trajectory (a copy)."""
-        return dict(self._entry.attrs)
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Names of the stored elements besides position."""
-        return self._entry.fields
-
-    @property
-    def has_momenta(self) -> bool:
-        """Whether frames carry p, stored or as m v."""
-        return self._has("momentum") or self._has("velocity")
-
-    @property
-    def has_velocities(self) -> bool:
-        """Whether frames carry qdot."""
-        return self._has("velocity")
-
-    @property
-    def has_forces(self) -> bool:
-        """Whether frames carry pdot."""
-        return self._has("force") or self._has("momentum_rate")
-
-    @property
-    def has_energies(self) -> bool:
-        """Whether frames carry their potential energy."""
-        return self._has("potential_energy")
-
-    @property
-    def has_stresses(self) -> bool:
-        """Whether frames carry their stress."""
-        return self._has("stress")
-
-    @property
-    def has_time(self) -> bool:
-        """Whether the times of the frames are known."""
-        return self._has("time")
+        return dict(self._attrs)
 
     def _has(self, field: str) -> bool:
-        return field in self._entry.fields
+        return field in self.fields
 
     def _array(self, path: str) -> StoredArray:
         key = f"{self.name}/{path}"
@@ -319,14 +274,13 @@ class Trajectory:
         for start in range(0, self.n_frames, size):
             yield self.frames(start, min(self.n_frames, start + size))
 
-
-def _open_again(path: str, digest: str) -> Dataset:
-    """What was pickled, which another dataset that took its place is not."""
-    dataset = Dataset.open(path)
-    if dataset.digest != digest:
-        raise StoreError(f"{path}: was replaced after it was opened: open it again")
-    return dataset
+    def stream(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """Frames start..stop in order, read in pieces that fit the memory whatever the trajectory's length."""
+        stop = self.n_frames if stop is None else stop
+        step = max(1, _PIECE_BYTES // (8 * max(1, self.n_particles * self.dim)))
+        for first in range(start, stop, step):
+            yield from self.frames(first, min(stop, first + step))
 
 
 def _open_trajectory(path: str, digest: str, name: str) -> Trajectory:
-    return _open_again(path, digest).trajectory(name)
+    return reopened(path, digest).trajectory(name)

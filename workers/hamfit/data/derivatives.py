@@ -38,8 +38,6 @@ class Derivatives:
 
     velocity: FloatArray
     """dq/dt, (T - 6, N, d)."""
-    momentum: FloatArray
-    """Momenta at the same frames: those given, else masses times velocities, (T - 6, N, d)."""
     momentum_rate: FloatArray
     """dp/dt, (T - 6, N, d)."""
     error: float
@@ -102,18 +100,15 @@ def derivatives_of_series(
             f"{where}: time steps lie between {steps.min():.6g} and {steps.max():.6g}, a gap that derivatives cannot "
             "cross: cut the series there or write frames evenly"
         )
-    inner = slice(REACH, len(q) - REACH)
-    qdot = differentiate(q, time) if velocity is None else velocity[inner]
+    qdot = differentiate(q, time) if velocity is None else velocity[REACH:-REACH]
     known = momentum if momentum is not None else None if velocity is None else velocity * masses[:, None]
     if known is not None:
-        p = known[inner]
         rate = differentiate(known, time)
         coarse = differentiate(known, time, reach=2)[1:-1]
     else:
-        p = qdot * masses[:, None]
         rate = differentiate(q, time, order=2) * masses[:, None]
         coarse = differentiate(q, time, order=2, reach=2)[1:-1] * masses[:, None]
-    return Derivatives(qdot, p, rate, relative_rms(coarse, rate))
+    return Derivatives(qdot, rate, relative_rms(coarse, rate))
 
 
 def unwrapped(q: FloatArray, box: FloatArray, periodic: tuple[bool, ...]) -> FloatArray:

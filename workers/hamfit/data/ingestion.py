@@ -10,17 +10,17 @@ from __future__ import annotations
 import re
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from hamfit.data.ase_trajectory import read_ase_trajectory
 from hamfit.data.assembly import Assembler
 from hamfit.data.dataset import Dataset
-from hamfit.data.energy_table import EnergyTable, read_energy_table
+from hamfit.data.energy_table import read_energy_table
 from hamfit.data.extxyz import read_extxyz
 from hamfit.data.lammps import dumped_units, read_lammps_dump
-from hamfit.data.raw_frame import RawFrame, open_lines
+from hamfit.data.raw_frame import open_lines
 from hamfit.data.series import read_series
 from hamfit.data.units import UNIT_NAMES, input_units
 from hamfit.data.writer import DatasetWriter
@@ -28,6 +28,7 @@ from hamfit.errors import DataError, SpecError
 from hamfit.progress import Event, Progress, silent
 
 Format = Literal["lammps", "extxyz", "ase", "npz"]
+_READERS = {"extxyz": read_extxyz, "ase": read_ase_trajectory, "npz": read_series}
 
 _WARN_DERIVATIVE_ERROR = 1e-2
 
@@ -82,13 +83,13 @@ def ingest(
     if per not in ("atom", "frame"):
         raise SpecError(f"energies_per is '{per}': choose 'atom' or 'frame'")
     table = None if energies is None else read_energy_table(Path(energies), per)
+    origin = {
+        "files": [path.name for path in paths],
+        "units": factors.name,
+        "energies": None if table is None else {"file": table.path.name, "per": table.per},
+    }
     started, told = time.perf_counter(), 0.0
-    with DatasetWriter.create(
-        out,
-        units=factors.target,
-        attrs={"ingest": _provenance(paths, factors.name, table)},
-        overwrite=overwrite,
-    ) as writer:
+    with DatasetWriter.create(out, units=factors.target, attrs={"ingest": origin}, overwrite=overwrite) as writer:
         assembler = Assembler(
             writer,
             factors,
@@ -97,10 +98,11 @@ def ingest(
             energies=table,
             dt=dt,
             derivatives=derivatives,
-            periodic=_axes(pbc),
+            periodic=(pbc,) * 3 if isinstance(pbc, bool) else None if pbc is None else tuple(map(bool, pbc)),
         )
         for path, kind in formats.items():
-            for number, frame in enumerate(_frames(path, kind, name)):
+            frames = read_lammps_dump(path, name) if kind == "lammps" else _READERS[kind](path)
+            for number, frame in enumerate(frames):
                 first = number == 0
                 if first and kind == "lammps" and assembler.repeats(frame):
                     continue
@@ -120,14 +122,6 @@ def ingest(
             )
     progress(Event("ingest", assembler.n_frames, assembler.n_frames, 0, time.perf_counter() - started, 0))
     return Dataset.open(out)
-
-
-def _frames(path: Path, kind: Format, units: str) -> Iterator[RawFrame]:
-    if kind == "lammps":
-        return read_lammps_dump(path, units)
-    if kind == "extxyz":
-        return read_extxyz(path)
-    return read_ase_trajectory(path) if kind == "ase" else read_series(path)
 
 
 def _format_of(path: Path) -> Format:
@@ -208,17 +202,3 @@ def _mass_table(value: Mapping[str, float] | str | None) -> dict[str, float]:
         if not 0 < table[str(name)] < float("inf"):
             raise DataError(f"masses gives '{name}' the mass {mass}: give a positive mass")
     return table
-
-
-def _axes(pbc: Sequence[bool] | bool | None) -> tuple[bool, ...] | None:
-    if pbc is None:
-        return None
-    return (pbc,) * 3 if isinstance(pbc, bool) else tuple(bool(flag) for flag in pbc)
-
-
-def _provenance(paths: Sequence[Path], units: str, table: EnergyTable | None) -> dict[str, object]:
-    return {
-        "files": [path.name for path in paths],
-        "units": units,
-        "energies": None if table is None else {"file": table.path.name, "per": table.per},
-    }

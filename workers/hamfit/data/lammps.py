@@ -159,9 +159,6 @@ class _Columns:
         self._tokens = tokens
         self._columns = list(columns)
 
-    def has(self, *names: str) -> bool:
-        return all(name in self._columns for name in names)
-
     def words(self, name: str) -> list[str]:
         words = self._tokens[self._columns.index(name) :: len(self._columns)]
         # One string for each species, not for each atom: a million atoms share a handful of names.
@@ -178,7 +175,7 @@ class _Columns:
     def vectors(self, prefix: str, suffix: str = "") -> FloatArray | None:
         """Three columns such as vx vy vz, or None when they are not all there."""
         names = [f"{prefix}{axis}{suffix}" for axis in _AXES]
-        return np.stack([self.numbers(name) for name in names], axis=1) if self.has(*names) else None
+        return np.stack([*map(self.numbers, names)], axis=1) if set(names) <= set(self._columns) else None
 
 
 def _positions(

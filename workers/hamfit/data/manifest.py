@@ -70,11 +70,8 @@ class Manifest:
             ],
             "arrays": sorted((a.key, a.shape, a.dtype, a.sha256) for a in self.arrays.values()),
         }
-        return hashlib.sha256(_canonical(content)).hexdigest()
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -127,11 +124,6 @@ def read_manifest(path: Path) -> Manifest:
     except OSError as error:
         kind = "incomplete Zarr store" if (path / "zarr.json").exists() else "folder without a Zarr store"
         raise StoreError(f"{path}: {kind} ({MANIFEST} cannot be read): ingest or simulate the dataset again") from error
-    return decode(raw, path)
-
-
-def decode(raw: bytes, path: Path) -> Manifest:
-    """The manifest in JSON text; StoreError as `read_manifest`."""
     damaged = f"{path}: {MANIFEST} is damaged: copy the store again or write it again"
     try:
         document = json.loads(raw)
@@ -163,15 +155,7 @@ def decode(raw: bytes, path: Path) -> Manifest:
 
 def trajectory_from_json(t: Mapping[str, Any]) -> TrajectoryEntry:
     """The entry that `asdict` described; KeyError, TypeError or ValueError for anything else."""
-    return TrajectoryEntry(
-        t["name"],
-        int(t["n_frames"]),
-        int(t["n_particles"]),
-        int(t["dim"]),
-        tuple(bool(x) for x in t["periodic"]),
-        tuple(t["fields"]),
-        t["attrs"],
-    )
+    return TrajectoryEntry(**{**t, "periodic": tuple(map(bool, t["periodic"])), "fields": tuple(t["fields"])})
 
 
 def arrays_from_json(arrays: Mapping[str, Any]) -> dict[str, ArrayEntry]:

@@ -28,8 +28,6 @@ def read_series(path: Path) -> Iterator[RawFrame]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file: check the name") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: is not a readable .npz ({error}): write it again") from error
     if unknown := sorted(set(arrays) - {*_VECTORS, *_OTHERS}):
@@ -43,10 +41,10 @@ def read_series(path: Path) -> Iterator[RawFrame]:
     for name in ("time", "potential_energy"):
         if name in arrays:
             series[name] = _shaped(path, name, arrays[name], (n_frames,))
-    box = None
     if "box" in arrays:
         box = _floats(path, "box", arrays["box"])
-        box = _shaped(path, "box", np.broadcast_to(box, (n_frames, d, d)) if box.ndim == 2 else box, (n_frames, d, d))
+        boxes = np.broadcast_to(box, (n_frames, d, d)) if box.ndim == 2 else box
+        series["box"] = _shaped(path, "box", boxes, (n_frames, d, d))
     masses = None
     if "masses" in arrays:
         given = _floats(path, "masses", arrays["masses"])
@@ -56,23 +54,23 @@ def read_series(path: Path) -> Iterator[RawFrame]:
         raise DataError(f"{path}: species has shape {species.shape}, needed is ({n},): give one per particle")
     names = tuple(str(name) for name in species)
     bonds, types = arrays.get("bonds"), arrays.get("bond_types")
-    periodic = tuple(bool(flag) for flag in np.broadcast_to(arrays.get("periodic", np.array(box is not None)), d))
-    time, energies = series.get("time"), series.get("potential_energy")
+    periodic = tuple(bool(flag) for flag in np.broadcast_to(arrays.get("periodic", np.array("box" in series)), d))
     for t in range(n_frames):
+        row: dict[str, Any] = {name: values[t] for name, values in series.items()}
         yield RawFrame(
             where=f"{path.name}, frame {t}",
             names=names,
             q=q[t],
-            box=None if box is None else box[t],
+            box=row.get("box"),
             periodic=periodic,
             masses=masses,
-            velocity=_row(series, "velocity", t),
-            force=_row(series, "force", t),
-            momentum=_row(series, "p", t),
-            momentum_rate=_row(series, "momentum_rate", t),
-            potential_energy=None if energies is None else float(energies[t]),
-            time=None if time is None else float(time[t]),
-            bonds=None if bonds is None else bonds,
+            velocity=row.get("velocity"),
+            force=row.get("force"),
+            momentum=row.get("p"),
+            momentum_rate=row.get("momentum_rate"),
+            potential_energy=row.get("potential_energy"),
+            time=row.get("time"),
+            bonds=bonds,
             bond_types=None if bonds is None or types is None else tuple(str(name) for name in types),
             columns=tuple(arrays),
         )
@@ -90,7 +88,3 @@ def _shaped(path: Path, name: str, value: Any, shape: tuple[int, ...]) -> FloatA
     if array.shape != shape:
         raise DataError(f"{path}: {name} has shape {array.shape}, needed is {shape} to match q: write it again")
     return array
-
-
-def _row(series: dict[str, FloatArray], name: str, t: int) -> FloatArray | None:
-    return series[name][t] if name in series else None

@@ -10,7 +10,7 @@ that leads into `ase`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from hamfit.errors import DataError, StoreError
@@ -51,22 +51,15 @@ class Units:
 
     def to_attrs(self) -> dict[str, str]:
         """The value as JSON-able attributes; `Units.from_attrs` is its inverse."""
-        return {
-            "name": self.name,
-            "length": self.length,
-            "energy": self.energy,
-            "mass": self.mass,
-            "time": self.time,
-        }
+        return asdict(self)
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[str, object]) -> Units:
         """The value stored by `to_attrs`; StoreError when a field is missing."""
         try:
-            fields = {key: str(attrs[key]) for key in ("name", "length", "energy", "mass", "time")}
+            return cls(**{field.name: str(attrs[field.name]) for field in fields(cls)})
         except (KeyError, TypeError) as error:
             raise StoreError("the stored units are incomplete: ingest or simulate the dataset again") from error
-        return cls(**fields)
 
 
 LJ = Units("lj", "sigma", "epsilon", "m", "sigma*sqrt(m/epsilon)")

@@ -170,17 +170,11 @@ class DatasetWriter:
 
     def label_index(self, names: Sequence[str]) -> tuple[int, ...]:
         """Index of each species name; names met for the first time are added to the labels."""
-        for name in names:
-            if name not in self._labels:
-                self._labels.append(name)
-        return tuple(self._labels.index(name) for name in names)
+        return _indices(self._labels, names)
 
     def bond_label_index(self, names: Sequence[str]) -> tuple[int, ...]:
         """Index of each bond type's name; names met for the first time are added to the bond labels."""
-        for name in names:
-            if name not in self._bond_labels:
-                self._bond_labels.append(name)
-        return tuple(self._bond_labels.index(name) for name in names)
+        return _indices(self._bond_labels, names)
 
     def open_trajectory(
         self,
@@ -292,3 +286,10 @@ class DatasetWriter:
         self._builder.write_metadata({"h5md": h5md, "schema_version": SCHEMA_VERSION, **names, **manifest.attrs})
         with self._builder.writing():
             write_bytes(self._builder.root / MANIFEST, encode(manifest))
+
+
+def _indices(known: list[str], names: Sequence[str]) -> tuple[int, ...]:
+    """Index of each name in the known ones, which get those that they lack."""
+    known += [name for name in dict.fromkeys(names) if name not in known]
+    table = {name: index for index, name in enumerate(known)}
+    return tuple(table[name] for name in names)

@@ -36,7 +36,7 @@ class CupyDevice(AbstractDevice):
             raise DeviceError(f"no GPU can be used ({error}): {_INSTALL}") from None
         self.xp = cupy
         self.name = properties["name"].decode()
-        self._most_shared = int(properties["sharedMemPerBlockOptin"])
+        self.shared_bytes = int(properties["sharedMemPerBlockOptin"])
         self._functions: dict[str, Any] = {}
         try:
             # all that a fit will want of CUDA, so that what is missing is missed now
@@ -72,11 +72,6 @@ class CupyDevice(AbstractDevice):
     def total_bytes(self) -> int:
         """See ``AbstractDevice.total_bytes``."""
         return int(self.xp.cuda.runtime.memGetInfo()[1])
-
-    @property
-    def shared_bytes(self) -> int:
-        """See ``AbstractDevice.shared_bytes``."""
-        return self._most_shared
 
     def release(self) -> None:
         """See ``AbstractDevice.release``."""

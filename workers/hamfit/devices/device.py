@@ -37,6 +37,8 @@ class AbstractDevice(ABC):
     """``cuda`` or ``emulated``."""
     xp: Any
     """The array module: cupy or numpy. Of its functions only those are used that both have."""
+    shared_bytes: int
+    """Shared memory that one block may ask for."""
 
     def __init__(self) -> None:
         self.turn = threading.RLock()
@@ -86,11 +88,6 @@ class AbstractDevice(ABC):
     @abstractmethod
     def total_bytes(self) -> int:
         """Memory of the device, taken or not: the same at all times, and on all devices of one kind."""
-
-    @property
-    @abstractmethod
-    def shared_bytes(self) -> int:
-        """Shared memory that one block may ask for."""
 
     @abstractmethod
     def release(self) -> None:

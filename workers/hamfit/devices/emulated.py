@@ -30,8 +30,6 @@ from hamfit.errors import DeviceError
 
 _HEADER = Path(__file__).with_name("emulated.h")
 _FLAGS = ("-x", "c++", "-std=c++17", "-O2", "-ffp-contract=fast", "-shared", "-fPIC", "-w")
-#: Shared memory of a block, as the header has it.
-_SHARED_BYTES = 96 * 1024
 
 
 class EmulatedDevice(AbstractDevice):
@@ -39,6 +37,7 @@ class EmulatedDevice(AbstractDevice):
 
     kind = "emulated"
     name = "emulated GPU"
+    shared_bytes = 96 * 1024  # as the header has it
 
     def __init__(self, memory_bytes: int | None = None) -> None:
         super().__init__()
@@ -47,8 +46,8 @@ class EmulatedDevice(AbstractDevice):
         self._memory_bytes = memory_bytes
 
     def _start(self, kernel: str, blocks: int, threads: int, arguments: list[Any], shared_bytes: int) -> None:
-        if shared_bytes > _SHARED_BYTES:
-            raise TypeError(f"{kernel} asks for {shared_bytes} bytes of shared memory; a block has {_SHARED_BYTES}")
+        if shared_bytes > self.shared_bytes:
+            raise TypeError(f"{kernel} asks for {shared_bytes} bytes of shared memory; a block has {self.shared_bytes}")
         held = sum(value.nbytes for value in arguments if isinstance(value, np.ndarray))
         if self._memory_bytes is not None and held > self._memory_bytes:
             raise DeviceMemoryFull(f"{kernel} works on {held} bytes of {self._memory_bytes}")
@@ -68,11 +67,6 @@ class EmulatedDevice(AbstractDevice):
     def total_bytes(self) -> int:
         """See ``AbstractDevice.total_bytes``."""
         return int(psutil.virtual_memory().total) if self._memory_bytes is None else self._memory_bytes
-
-    @property
-    def shared_bytes(self) -> int:
-        """See ``AbstractDevice.shared_bytes``."""
-        return _SHARED_BYTES
 
     def release(self) -> None:
         """Nothing is kept."""
@@ -119,9 +113,7 @@ def _spoilt(array: np.ndarray) -> np.ndarray:
 def _as_c(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return ctypes.c_void_p(value.ctypes.data)
-    return {"f8": ctypes.c_double, "f4": ctypes.c_float, "i8": ctypes.c_longlong, "i4": ctypes.c_int}[
-        value.dtype.str[1:]
-    ](value.item())
+    return np.ctypeslib.as_ctypes_type(value.dtype)(value.item())
 
 
 def _compiled() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from functools import cache, wraps
 
 from hamfit.device_choice import CHOICES, DeviceChoice
 from hamfit.devices.device import AbstractDevice
@@ -61,38 +62,34 @@ def _asked(choice: DeviceChoice) -> DeviceChoice:
     return asked
 
 
-class _Once:
+def _once(make: Callable[[], AbstractDevice]) -> Callable[[], AbstractDevice]:
     """Makes a device when it is first asked for, one for all threads: its ``turn`` must be the same for all.
 
     A failure is kept too. A machine without a GPU would else look for CuPy with every shard.
     """
+    lock = threading.Lock()
 
-    def __init__(self, make: Callable[[], AbstractDevice]) -> None:
-        self._make = make
+    @cache
+    def made() -> AbstractDevice | str:
+        try:
+            return make()
+        except DeviceError as error:
+            return str(error)
+
+    @wraps(make)
+    def device() -> AbstractDevice:
         # threads that ask while another makes it wait here
-        self._lock = threading.Lock()
-        self._made: AbstractDevice | None = None
-        self._failure: str | None = None
-
-    def __call__(self) -> AbstractDevice:
-        with self._lock:
-            if self._made is None and self._failure is None:
-                try:
-                    self._made = self._make()
-                except DeviceError as error:
-                    self._failure = str(error)
-        if self._made is None:
+        with lock:
+            found = made()
+        if isinstance(found, str):
             # a new exception each time: one that is raised again collects the tracebacks of all who met it
-            raise DeviceError(self._failure)
-        return self._made
+            raise DeviceError(found)
+        return found
 
-    def cache_clear(self) -> None:
-        """Forget the device, or that there is none."""
-        self._made = None
-        self._failure = None
+    return device
 
 
-@_Once
+@_once
 def _cuda() -> AbstractDevice:
     # no CUDA at import time: workers that never compute on a GPU do not pay for it
     from hamfit.devices.cuda import CupyDevice
@@ -100,7 +97,7 @@ def _cuda() -> AbstractDevice:
     return CupyDevice()
 
 
-@_Once
+@_once
 def _emulated() -> AbstractDevice:
     from hamfit.devices.emulated import EmulatedDevice
 

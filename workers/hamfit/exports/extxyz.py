@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from hamfit.data import Dataset, Trajectory
-from hamfit.data.pieces import stream
 from hamfit.errors import SpecError
 from hamfit.exports.files import publishing_file
 from hamfit.frames import Frame
+from hamfit.graphs.lattice import padded
 from hamfit.progress import Event, Progress, silent
 from hamfit.stores.disk import disk_errors
 from hamfit.types import FloatArray
@@ -75,7 +75,7 @@ def _frames(trajectory: Trajectory, names: np.ndarray, units: str) -> Iterator[s
     species = names[trajectory.species].tolist()
     step, times = trajectory.step, trajectory.time
     keeps_momenta = "momentum" in trajectory.fields
-    for at, frame in enumerate(stream(trajectory)):
+    for at, frame in enumerate(trajectory.stream()):
         words = [f"step={int(step[at])}"]
         if trajectory.has_time:
             words.append(f"time={times[at]:.17g}")
@@ -90,7 +90,7 @@ def _text(frame: Frame, species: list[str], words: str, *, keeps_momenta: bool) 
         ("velo", frame.qdot if keeps_momenta else None),
         ("forces", frame.pdot),
     ]
-    present = [(name, _padded(value)) for name, value in columns if value is not None]
+    present = [(name, padded(value)) for name, value in columns if value is not None]
     layout = ":".join(["species:S:1", *(f"{name}:R:3" for name, _ in present), "masses:R:1"])
     table = np.hstack([*(value for _, value in present), frame.masses[:, None]])
     head = [_lattice(frame), f"Properties={layout}", words]
@@ -99,12 +99,6 @@ def _text(frame: Frame, species: list[str], words: str, *, keeps_momenta: bool) 
     line = "%s" + " %.17g" * table.shape[1] + "\n"
     rows = (line % (name, *row) for name, row in zip(species, table.tolist(), strict=True))
     return f"{frame.n_particles}\n{' '.join(filter(None, head))}\n{''.join(rows)}"
-
-
-def _padded(value: FloatArray) -> FloatArray:
-    out = np.zeros((value.shape[0], 3))
-    out[:, : value.shape[1]] = value
-    return out
 
 
 def _lattice(frame: Frame) -> str:

@@ -24,8 +24,6 @@ def publishing_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Pa
     """
     path = Path(path).absolute()
     partial = path.with_name(f".{path.name}.partial")
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path, path.with_name(f".{path.name}.lock")):
         with disk_errors(path):
             refuse_taken(path, overwrite=overwrite)

@@ -47,7 +47,10 @@ def export_h5md(
     are kept bit for bit; those of `ase` data are in Angstrom, eV, amu and ps. Memory does not grow with the number of
     frames. Raises SpecError without h5py, StoreError when ``path`` is taken or cannot be written.
     """
-    h5py = _h5py()
+    try:
+        import h5py
+    except ImportError as error:
+        raise SpecError("H5MD files need h5py, which is not installed: pip install 'hamfit[h5md]'") from error
     dataset = data if isinstance(data, Dataset) else Dataset.open(data)
     with publishing_file(path, overwrite=overwrite) as partial:
         done, started = 0, time.perf_counter()
@@ -66,14 +69,6 @@ def _written(h5py: Any, path: Path, partial: Path, dataset: Dataset, author: str
             for frames in trajectory.blocks(writer.frames_per_block):
                 writer.append(frames)
                 yield len(frames)
-
-
-def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise SpecError("H5MD files need h5py, which is not installed: pip install 'hamfit[h5md]'") from error
-    return h5py
 
 
 def _write_head(file: Any, units: Units, author: str) -> None:

@@ -6,7 +6,7 @@ The cost is O(N^2) by nature, and a panel of C centres holds C (N - 1) edges, so
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,10 +35,6 @@ class AllPairsGraph(AbstractGraph):
         """Unordered pairs of species: 0-0, 0-1, .., 1-1, .."""
         return pair_labels(self.labels)
 
-    def to_attrs(self) -> dict[str, Any]:
-        """JSON-able description."""
-        return {"kind": self.kind, "labels": list(self.labels)}
-
     def prepare(self, frame: Frame) -> PreparedPairs:
         """The frame's positions and species.
 
@@ -52,20 +48,13 @@ class AllPairsGraph(AbstractGraph):
 
 
 class PreparedPairs(Prepared):
-    """Positions of an open system."""
+    """Positions of an open system, whose particles come as they are numbered."""
 
-    __slots__ = ("_channels", "_order", "_q", "_species")
+    __slots__ = ("_channels", "_q", "_species")
 
     def __init__(self, q: FloatArray, species: IntArray, channels: IntArray) -> None:
-        self._q = q
-        self._species = species
-        self._channels = channels
-        self._order = np.arange(len(q), dtype=np.int64)
-
-    @property
-    def order(self) -> IntArray:
-        """Particles as they are numbered, (N,)."""
-        return self._order
+        super().__init__(np.arange(len(q), dtype=np.int64))
+        self._q, self._species, self._channels = q, species, channels
 
     def edges(self, centres: IntArray) -> Edges:
         """All other particles of every centre, ascending.

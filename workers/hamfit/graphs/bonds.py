@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from hamfit.errors import GraphError, SpecError
 from hamfit.frames import Frame
 from hamfit.graphs.graph import AbstractGraph, Edges, Prepared, checked_centres, coincident, padded_positions
 from hamfit.graphs.lattice import Lattice
 from hamfit.kernels.bonds import bonded_edges, bonds_of_particles, minimum_images
-from hamfit.types import FloatArray, IntArray
+from hamfit.types import IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,10 +39,6 @@ class BondGraph(AbstractGraph):
     def channel_labels(self) -> tuple[str, ...]:
         """The bond types."""
         return self.bond_labels
-
-    def to_attrs(self) -> dict[str, Any]:
-        """JSON-able description."""
-        return {"kind": self.kind, "bond_labels": list(self.bond_labels)}
 
     def prepare(self, frame: Frame) -> PreparedBonds:
         """All bonds as vectors, and for each particle its bonds, in O(N + B) time and memory.
@@ -105,26 +102,13 @@ def _checked_bonds(frame: Frame) -> IntArray:
 
 
 class PreparedBonds(Prepared):
-    """Bonds as vectors, and the bonds of each particle in the order of the list."""
+    """Bonds as vectors, and the bonds of each particle in the order of the list; particles as they are numbered."""
 
-    __slots__ = ("_kernel_arguments", "_order")
+    __slots__ = ("_kernel_arguments",)
 
-    def __init__(
-        self,
-        offsets: IntArray,
-        half: IntArray,
-        bonds: IntArray,
-        types: IntArray,
-        vectors: FloatArray,
-        lengths: FloatArray,
-    ) -> None:
-        self._order = np.arange(len(offsets) - 1, dtype=np.int64)
-        self._kernel_arguments = (offsets, half, bonds, types, vectors, lengths)
-
-    @property
-    def order(self) -> IntArray:
-        """Particles as they are numbered, (N,)."""
-        return self._order
+    def __init__(self, offsets: IntArray, *bonds: npt.NDArray[Any]) -> None:
+        super().__init__(np.arange(len(offsets) - 1, dtype=np.int64))
+        self._kernel_arguments = (offsets, *bonds)
 
     def edges(self, centres: IntArray) -> Edges:
         """Every bond of every centre. Raises GraphError when a centre is no particle."""

@@ -68,10 +68,6 @@ class CutoffGraph(AbstractGraph):
         """Cutoff of each channel, (n_channels,)."""
         return np.array([self.cutoffs[a, b] for a, b in species_pairs(len(self.labels))])
 
-    def to_attrs(self) -> dict[str, Any]:
-        """JSON-able description; floats survive JSON exactly."""
-        return {"kind": self.kind, "labels": list(self.labels), "cutoffs": self.cutoffs.tolist()}
-
     def prepare(self, frame: Frame) -> PreparedCells:
         """The frame's particles sorted into cells, in O(N) time and memory.
 
@@ -107,18 +103,13 @@ class CutoffGraph(AbstractGraph):
 
 
 class PreparedCells(Prepared):
-    """Particles sorted into cells."""
+    """Particles sorted into cells, in which order they come."""
 
-    __slots__ = ("_kernel_arguments", "_order")
+    __slots__ = ("_kernel_arguments",)
 
     def __init__(self, order: IntArray, kernel_arguments: tuple[Any, ...]) -> None:
-        self._order = order
+        super().__init__(order)
         self._kernel_arguments = kernel_arguments
-
-    @property
-    def order(self) -> IntArray:
-        """Particles cell by cell, (N,)."""
-        return self._order
 
     def edges(self, centres: IntArray) -> Edges:
         """Every neighbour of every centre; fastest for panels cut from ``order``.

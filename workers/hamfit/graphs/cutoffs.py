@@ -28,7 +28,8 @@ def parse_cutoffs(text: str, labels: tuple[str, ...]) -> FloatArray:
         for part in text.split(","):
             name, equals, number = (piece.strip() for piece in part.partition("="))
             if not equals:
-                raise SpecError(f"cutoff {part.strip()!r} names no pair: write it as {_example(labels)}")
+                example = ",".join(f"{labels[a]}-{labels[b]}=2.5" for a, b in species_pairs(n))
+                raise SpecError(f"cutoff {part.strip()!r} names no pair: write it as {example}")
             if name not in names:
                 raise SpecError(f"cutoff {part.strip()!r} names an unknown pair: the species are {', '.join(labels)}")
             a, b = names[name]
@@ -41,10 +42,6 @@ def parse_cutoffs(text: str, labels: tuple[str, ...]) -> FloatArray:
     if not cutoffs.any():
         raise SpecError(f"cutoff {text!r} joins no particles: give at least one pair a positive length")
     return cutoffs
-
-
-def _example(labels: tuple[str, ...]) -> str:
-    return ",".join(f"{labels[a]}-{labels[b]}=2.5" for a, b in species_pairs(len(labels)))
 
 
 def _length(number: str, where: str) -> float:

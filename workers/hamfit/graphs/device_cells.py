@@ -7,7 +7,7 @@ than they are used, and their edges are uploaded panel by panel.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from functools import cached_property
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from hamfit.errors import GraphError
 from hamfit.frames import Frame
 from hamfit.graphs.channels import checked_species, pair_channels
 from hamfit.graphs.cutoff import CutoffGraph
-from hamfit.graphs.graph import AbstractGraph, Edges, coincident, no_such_centre, padded_positions
+from hamfit.graphs.graph import AbstractGraph, Prepared, coincident, no_such_centre, padded_positions
 from hamfit.graphs.grid import CellGrid
 from hamfit.graphs.lattice import Lattice
 from hamfit.kernels.cells import OK, OUT_OF_RANGE
@@ -30,26 +30,11 @@ _SAMPLE = 1024
 _HOST_SAMPLE = 64
 
 
-class HostSource(Protocol):
-    """A frame made ready on the host: of a graph, or what else gives edges."""
-
-    @property
-    def order(self) -> IntArray:
-        """All particles, near ones close together, (N,)."""
-        ...
-
-    def edges(self, centres: IntArray) -> Edges:
-        """Edges of the centres, in their order."""
-        ...
-
-
 class AbstractDevicePrepared(ABC):
     """A frame made ready for asking the edges of any of its particles on a device."""
 
-    @property
-    @abstractmethod
-    def order(self) -> IntArray:
-        """All particles, near ones close together, (N,), on the host and as the host's graph orders them."""
+    order: IntArray
+    """All particles, near ones close together, (N,), on the host and as the host's graph orders them."""
 
     @property
     @abstractmethod
@@ -86,27 +71,19 @@ class DeviceCells(AbstractDevicePrepared):
             graph.cutoffs,
         )
         self._channels = device.upload(pair_channels(len(graph.labels)))
-        self._order = device.download(self._cells.order).astype(np.int64)
-        self._edges_per_centre: float | None = None
+        self.order = device.download(self._cells.order).astype(np.int64)
 
-    @property
-    def order(self) -> IntArray:
-        """Particles cell by cell, (N,)."""
-        return self._order
-
-    @property
+    @cached_property
     def edges_per_centre(self) -> float:
         """See ``AbstractDevicePrepared.edges_per_centre``."""
-        if self._edges_per_centre is None:
-            sample = self._device.upload(_spread(self._order, _SAMPLE))
-            self._edges_per_centre = float(count_edges(self._device, sample, self._cells).counts.mean())
-        return self._edges_per_centre
+        sample = self._device.upload(_spread(self.order, _SAMPLE))
+        return float(count_edges(self._device, sample, self._cells).counts.mean())
 
     def edges(self, centres: DeviceArray) -> DeviceEdges:
         """Every neighbour of every centre; fastest for panels cut from ``order``."""
         edges, (first, second) = find_edges(self._device, centres, self._cells, self._channels)
         if first == OUT_OF_RANGE:
-            raise no_such_centre(second, self._order.size)
+            raise no_such_centre(second, self.order.size)
         if first != OK or edges is None:
             raise coincident(first, second)
         return edges
@@ -115,22 +92,15 @@ class DeviceCells(AbstractDevicePrepared):
 class HostEdgeSource(AbstractDevicePrepared):
     """Edges that the host finds, uploaded when they are asked for."""
 
-    def __init__(self, device: AbstractDevice, source: HostSource) -> None:
+    def __init__(self, device: AbstractDevice, source: Prepared) -> None:
         self._device, self._source = device, source
-        self._edges_per_centre: float | None = None
+        self.order = source.order
 
-    @property
-    def order(self) -> IntArray:
-        """Particles in the order of the source, (N,)."""
-        return self._source.order
-
-    @property
+    @cached_property
     def edges_per_centre(self) -> float:
         """See ``AbstractDevicePrepared.edges_per_centre``."""
-        if self._edges_per_centre is None:
-            sample = _spread(self._source.order, _HOST_SAMPLE)
-            self._edges_per_centre = self._source.edges(sample).n_edges / sample.size
-        return self._edges_per_centre
+        sample = _spread(self.order, _HOST_SAMPLE)
+        return self._source.edges(sample).n_edges / sample.size
 
     def edges(self, centres: DeviceArray) -> DeviceEdges:
         """The source's edges, with its errors."""

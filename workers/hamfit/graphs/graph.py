@@ -8,13 +8,14 @@ that no caller ever holds the edges of a whole frame.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
 from hamfit.errors import GraphError
 from hamfit.frames import Frame
+from hamfit.graphs.lattice import padded
 from hamfit.types import FloatArray, IntArray
 
 
@@ -50,10 +51,15 @@ class Edges:
 class Prepared(ABC):
     """A frame made ready for asking the edges of any of its particles, by any number of threads at once."""
 
+    __slots__ = ("_order",)
+
+    def __init__(self, order: IntArray) -> None:
+        self._order = order
+
     @property
-    @abstractmethod
     def order(self) -> IntArray:
         """All particles, near ones close together, (N,): panels cut from it share most memory."""
+        return self._order
 
     @abstractmethod
     def edges(self, centres: IntArray) -> Edges:
@@ -64,6 +70,7 @@ class Prepared(ABC):
         """
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class AbstractGraph(ABC):
     """A rule that says which particles of a frame are joined, and by which kind of edge."""
 
@@ -93,18 +100,18 @@ class AbstractGraph(ABC):
     def prepare(self, frame: Frame) -> Prepared:
         """The frame made ready. Raises GraphError when the frame cannot be joined into this graph."""
 
-    @abstractmethod
     def to_attrs(self) -> dict[str, Any]:
-        """JSON-able description from which ``graph_from_attrs`` makes an equal graph."""
+        """JSON-able description from which ``graph_from_attrs`` makes an equal graph; floats survive JSON exactly."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain = {k: v.tolist() if isinstance(v, np.ndarray) else list(v) for k, v in values.items()}
+        return {"kind": self.kind, **plain}
 
 
 def padded_positions(frame: Frame) -> FloatArray:
     """Positions with zeros up to three axes, (N, 3). Raises GraphError for none, or one not finite."""
-    n, d = frame.q.shape
-    if n == 0:
+    if frame.n_particles == 0:
         raise GraphError("the frame has no particles: a graph needs at least one")
-    q = np.zeros((n, 3))
-    q[:, :d] = frame.q
+    q = padded(frame.q)
     finite = np.isfinite(q)
     if not finite.all():
         first = int(np.flatnonzero(~finite.all(axis=1))[0])

@@ -49,7 +49,9 @@ class CellGrid:
         # No rounding of positions, fractions or bounding boxes may hide a pair: look a little further.
         search = cutoff * (1 + 1e-9) + 1e-13 * max(size, float(np.abs(lattice.vectors).max()))
         widths = lattice.heights * span
-        expected = _expected_neighbours(n, lattice, span, cutoff)
+        spans = np.where(lattice.periodic, span, np.maximum(span, cutoff))
+        volume = abs(float(np.linalg.det(lattice.vectors))) * float(np.prod(spans))
+        expected = 4 / 3 * np.pi * cutoff**3 * n / volume
         if expected > _MOST_NEIGHBOURS:
             raise GraphError(f"cutoff {cutoff:g} means about {expected:.0e} neighbours of each particle: lower it")
         shape = _cells(widths, search, n)
@@ -58,12 +60,6 @@ class CellGrid:
         # Along open directions there is nothing to reach beyond the last cell.
         reach = np.where(lattice.periodic, reach, np.minimum(reach, shape - 1))
         return cls(low, scale, shape, reach, search, expected)
-
-
-def _expected_neighbours(n_particles: int, lattice: Lattice, span: FloatArray, cutoff: float) -> float:
-    spans = np.where(lattice.periodic, span, np.maximum(span, cutoff))
-    volume = abs(float(np.linalg.det(lattice.vectors))) * float(np.prod(spans))
-    return 4 / 3 * np.pi * cutoff**3 * n_particles / volume
 
 
 def _cells(widths: FloatArray, search: float, n_particles: int) -> IntArray:

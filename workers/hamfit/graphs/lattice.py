@@ -59,6 +59,13 @@ class Lattice:
         return np.ascontiguousarray(b[:, 0] * vectors[0] + b[:, 1] * vectors[1] + b[:, 2] * vectors[2])
 
 
+def padded(values: FloatArray) -> FloatArray:
+    """Vectors (N, d) with zeros up to three axes, (N, 3)."""
+    out = np.zeros((len(values), 3))
+    out[:, : values.shape[1]] = values
+    return out
+
+
 def _check_independent(vectors: FloatArray) -> None:
     if len(vectors) == 0:
         return

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from hamfit.errors import DataError
 from hamfit.frames import Frame
 from hamfit.graphs.graph import AbstractGraph, Edges, Prepared, checked_centres
+from hamfit.graphs.lattice import padded
 from hamfit.types import FloatArray, IntArray
 
 
@@ -27,31 +28,21 @@ class MomentumGraph(AbstractGraph):
         """The species."""
         return self.labels
 
-    def to_attrs(self) -> dict[str, Any]:
-        """JSON-able description."""
-        return {"kind": self.kind, "labels": list(self.labels)}
-
     def prepare(self, frame: Frame) -> PreparedMomenta:
         """The frame's momenta; DataError where it has none."""
         if frame.p is None:
             raise DataError("the frame has no momenta, which blocks of momenta need: give velocities, or leave it out")
-        vector = np.zeros((frame.n_particles, 3))
-        vector[:, : frame.dim] = frame.p
-        return PreparedMomenta(vector, frame.species)
+        return PreparedMomenta(padded(frame.p), frame.species)
 
 
 class PreparedMomenta(Prepared):
-    """Momenta padded to three components, (N, 3), and species, (N,)."""
+    """Momenta padded to three components, (N, 3), and species, (N,), of particles as they are numbered."""
 
     __slots__ = ("_species", "_vector")
 
     def __init__(self, vector: FloatArray, species: IntArray) -> None:
+        super().__init__(np.arange(species.size, dtype=np.int64))
         self._vector, self._species = vector, species
-
-    @property
-    def order(self) -> IntArray:
-        """Particles as they come, (N,)."""
-        return np.arange(self._species.size, dtype=np.int64)
 
     def edges(self, centres: IntArray) -> Edges:
         """One edge for each centre. Raises GraphError when a centre is no particle."""

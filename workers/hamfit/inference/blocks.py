@@ -84,8 +84,8 @@ class BlocksEngine(AbstractEngine):
                 self._step(some)
             except _LostError:
                 # an explicit method asks for one force a stage, so the forces count the steps of this stretch
-                explicit = isinstance(self._method, Composition)
-                raise BlewUp(start + (self._forces // self._method.stages if explicit else 0)) from None
+                steps = self._forces // self._method.stages if isinstance(self._method, Composition) else 0
+                raise BlewUp(start + steps) from None
             if not is_finite(self._q, self._p, self._far):
                 raise BlewUp(start + some)
 

@@ -16,10 +16,11 @@ from hamfit.integrators.compositions import (
     YOSHIDA_4,
     Composition,
     drift_kick_drift,
+    drift_of_masses,
     kick_drift_kick,
 )
 from hamfit.integrators.midpoint import Midpoint, NotConverged
-from hamfit.integrators.protocol import AbstractIntegrator, GeneralHamiltonian, Hamiltonian, SeparableHamiltonian
+from hamfit.integrators.protocol import AbstractIntegrator, Hamiltonian
 
 VERLET = Composition("verlet", 2, (1.0,))
 """Störmer-Verlet in kick-drift-kick form, also called velocity Verlet."""
@@ -55,12 +56,11 @@ __all__ = [
     "YOSHIDA_4",
     "AbstractIntegrator",
     "Composition",
-    "GeneralHamiltonian",
     "Hamiltonian",
     "Midpoint",
     "NotConverged",
-    "SeparableHamiltonian",
     "drift_kick_drift",
+    "drift_of_masses",
     "integrator",
     "kick_drift_kick",
 ]

@@ -69,11 +69,6 @@ class Composition(AbstractIntegrator):
     """What a step begins and ends with. The two forms have the same order and cost."""
 
     @property
-    def separable(self) -> bool:
-        """True: kicks need V(q) alone, drifts T(p) alone."""
-        return True
-
-    @property
     def stages(self) -> int:
         """Forces per step, s."""
         return len(self.fractions)
@@ -111,11 +106,15 @@ class Composition(AbstractIntegrator):
         def displacement(p: FloatArray, dt: float) -> FloatArray:
             return dt * velocity(p)
 
-        if n_steps == 0:
-            return q.copy(), p.copy()
         if self.first == "drift":
             return drift_kick_drift(self, q, p, dt, n_steps, hamiltonian.force, displacement)
         return kick_drift_kick(self, q, p, hamiltonian.force(q), dt, n_steps, hamiltonian.force, displacement)[:2]
+
+
+def drift_of_masses(inverse_mass: FloatArray) -> Displacement:
+    """dt p / m, where 1 / m broadcasts against p."""
+    # The small factor first: with one mass for all, it is a number and not an array.
+    return lambda p, dt: (dt * inverse_mass) * p
 
 
 def kick_drift_kick(

@@ -46,17 +46,7 @@ class Midpoint(AbstractIntegrator):
     name: str = "midpoint"
     order: int = 2
     max_iterations: int = 200
-    """Iterations after which a step is given up: enough for dt at three quarters of the limit."""
-
-    @property
-    def separable(self) -> bool:
-        """False: any H(q, p)."""
-        return False
-
-    @property
-    def stages(self) -> int:
-        """One, for which the rates are evaluated 7 to 25 times as a rule."""
-        return 1
+    """Iterations after which a step is given up: enough for dt at three quarters of the limit; 7 to 25 are the rule."""
 
     def advance(
         self, q: FloatArray, p: FloatArray, dt: float, n_steps: int, hamiltonian: Hamiltonian
@@ -99,11 +89,7 @@ def rates_of(hamiltonian: Hamiltonian) -> Rates:
     if isinstance(hamiltonian, GeneralHamiltonian):
         return hamiltonian.rates
     force, velocity = hamiltonian.force, hamiltonian.velocity
-
-    def rates(q: FloatArray, p: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return velocity(p), force(q)
-
-    return rates
+    return lambda q, p: (velocity(p), force(q))
 
 
 def _relative(increment: FloatArray, start: FloatArray, shift: FloatArray) -> float:

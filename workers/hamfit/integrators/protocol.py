@@ -50,16 +50,6 @@ class AbstractIntegrator(ABC):
     order: int
     """The error after a fixed time is proportional to dt^order."""
 
-    @property
-    @abstractmethod
-    def separable(self) -> bool:
-        """Whether H must be T(p) + V(q)."""
-
-    @property
-    @abstractmethod
-    def stages(self) -> int:
-        """Times per step that the force is needed (for an implicit method: that it is iterated for)."""
-
     @abstractmethod
     def advance(
         self, q: FloatArray, p: FloatArray, dt: float, n_steps: int, hamiltonian: Hamiltonian

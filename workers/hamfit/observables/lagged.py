@@ -14,22 +14,12 @@ from hamfit.types import FloatArray, IntArray
 
 
 @njit(cache=True, nogil=True)
-def squared_distances(a: FloatArray, b: FloatArray, species: IntArray, out: FloatArray) -> None:
-    """Add sum |a_i - b_i|^2 over the particles (N, d) of each species to `out`, (S,)."""
+def add_lag(a: FloatArray, b: FloatArray, species: IntArray, displacement: bool, out: FloatArray) -> None:
+    """Add sum |a_i - b_i|^2, or else sum a_i . b_i, over the particles (N, d) of each species to `out`, (S,)."""
     for i in range(a.shape[0]):
         total = 0.0
         for axis in range(a.shape[1]):
-            total += (a[i, axis] - b[i, axis]) ** 2
-        out[species[i]] += total
-
-
-@njit(cache=True, nogil=True)
-def products(a: FloatArray, b: FloatArray, species: IntArray, out: FloatArray) -> None:
-    """Add sum a_i . b_i over the particles (N, d) of each species to `out`, (S,)."""
-    for i in range(a.shape[0]):
-        total = 0.0
-        for axis in range(a.shape[1]):
-            total += a[i, axis] * b[i, axis]
+            total += (a[i, axis] - b[i, axis]) ** 2 if displacement else a[i, axis] * b[i, axis]
         out[species[i]] += total
 
 
@@ -40,7 +30,7 @@ class LaggedAverage:
         self._n_lags = n_lags
         self._species = species
         self._numbers = np.bincount(species, minlength=n_species)
-        self._add = squared_distances if displacement else products
+        self._displacement = displacement
         self._window: list[FloatArray] = []
         self._sums = np.zeros((n_lags, n_species))
         self._counts = np.zeros(n_lags, dtype=np.int64)
@@ -50,7 +40,7 @@ class LaggedAverage:
         self._window.insert(0, np.ascontiguousarray(values))
         del self._window[self._n_lags :]
         for lag, earlier in enumerate(self._window):
-            self._add(self._window[0], earlier, self._species, self._sums[lag])
+            add_lag(self._window[0], earlier, self._species, self._displacement, self._sums[lag])
             self._counts[lag] += 1
 
     @property

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamfit.data import Trajectory
-from hamfit.data.pieces import stream
 from hamfit.errors import DataError, ModelError
 from hamfit.graphs.channels import pair_labels
 from hamfit.model import Model
@@ -22,7 +21,7 @@ from hamfit.observables.lagged import LaggedAverage
 from hamfit.observables.pressure import pressure, temperature
 from hamfit.observables.rdf import default_r_max, pair_distribution
 from hamfit.observables.state import momenta, velocities
-from hamfit.observables.unwrapping import Unwrapper, is_wrapped
+from hamfit.observables.unwrapping import is_wrapped, unwrapped
 from hamfit.types import FloatArray
 
 MOST_LAGS = 100
@@ -110,7 +109,9 @@ def measure_liquid(
     lag_time, why = _lag_time(trajectories, evens)
     if why:
         missing |= {"msd": why, "vacf": why}
-    n_lags = _lags(trajectories, length)
+    # zero included: fewer than a block has frames, and as many as the memory allows
+    largest = max(trajectory.n_particles * trajectory.dim for trajectory in trajectories)
+    n_lags = max(1, min(length, MOST_LAGS, WINDOW_BYTES // (2 * 8 * max(largest, 1))))
     static = np.linspace(0, length - 1, min(length, max(1, STATIC_FRAMES // len(blocks)))).round().astype(np.int64)
     first = trajectories[0].frame(0)
     grids = _Grids(first.labels if labels is None else labels, r_max, n_bins, n_lags, frozenset(static.tolist()))
@@ -125,12 +126,12 @@ def measure_liquid(
 
 def _measure_block(block: _Block, model: Model | None, grids: _Grids, missing: dict[str, str]) -> dict[str, FloatArray]:
     """Averages over one block; a kind that turns out not to be measurable moves to `missing`."""
-    unwrap = Unwrapper(block.wrapped)
+    frames = unwrapped(block.trajectory.stream(block.start, block.stop), block.wrapped)
     rdf: list[FloatArray] = []
     pressures: list[float] = []
     temperatures: list[float] = []
     displacement = velocity = None
-    for index, stored in enumerate(stream(block.trajectory, block.start, block.stop)):
+    for index, (stored, q) in enumerate(frames):
         frame = stored.relabel(grids.labels, stored.bond_labels)
         if displacement is None or velocity is None:
             displacement, velocity = (
@@ -146,7 +147,7 @@ def _measure_block(block: _Block, model: Model | None, grids: _Grids, missing: d
                 except ModelError as error:
                     missing["pressure"] = str(error)
         if "msd" not in missing:
-            displacement.add(unwrap(frame))
+            displacement.add(q)
         if moving is None:
             missing.setdefault("vacf", "the frames have no velocities")
         elif "vacf" not in missing:
@@ -183,12 +184,6 @@ def _curves(
             values: FloatArray = np.array([row[kind][k] for row in rows])
             if np.isfinite(values).all():
                 yield (kind, label), BlockedCurve(grid, values)
-
-
-def _lags(trajectories: Sequence[Trajectory], length: int) -> int:
-    """Lags, zero included: fewer than a block has frames, and as many as the memory allows."""
-    largest = max(trajectory.n_particles * trajectory.dim for trajectory in trajectories)
-    return max(1, min(length, MOST_LAGS, WINDOW_BYTES // (2 * 8 * max(largest, 1))))
 
 
 def _evenly_spaced(trajectory: Trajectory) -> int:

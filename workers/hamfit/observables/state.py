@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from hamfit.data import Trajectory
 from hamfit.frames import Frame
 from hamfit.graphs.lattice import Lattice
 from hamfit.types import FloatArray
@@ -32,8 +31,3 @@ def volume_of(frame: Frame) -> float:
 def smallest_height(frame: Frame) -> float:
     """Smallest distance between opposite faces of the cell: within half of it a pair has one image only."""
     return float(Lattice.of(frame).heights[: frame.dim].min())
-
-
-def is_liquid(trajectory: Trajectory) -> bool:
-    """Whether a trajectory fills space: periodic in all its directions."""
-    return all(trajectory.periodic)

@@ -7,12 +7,13 @@ frames. Which of the two a trajectory is, it tells itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from hamfit.data import Trajectory
-from hamfit.data.pieces import stream
 from hamfit.frames import Frame
-from hamfit.graphs.lattice import Lattice
+from hamfit.graphs.lattice import Lattice, padded
 from hamfit.types import FloatArray
 
 _ROUNDING = 1e-6
@@ -28,8 +29,9 @@ def is_wrapped(trajectory: Trajectory) -> bool:
         return False
     low = high = previous = None
     jumps = False
-    for frame in stream(trajectory):
-        fractions = _fractions(frame)
+    for frame in trajectory.stream():
+        lattice = Lattice.of(frame)
+        fractions = (padded(frame.q) @ lattice.inverse)[:, lattice.periodic == 1]
         if previous is not None:
             jumps = jumps or bool((np.abs(fractions - previous) > 0.5).any())
         previous = fractions
@@ -40,40 +42,23 @@ def is_wrapped(trajectory: Trajectory) -> bool:
     return jumps
 
 
-class Unwrapper:
-    """Turns the frames of one trajectory, given in order, into unwrapped positions."""
-
-    def __init__(self, wrapped: bool) -> None:
-        self._wrapped = wrapped
-        self._before: FloatArray | None = None
-        self._turns: FloatArray | None = None
-
-    def __call__(self, frame: Frame) -> FloatArray:
-        """Positions (N, d) that continue those of the frame before."""
-        if not self._wrapped:
-            return frame.q
+def unwrapped(frames: Iterable[Frame], wrapped: bool) -> Iterator[tuple[Frame, FloatArray]]:
+    """Frames of one trajectory, given in order, each with positions (N, d) that continue those of the one before."""
+    before: FloatArray | None = None
+    turns: FloatArray | float = 0.0
+    for frame in frames:
+        if not wrapped:
+            yield frame, frame.q
+            continue
         lattice = Lattice.of(frame)
-        fractions = _padded(frame.q) @ lattice.inverse
-        if self._before is None or self._turns is None:
-            self._turns = np.zeros_like(fractions)
-        else:
-            self._turns = self._turns - np.round(fractions - self._before) * lattice.periodic
-        self._before = fractions
-        return frame.q + (self._turns @ lattice.vectors)[:, : frame.dim]
+        fractions = padded(frame.q) @ lattice.inverse
+        turns = turns - np.round(fractions - (fractions if before is None else before)) * lattice.periodic
+        before = fractions
+        yield frame, frame.q + (turns @ lattice.vectors)[:, : frame.dim]
 
 
 def lattice_shift(q: FloatArray, frame: Frame) -> FloatArray:
     """The lattice vectors that bring the frame's positions nearest to `q`, (N, d); zero along open directions."""
     lattice = Lattice.of(frame)
-    turns = np.round(_padded(q - frame.q) @ lattice.inverse) * lattice.periodic
+    turns = np.round(padded(q - frame.q) @ lattice.inverse) * lattice.periodic
     return np.asarray((turns @ lattice.vectors)[:, : frame.dim])
-
-
-def _fractions(frame: Frame) -> FloatArray:
-    """Fractional coordinates along the periodic directions, (N, k)."""
-    lattice = Lattice.of(frame)
-    return np.asarray((_padded(frame.q) @ lattice.inverse)[:, lattice.periodic == 1])
-
-
-def _padded(q: FloatArray) -> FloatArray:
-    return np.pad(q, ((0, 0), (0, 3 - q.shape[1])))

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
@@ -23,7 +20,7 @@ SIZE = (4.5, 3.3)
 """Inches; all panels alike, so that they line up in the page's grid."""
 _LEFT, _WIDTH = 0.145, 0.835
 _SOFT = "#5b6675"
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.edgecolor": GREY,
     "axes.labelcolor": INK,
@@ -50,13 +47,7 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "hamfit",
     "path.simplify": True,
 }
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """The look of all panels."""
-    with matplotlib.rc_context(_STYLE):
-        yield
+"""The look of all panels."""
 
 
 def single() -> tuple[Figure, Any]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import wraps
 from html import escape
-from typing import Any, ParamSpec
+from typing import Any
 
 import numpy as np
 
-from hamfit.comparison import ObservablePair, PairCurve, RolloutComparison
-from hamfit.comparison.summary import observable_name
-from hamfit.observables import BlockedCurve
+from hamfit.comparison import RolloutComparison
+from hamfit.comparison.liquids import ObservablePair
+from hamfit.comparison.pair_curves import PairCurve
+from hamfit.comparison.summary import OBSERVABLES
+from hamfit.observables.blocking import BlockedCurve
 from hamfit.reports import canvas
 from hamfit.reports.canvas import BLUE, GREY, INK, ORANGE
 from hamfit.reports.text import counted, number, unit
@@ -33,22 +34,8 @@ class Panel:
     svg: str
 
 
-Given = ParamSpec("Given")
-
-
-def _drawn(draw: Callable[Given, Iterator[Panel]]) -> Callable[Given, list[Panel]]:
-    """The panels as a list, drawn in the one style of the page."""
-
-    @wraps(draw)
-    def drawn(*args: Given.args, **kwargs: Given.kwargs) -> list[Panel]:
-        with canvas.style():
-            return list(draw(*args, **kwargs))
-
-    return drawn
-
-
 class Panels:
-    """Draws panels and numbers them, so that ids on the page differ."""
+    """Draws panels, in the style that is set, and numbers them, so that ids on the page differ."""
 
     def __init__(self, comparison: RolloutComparison) -> None:
         self._comparison = comparison
@@ -59,7 +46,6 @@ class Panels:
         self._drawn += 1
         return Panel(title, caption, canvas.to_svg(figure, f"p{self._drawn}", escape(f"{title}. {caption}")))
 
-    @_drawn
     def errors(self) -> Iterator[Panel]:
         """Zerr, Herr and Perr against time."""
         errors = self._comparison.errors
@@ -87,7 +73,6 @@ class Panels:
             caption = f"{what}; geometric mean {number(errors.overall(metric))}. Thin: single rollouts, bold: their"
             yield self._panel(figure, title, caption + " geometric mean.")
 
-    @_drawn
     def conservation(self) -> Iterator[Panel]:
         """Energy against time."""
         known = [drift for drift in self._comparison.drifts if np.isfinite(drift.energy).sum() > 1]
@@ -110,7 +95,6 @@ class Panels:
         caption = f"Learned energy of each rollout, relative to {scale}; {slope}."
         yield self._panel(figure, "Drift of the energy", caption)
 
-    @_drawn
     def forces(self) -> Iterator[Panel]:
         """Learned against stored forces, and their difference."""
         sample = self._comparison.forces
@@ -142,7 +126,6 @@ class Panels:
         canvas.log_ticks(axes.yaxis)
         yield self._panel(figure, "Errors of the forces", "Size of the difference against size of the force.")
 
-    @_drawn
     def potentials(self) -> Iterator[Panel]:
         """V(r) of each channel."""
         for curve in self._comparison.pair_curves:
@@ -176,7 +159,6 @@ class Panels:
             caption += f"; largest difference {number(curve.largest_difference)} of the range of V"
         return self._panel(figure, f"V(r) of {curve.channel}", caption + ".")
 
-    @_drawn
     def liquids(self, kind: str) -> Iterator[Panel]:
         """All curves of one observable of a liquid."""
         liquid = self._comparison.liquid
@@ -212,7 +194,7 @@ class Panels:
         for axis in (upper.yaxis, lower.xaxis):
             canvas.linear_ticks(axis)
         canvas.linear_ticks(lower.yaxis, 3)
-        title = observable_name(pair.kind).capitalize()
+        title = OBSERVABLES[pair.kind].capitalize()
         note = "bands: two standard errors; below: rollouts − reference, grey within two combined standard errors"
         return self._panel(figure, f"{title} of {pair.label}", f"{caption}; {note}.")
 

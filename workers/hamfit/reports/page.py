@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import chain
 from typing import Any
 
+import matplotlib
+
 from hamfit.comparison import RolloutComparison
-from hamfit.comparison.summary import observable_name
+from hamfit.comparison.summary import OBSERVABLES
+from hamfit.reports.canvas import STYLE
 from hamfit.reports.figures import Panel, Panels
 from hamfit.reports.text import UNKNOWN, counted, facts, number, table, unit, with_error
 
@@ -51,18 +55,19 @@ def page(comparison: RolloutComparison, title: str) -> str:
     numbers = comparison.to_dict()
     panels = Panels(comparison)
     name, ref = comparison.rollouts.path.name, comparison.reference.path.name
-    parts = [
-        f"<h1>{escape(title)}</h1>\n",
-        f'<p class="soft">Rollouts {escape(name)} against the reference {escape(ref)}.</p>\n',
-        _warnings(comparison.warnings),
-        _cards(numbers),
-        _section("Errors against time", panels.errors(), _error_words(numbers)),
-        _section("Conservation", panels.conservation(), _conservation_words(numbers), beside=True),
-        _liquid(panels, numbers),
-        _section("The model", [*panels.forces(), *panels.potentials()]),
-        _rollouts(numbers),
-        _sources(comparison, numbers),
-    ]
+    with matplotlib.rc_context(STYLE):
+        parts = [
+            f"<h1>{escape(title)}</h1>\n",
+            f'<p class="soft">Rollouts {escape(name)} against the reference {escape(ref)}.</p>\n',
+            _warnings(comparison.warnings),
+            _cards(numbers),
+            _section("Errors against time", panels.errors(), _error_words(numbers)),
+            _section("Conservation", panels.conservation(), _conservation_words(numbers), beside=True),
+            _liquid(panels, numbers),
+            _section("The model", chain(panels.forces(), panels.potentials())),
+            _rollouts(numbers),
+            _sources(comparison, numbers),
+        ]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -74,12 +79,8 @@ def page(comparison: RolloutComparison, title: str) -> str:
 def _warnings(warnings: Sequence[str]) -> str:
     if not warnings:
         return ""
-    items = "".join(f"<li>{escape(_sentence(text))}</li>\n" for text in warnings)
+    items = "".join(f"<li>{escape(text[:1].upper() + text[1:])}.</li>\n" for text in warnings)
     return f'<div class="warnings" role="note"><ul>\n{items}</ul></div>\n'
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + "."
 
 
 def _cards(numbers: dict[str, Any]) -> str:
@@ -105,18 +106,17 @@ def _cards(numbers: dict[str, Any]) -> str:
     return f'<div class="cards">\n{items}</div>\n'
 
 
-def _section(title: str, panels: Sequence[Panel], words: str = "", *, beside: bool = False) -> str:
-    if not panels:
-        return ""
+def _section(title: str, panels: Iterable[Panel], words: str = "", *, beside: bool = False) -> str:
     above, note = ("", _paragraph(words)) if beside else (_paragraph(words), "")
-    return f"<section><h2>{escape(title)}</h2>\n{above}{_grid(panels, note)}</section>\n"
+    grid = _grid(panels, note)
+    return f"<section><h2>{escape(title)}</h2>\n{above}{grid}</section>\n" if grid else ""
 
 
 def _paragraph(words: str) -> str:
     return f"<p>{escape(words)}</p>\n" if words else ""
 
 
-def _grid(panels: Sequence[Panel], note: str = "") -> str:
+def _grid(panels: Iterable[Panel], note: str = "") -> str:
     figures = "".join(
         f"<figure><h3>{escape(panel.title)}</h3>\n{panel.svg}\n<figcaption>{escape(panel.caption)}</figcaption></figure>\n"
         for panel in panels
@@ -161,12 +161,10 @@ def _liquid(panels: Panels, numbers: dict[str, Any]) -> str:
     for pair in liquid["observables"]:
         sides = pair["reference"], pair["rollouts"]
         scalar = len(pair["x"]) == 1
-        values = [
-            with_error(side["mean"][0], _float(side["standard_error"][0])) if scalar else "curve" for side in sides
-        ]
+        values = [with_error(side["mean"][0], side["standard_error"][0]) if scalar else "curve" for side in sides]
         rows.append(
             [
-                observable_name(pair["kind"]),
+                OBSERVABLES[pair["kind"]],
                 pair["label"],
                 *values,
                 number(pair["bins"]),
@@ -183,13 +181,9 @@ def _liquid(panels: Panels, numbers: dict[str, Any]) -> str:
         " as far apart. Small p means that the liquids differ."
     )
     header = ["observable", "of", "reference", "rollouts", "bins", "χ² per bin", "p"]
-    drawn = [panel for kind in ("rdf", "msd", "vacf") for panel in panels.liquids(kind)]
+    drawn = chain(*map(panels.liquids, ("rdf", "msd", "vacf")))
     body = _paragraph(words) + table(header, rows, text_columns=2) + _grid(drawn)
     return f"<section><h2>The liquid</h2>\n{body}</section>\n"
-
-
-def _float(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def _rollouts(numbers: dict[str, Any]) -> str:

@@ -32,9 +32,9 @@ def number(value: float | int | None, digits: int = 3) -> str:
     return f"{mantissa}·{power_of_ten(int(exponent))}".replace("-", "−")
 
 
-def with_error(value: float, error: float) -> str:
+def with_error(value: float, error: float | None) -> str:
     """A value with its standard error, both to the second digit of the error: 0.812(13) reads as 0.812 ± 0.013."""
-    if not (math.isfinite(value) and math.isfinite(error) and error > 0.0):
+    if error is None or not (math.isfinite(value) and math.isfinite(error) and error > 0.0):
         return number(value, 4)
     places = 1 - math.floor(math.log10(error))
     # outside these, plain decimals would be all zeros

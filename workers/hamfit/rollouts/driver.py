@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hamfit.data import Dataset
-from hamfit.data.writer import DatasetWriter
 from hamfit.errors import HamfitError, RolloutError, RolloutWarning, SpecError, StoreError
 from hamfit.inference import CompiledModel
 from hamfit.model import Model
@@ -23,7 +22,8 @@ from hamfit.rollouts.options import RolloutOptions
 from hamfit.rollouts.plan import RolloutPlan, fingerprint, make_plan, without_history
 from hamfit.rollouts.report import per_hour, report_of, speed_of
 from hamfit.rollouts.starts import InitialStates, initial_states
-from hamfit.rollouts.workspace import LEFT, Abandoned, Workspace, opened, publish
+from hamfit.rollouts.workspace import Abandoned, Workspace, opened
+from hamfit.stores.publish import publish_folder
 from hamfit.tasks import check_client
 
 if TYPE_CHECKING:
@@ -94,7 +94,9 @@ def rollout(
     target = Path(out).absolute()
     with single_blas_thread():
         opened_model, states = _states(model, initial, options)
-        _refuse_own_source(target, states, model)
+        sources = [states.dataset.path, *([] if isinstance(model, Model) else [Path(model)])]
+        if any(target.resolve() == source.resolve() for source in sources):
+            raise SpecError(f"{target}: the trajectories would replace what they are made from: choose another path")
         asked = fingerprint(opened_model, states, options)
         if options.resume and not overwrite and (complete := _complete(target, asked, states)) is not None:
             _warn(complete.report)
@@ -129,10 +131,15 @@ def rollout(
             clock.tell(len(todo) * options.steps)
             made = sum(summary["steps"] - summary["taken_up"] for summary in ran)
             done = [_finished(workspace, name) for name in names]
-            _refuse_none(target, [d["summary"] for d in done])
-            report = report_of(plan, [d["summary"] for d in done], resumed)
+            summaries = [d["summary"] for d in done]
+            if all(summary["first_non_finite"] == 0 for summary in summaries):
+                # though the plan found one that can
+                reason = summaries[0]["reason"]
+                raise RolloutError(f"{target}: no rollout could begin, the first for this reason: {reason}")
+            report = report_of(plan, summaries, resumed)
             _assemble(workspace, plan, compiled.model, done, report)
-            publish(workspace, overwrite=overwrite)
+            publish_folder(workspace.store, target, overwrite=overwrite)
+            workspace.discard()
     report["seconds"] = {"rollout": round(seconds, 4), "total": round(time.perf_counter() - began, 4)}
     report |= speed_of(plan, made, seconds)
     # on a cluster the driver holds next to nothing
@@ -181,12 +188,6 @@ def _planned(
     return plan, compiled
 
 
-def _refuse_own_source(target: Path, states: InitialStates, model: Model | str | Path) -> None:
-    sources = [states.dataset.path, *([] if isinstance(model, Model) else [Path(model)])]
-    if any(target.resolve() == source.resolve() for source in sources):
-        raise SpecError(f"{target}: the trajectories would replace what they are made from: choose another path")
-
-
 def _complete(target: Path, asked: str, states: InitialStates) -> RolloutResult | None:
     """The result that is there already, when it is that of this plan; nothing is known of how fast it was made."""
     if not target.exists():
@@ -207,12 +208,6 @@ def _finished(workspace: Workspace, name: str) -> dict[str, Any]:
     if done is None:
         raise RolloutError(f"{workspace.out}: {name} left no result: repeat the rollout, which goes on where it was")
     return done
-
-
-def _refuse_none(target: Path, summaries: Sequence[Mapping[str, Any]]) -> None:
-    """RolloutError when no state could be begun where it was to run, though the plan found one that can."""
-    if all(summary["first_non_finite"] == 0 for summary in summaries):
-        raise RolloutError(f"{target}: no rollout could begin, the first for this reason: {summaries[0]['reason']}")
 
 
 class _StepCount:
@@ -252,14 +247,7 @@ def _assemble(
     report: Mapping[str, Any],
 ) -> None:
     dataset = plan.states.dataset
-    writer = DatasetWriter.part(
-        workspace.store,
-        workspace.out,
-        units=dataset.units,
-        labels=model.labels,
-        bond_labels=model.bond_labels if any("bonds" in t.fields for t in dataset.trajectories) else (),
-        left=LEFT,
-    )
+    writer = workspace.writer(dataset.units, model, bonds=any("bonds" in t.fields for t in dataset.trajectories))
     writer.attrs["rollout"] = {
         "fingerprint": plan.fingerprint,
         "source": dataset.digest,

@@ -14,7 +14,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from hamfit.data.trajectory_writer import TrajectoryWriter
-from hamfit.data.writer import DatasetWriter
 from hamfit.errors import DataError, GraphError, ModelError, StoreError, located
 from hamfit.frames import Frame
 from hamfit.inference import BlewUp, CompiledModel, Observation
@@ -27,7 +26,7 @@ from hamfit.rollouts.plan import RolloutPlan, stores_momenta
 from hamfit.rollouts.starts import InitialState
 from hamfit.rollouts.tally import Tally
 from hamfit.rollouts.trying import NO_START, observed
-from hamfit.rollouts.workspace import LEFT, Workspace
+from hamfit.rollouts.workspace import Workspace
 from hamfit.types import FloatArray
 
 #: Seconds between two words about progress.
@@ -51,16 +50,8 @@ class _Rollout:
             threads=threads,
             device=device_of(self.frame.n_particles, plan.options.device),
         )
-        dataset = plan.states.dataset
-        self._dataset_writer = DatasetWriter.part(
-            workspace.store,
-            workspace.out,
-            units=dataset.units,
-            labels=compiled.model.labels,
-            bond_labels=compiled.model.bond_labels if self.frame.bonds is not None else (),
-            left=LEFT,
-        )
-        frame = self.frame
+        frame, units = self.frame, plan.states.dataset.units
+        self._dataset_writer = workspace.writer(units, compiled.model, bonds=frame.bonds is not None)
         # for all frames or for none, whatever their momenta
         self._stores_momenta = stores_momenta(compiled, frame)
         self._writer: TrajectoryWriter = self._dataset_writer.open_trajectory(

@@ -6,7 +6,7 @@ import math
 
 from hamfit.data import Trajectory
 from hamfit.processes import PROCESS_BYTES
-from hamfit.stores.zarr_array import CRC_BYTES, TARGET_CHUNK_BYTES, chunk_shape
+from hamfit.stores.zarr_array import TARGET_CHUNK_BYTES, ArrayEntry, chunk_shape
 
 _NUMBER_BYTES = 8
 
@@ -25,13 +25,8 @@ def stored_bytes(start: Trajectory, n_frames: int, vectors: int) -> int:
         shapes.append((d, d))
     if start.bonds is not None:
         shapes += [start.bonds.shape, (len(start.bonds),)]
-    return sum(_array_bytes(shape) for shape in shapes)
-
-
-def _array_bytes(shape: tuple[int, ...]) -> int:
-    chunks = chunk_shape(shape, _NUMBER_BYTES)
-    number = math.prod(-(-n // c) for n, c in zip(shape, chunks, strict=True))
-    return number * (math.prod(chunks) * _NUMBER_BYTES + CRC_BYTES)
+    entries = [ArrayEntry("value", shape, chunk_shape(shape), "float64", "", ()) for shape in shapes]
+    return sum(math.prod(entry.grid) * entry.chunk_file_bytes for entry in entries)
 
 
 def peak_bytes_of_process(

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
-from hamfit.data import Dataset, Trajectory
+from hamfit.data import Dataset
 from hamfit.data.units import check_units_of_model
 from hamfit.errors import DataError, ModelError, SpecError, located
 from hamfit.frames import Frame
@@ -61,7 +60,7 @@ class InitialState:
     """Number of the copy."""
 
 
-class InitialStates(Sequence[StartPlan]):
+class InitialStates:
     """The plans of all states, trajectory by trajectory, and the way to load one; see `initial_states`."""
 
     def __init__(
@@ -91,17 +90,12 @@ class InitialStates(Sequence[StartPlan]):
         )
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return self._ends[-1]
 
-    @overload
-    def __getitem__(self, index: int) -> StartPlan: ...
+    def __iter__(self) -> Iterator[StartPlan]:
+        return map(self.__getitem__, range(len(self)))
 
-    @overload
-    def __getitem__(self, index: slice) -> list[StartPlan]: ...
-
-    def __getitem__(self, index: int | slice) -> StartPlan | list[StartPlan]:
-        if isinstance(index, slice):
-            return [self[k] for k in range(*index.indices(len(self)))]
+    def __getitem__(self, index: int) -> StartPlan:
         index = index + len(self) if index < 0 else index
         if not 0 <= index < len(self):
             raise IndexError(f"state {index} does not exist: there are {len(self)}")
@@ -196,7 +190,7 @@ def check_compatible(model: Model, dataset: Dataset) -> None:
     for trajectory in dataset.trajectories:
         where = f"{dataset.path}, trajectory {trajectory.name}"
         _refuse(where, "species", strange, trajectory.species if strange else (), model.labels)
-        if needs_bonds and not _has_bonds(trajectory):
+        if needs_bonds and "bonds" not in trajectory.fields:
             raise ModelError(f"{where}: has no bonds, along which the model's forces act: use data with bonds")
         types = trajectory.bond_types if strange_bonds else None
         _refuse(where, "bond type", strange_bonds, () if types is None else types, model.bond_labels)
@@ -267,7 +261,3 @@ def _refuse(where: str, what: str, strange: dict[int, str], present: Iterable[in
             raise ModelError(
                 f"{where}: {what} {strange[int(index)]} is unknown to the model (known: {names}): refit it"
             )
-
-
-def _has_bonds(trajectory: Trajectory) -> bool:
-    return "bonds" in trajectory.fields

@@ -18,7 +18,7 @@ from hamfit.inference import BlewUp, CompiledModel, Observation
 from hamfit.inference.engine import AbstractEngine
 from hamfit.integrators import AbstractIntegrator, integrator
 from hamfit.rollouts.starts import InitialState, InitialStates
-from hamfit.rollouts.stepsize import propose_dt, stiffest_ahead, stiffest_frequency
+from hamfit.rollouts.stepsize import Forces, propose_dt, stiffest_ahead, stiffest_frequency
 from hamfit.types import FloatArray
 
 #: Most states that a step is proposed from, each of which takes a thousand forces, or tried from.
@@ -128,17 +128,12 @@ def _stiffest(compiled: CompiledModel, start: Start, seed: int) -> float:
     if rate is None:
         raise SpecError("the model's velocities are no multiples of momenta, so no step is proposed: give dt")
     assert p is not None
-    return stiffest_ahead(_Forces(start.engine, p), start.frame.q, p, rate, seed=seed)
+    return stiffest_ahead(_forces(start.engine, p), start.frame.q, p, rate, seed=seed)
 
 
-class _Forces:
+def _forces(engine: AbstractEngine, p: FloatArray) -> Forces:
     """Forces as a function of positions, through an engine."""
-
-    def __init__(self, engine: AbstractEngine, p: FloatArray) -> None:
-        self._engine, self._p = engine, p
-
-    def __call__(self, q: FloatArray) -> FloatArray:
-        return self._engine.begin(q, self._p).forces
+    return lambda q: engine.begin(q, p).forces
 
 
 def _try_first_step(start: Start, dt: float, constant: float) -> None:
@@ -158,7 +153,7 @@ def _try_first_step(start: Start, dt: float, constant: float) -> None:
         return
     inverse = 2.0 * before.kinetic_energy / float(np.sum(p**2)) if np.any(p) else 1.0
     try:
-        limit = 2.0 / stiffest_frequency(_Forces(engine, p), q, np.full(len(q), inverse), seed=0)
+        limit = 2.0 / stiffest_frequency(_forces(engine, p), q, np.full(len(q), inverse), seed=0)
         hint = f"take less than {limit:.1e}, above which steps are unstable"
     except (ModelError, GraphError, ZeroDivisionError):
         hint = "leave dt out to have one proposed"

@@ -28,10 +28,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hamfit.bundles import nested, peek, read_bundle, within, write_bundle
+from hamfit.data.units import Units
+from hamfit.data.writer import DatasetWriter
 from hamfit.errors import StoreError
+from hamfit.model import Model
 from hamfit.stores.disk import disk_errors, write_whole
 from hamfit.stores.locks import try_lock
-from hamfit.stores.publish import publish_folder, refuse_existing
+from hamfit.stores.publish import refuse_existing
 from hamfit.stores.workspaces import Place
 
 LEFT = "what was computed so far is kept, and repeating the rollout goes on from there"
@@ -70,6 +73,11 @@ class Workspace:
     def model(self) -> Path:
         """Copy of the model."""
         return self.home / "model"
+
+    def writer(self, units: Units, model: Model, *, bonds: bool) -> DatasetWriter:
+        """A writer of trajectories of the dataset to be, in the names of a model."""
+        labels = model.bond_labels if bonds else ()
+        return DatasetWriter.part(self.store, self.out, units=units, labels=model.labels, bond_labels=labels, left=LEFT)
 
     def begun(self) -> Sequence[str]:
         """Names of the rollouts that have begun, in alphabetical order."""
@@ -204,7 +212,9 @@ class Workspace:
 
 @contextmanager
 def opened(out: Path, fingerprint: str, *, resume: bool, overwrite: bool) -> Iterator[tuple[Workspace, bool]]:
-    """The workspace for a result at ``out``, and whether it was taken up; published and removed by `publish`.
+    """The workspace for a result at ``out``, and whether it was taken up.
+
+    Whoever has finished publishes its store and discards it.
 
     Raises StoreError when something is at ``out``, when another rollout is writing there, when what an interrupted one
     left is of another plan, or when the place cannot be written. With ``overwrite`` what is there is replaced, if it is
@@ -228,12 +238,6 @@ def workspace_of(out: Path) -> Workspace | None:
     """The workspace of a rollout that is to end at ``out``, for one who only looks; None when there is none."""
     left = _place(out).left()
     return None if left is None or not left[1].is_dir() else Workspace(left[1], out, "")
-
-
-def publish(workspace: Workspace, *, overwrite: bool) -> None:
-    """Put the finished store in its place and remove the rest."""
-    publish_folder(workspace.store, workspace.out, overwrite=overwrite)
-    workspace.discard()
 
 
 def _place(out: Path) -> Place:

@@ -47,12 +47,14 @@ def is_locked(lock: Path) -> bool:
 
 
 @contextmanager
-def locked(path: Path, lock: Path) -> Iterator[None]:
-    """Hold the file ``lock`` while the store ``path`` is being written.
+def locked(path: Path, lock: Path, *, parents: bool = True) -> Iterator[None]:
+    """Hold the file ``lock`` while the store ``path`` is being written; with ``parents`` make the folders above it.
 
     Raises StoreError when somebody else holds it, DiskError when it cannot be made.
     """
     with disk_errors(path):
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = _taken(path, lock)
     try:
         yield

@@ -37,10 +37,7 @@ def publishing(path: str | Path, *, overwrite: bool = False, parents: bool = Tru
     """
     path = Path(path).absolute()
     partial = path.with_name(f".{path.name}.partial")
-    if parents:
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-    with _place(path, overwrite):
+    with _place(path, overwrite, parents):
         try:
             with disk_errors(path):
                 remove(partial)
@@ -58,14 +55,14 @@ def publish_folder(folder: Path, path: Path, *, overwrite: bool = False) -> None
     Raises StoreError as `publishing` does.
     """
     path = path.absolute()
-    with _place(path, overwrite), disk_errors(path):
+    with _place(path, overwrite, parents=False), disk_errors(path):
         put_in_place(folder, path)
 
 
 @contextmanager
-def _place(path: Path, overwrite: bool) -> Iterator[None]:
+def _place(path: Path, overwrite: bool, parents: bool) -> Iterator[None]:
     """Hold a place that may be written."""
-    with locked(path, _lock_path(path)):
+    with locked(path, _lock_path(path), parents=parents):
         with disk_errors(path):
             recover(path)
             refuse_existing(path, overwrite)

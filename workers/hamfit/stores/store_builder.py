@@ -30,7 +30,8 @@ class StoreBuilder:
         self.path = path
         self._left = left
         self.arrays: dict[str, ArrayEntry] = {}
-        self._documents: dict[str, dict[str, Any]] = {}
+        self.documents: dict[str, dict[str, Any]] = {}
+        """The zarr.json of every group and array so far, by path."""
 
     def writing(self) -> AbstractContextManager[None]:
         """Translates a failed write inside its block into a DiskError."""
@@ -41,18 +42,18 @@ class StoreBuilder:
         *above, folder = accumulate(key.split("/"), "{}/{}".format)
         with self.writing():
             for group in above:
-                if group not in self._documents:
+                if group not in self.documents:
                     (self.root / group).mkdir(exist_ok=True)
-                    self._documents[group] = group_document({})
+                    self.documents[group] = group_document({})
             (self.root / folder).mkdir(exist_ok=True)
         return self.root / folder
 
     def annotate(self, key: str, attributes: Mapping[str, Any]) -> None:
         """Add attributes to a group (which is made when new) or to a finished array."""
-        if key not in self._documents:
+        if key not in self.documents:
             self._folder(key)
-            self._documents[key] = group_document({})
-        self._documents[key]["attributes"] |= dict(attributes)
+            self.documents[key] = group_document({})
+        self.documents[key]["attributes"] |= dict(attributes)
 
     def array(
         self, key: str, axes: tuple[str, ...], row_shape: tuple[int, ...], dtype: str, unit: str | None
@@ -65,7 +66,7 @@ class StoreBuilder:
         with self.writing():
             entry, document = writer.close()
         self.arrays[entry.key] = entry
-        self._documents[entry.key] = document
+        self.documents[entry.key] = document
 
     def add_array(self, key: str, values: npt.NDArray[Any], axes: tuple[str, ...], unit: str | None = None) -> None:
         """Write a whole array at once."""
@@ -74,22 +75,17 @@ class StoreBuilder:
             writer.append(values)
         self.finish_array(writer)
 
-    @property
-    def documents(self) -> Mapping[str, Mapping[str, Any]]:
-        """The zarr.json of every group and array so far, by path."""
-        return self._documents
-
     def adopt(self, arrays: Mapping[str, ArrayEntry], documents: Mapping[str, Mapping[str, Any]]) -> None:
         """Take in what another builder made below the same root."""
         self.arrays |= arrays
-        self._documents |= {key: dict(document) for key, document in documents.items()}
+        self.documents |= {key: dict(document) for key, document in documents.items()}
 
     def write_metadata(self, attributes: Mapping[str, Any]) -> None:
         """Write every zarr.json, the root's with the consolidated metadata of all others."""
         with self.writing():
-            for key, document in self._documents.items():
+            for key, document in self.documents.items():
                 write_bytes(self.root / key / "zarr.json", json.dumps(document).encode())
-            documents = dict(sorted(self._documents.items()))
+            documents = dict(sorted(self.documents.items()))
             inline = {"kind": "inline", "must_understand": False, "metadata": documents}
             root = group_document(attributes) | {"consolidated_metadata": inline}
             write_bytes(self.root / "zarr.json", json.dumps(root).encode())

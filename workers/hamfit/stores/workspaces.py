@@ -45,8 +45,6 @@ class Place:
         The lock is another than that of the store ``out``, which the same process takes to publish. Raises StoreError
         when another process works there, DiskError when the place cannot be written.
         """
-        with disk_errors(self.out):
-            self.out.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.out, self.hidden.with_name(f"{self.hidden.name}.lock")):
             yield
 

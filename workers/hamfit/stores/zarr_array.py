@@ -72,18 +72,18 @@ def array_document(
     }
 
 
-def chunk_shape(shape: tuple[int, ...], itemsize: int = 8, target: int = TARGET_CHUNK_BYTES) -> tuple[int, ...]:
-    """Chunks of at most `target` bytes: whole rows of the first axis while they fit, else parts of the second
-    axis.
+def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Chunks of at most `TARGET_CHUNK_BYTES`, numbers having 8: whole rows of the first axis while they fit, else
+    parts of the second axis.
 
     An axis shorter than the chunk bounds it; empty axes count as one, as Zarr asks.
     """
     chunks = [max(1, n) for n in shape]
     for axis in range(len(chunks)):
-        rest = math.prod(chunks[axis + 1 :]) * itemsize
-        if chunks[axis] * rest <= target:
+        rest = math.prod(chunks[axis + 1 :]) * 8
+        if chunks[axis] * rest <= TARGET_CHUNK_BYTES:
             break
-        chunks[axis] = max(1, target // rest)
+        chunks[axis] = max(1, TARGET_CHUNK_BYTES // rest)
     return tuple(chunks)
 
 

@@ -7,17 +7,14 @@ by themselves, so that a learned model can be compared with the truth anywhere.
 from __future__ import annotations
 
 from hamfit.systems.catalogue import SYSTEMS, System, system
-from hamfit.systems.options import Option, SimulationSpec
+from hamfit.systems.options import Option
 from hamfit.systems.recording import simulate
-from hamfit.systems.simulation import Particles, Run, Simulation
+from hamfit.systems.simulation import Simulation
 
 __all__ = [
     "SYSTEMS",
     "Option",
-    "Particles",
-    "Run",
     "Simulation",
-    "SimulationSpec",
     "System",
     "simulate",
     "system",

@@ -16,7 +16,7 @@ from pydantic import Field
 from hamfit.errors import SpecError
 from hamfit.progress import Progress
 from hamfit.systems.options import SimulationSpec
-from hamfit.systems.pair_laws import Gravity
+from hamfit.systems.pair_laws import gravity
 from hamfit.systems.potentials import PairSum, all_pairs
 from hamfit.systems.simulation import Particles, Simulation, run_smooth
 from hamfit.systems.starts import generator, heat, without_drift
@@ -51,7 +51,7 @@ def gravity_potential(masses: FloatArray, strength: float = 1.0) -> PairSum:
     """Energy and forces of bodies of these masses, (N,)."""
     pairs = all_pairs(len(masses))
     product = strength * masses[pairs[:, 0]] * masses[pairs[:, 1]]
-    return PairSum(Gravity(product[:, None]), pairs, len(masses))
+    return PairSum(gravity(product[:, None]), pairs, len(masses))
 
 
 def run_gravity(spec: GravitySpec, progress: Progress) -> Simulation:

@@ -51,13 +51,12 @@ class LennardJones(AbstractPotential):
     """
 
     def __init__(self, table: PairTable, species: IntArray, edges: FloatArray, *, skin: float = 0.3) -> None:
-        if len(edges) not in (2, 3):
-            raise SpecError(f"a Lennard-Jones box has 2 or 3 edges, not {len(edges)}")
         if species.size and species.max() >= len(table.sigma):
             raise SpecError(f"species {species.max()} has no row in the table of {len(table.sigma)} species")
         self.table = table
         self.species = species
-        self.edges = edges
+        # The plane is handled as a slice of space, so that there is one kernel with unrolled axes.
+        self._edges = np.pad(edges, (0, 3 - len(edges)), constant_values=1.0)
         self._reach = float(table.cutoff.max()) + skin
         self._slack = (0.5 * skin) ** 2
         self._cutoff2 = table.cutoff**2
@@ -81,18 +80,16 @@ class LennardJones(AbstractPotential):
         from hamfit.systems.pair_kernels import moved_less, sum_pairs
 
         dim = q.shape[1]
-        # The plane is handled as a slice of space, so that there is one kernel with unrolled axes.
         points = np.ascontiguousarray(np.pad(q, ((0, 0), (0, 3 - dim))))
         if self._built_at is None or not moved_less(points, self._built_at, self._slack):
             self._build(points, dim)
-        edges = np.pad(self.edges, (0, 3 - dim), constant_values=1.0)
         forces = np.zeros_like(points)
         energy = sum_pairs(
             points,
             self._first,
             self._second,
             self._image,
-            edges,
+            self._edges,
             self.species,
             self.table.epsilon,
             self._sigma2,
@@ -108,10 +105,9 @@ class LennardJones(AbstractPotential):
         if not np.isfinite(points).all():
             raise SpecError("particles left their box at infinite speed; take a smaller dt or a gentler start")
         periodic = [axis < dim for axis in range(3)]
-        edges = np.pad(self.edges, (0, 3 - dim), constant_values=1.0)
         # One thread, so that the order of pairs, and with it the last bit of a force, is always the same.
         search = NeighborList(cutoff=self._reach, full_list=False, n_threads=1)
-        first, second, image = search.compute(points, np.diag(edges), periodic, "ijS")
+        first, second, image = search.compute(points, np.diag(self._edges), periodic, "ijS")
         self._first, self._second = first.astype(np.int32), second.astype(np.int32)
         self._image = image.astype(np.int16)
         self._built_at = points.copy()

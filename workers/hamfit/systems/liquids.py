@@ -10,21 +10,23 @@ sigma.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import Field
 
 from hamfit.errors import SpecError
+from hamfit.integrators import VERLET, drift_of_masses, kick_drift_kick
 from hamfit.progress import Progress
 from hamfit.systems.geometries import fcc
 from hamfit.systems.lennard_jones import LennardJones, PairTable
 from hamfit.systems.options import SimulationSpec
-from hamfit.systems.reference import VERLET_NAME, verlet
-from hamfit.systems.simulation import FrameCounter, Particles, Run, Simulation, assembled, finished_run
+from hamfit.systems.simulation import Particles, Run, Simulation, assembled, finished_run, frame_counter
 from hamfit.systems.starts import generator, maxwell, rescaled
 from hamfit.types import FloatArray, IntArray
 
+_VERLET_NAME = "velocity Verlet (symplectic, order 2)"
 VERLET_TOLERANCE = 1e-2
 """Largest relative energy error of a Verlet reference; at dt 0.004 and temperature 0.72 it is about 1e-4."""
 
@@ -74,6 +76,11 @@ class LennardJonesSpec(LiquidSpec):
     epsilon: float = Field(default=1.0, gt=0.0, description="Depth of the well.")
     sigma: float = Field(default=1.0, gt=0.0, description="Size of an atom.")
 
+    @property
+    def table(self) -> PairTable:
+        """Parameters of the one pair of species."""
+        return PairTable(*(np.full((1, 1), value) for value in (self.epsilon, self.sigma, self.cutoff)))
+
 
 class KobAndersenSpec(LiquidSpec):
     """Options of the Kob-Andersen mixture."""
@@ -84,22 +91,17 @@ class KobAndersenSpec(LiquidSpec):
         default=2.5, gt=0.0, description="Distance, in sigmas of the pair, beyond which atoms do not interact."
     )
 
-
-def lennard_jones_table(spec: LennardJonesSpec) -> PairTable:
-    """Parameters of the one pair of species."""
-    return PairTable(*(np.full((1, 1), value) for value in (spec.epsilon, spec.sigma, spec.cutoff)))
-
-
-def kob_andersen_table(cutoff: float = 2.5) -> PairTable:
-    """Parameters of the mixture; `cutoff` in sigmas of each pair: 2.5 gives 2.5, 2.0 and 2.2."""
-    sigma = np.array([[1.0, 0.8], [0.8, 0.88]])
-    return PairTable(np.array([[1.0, 1.5], [1.5, 0.5]]), sigma, cutoff * sigma)
+    @property
+    def table(self) -> PairTable:
+        """Parameters of the mixture: a cutoff of 2.5 gives 2.5, 2.0 and 2.2."""
+        sigma = np.array([[1.0, 0.8], [0.8, 0.88]])
+        return PairTable(np.array([[1.0, 1.5], [1.5, 0.5]]), sigma, self.cutoff * sigma)
 
 
 def run_lennard_jones(spec: LennardJonesSpec, progress: Progress) -> Simulation:
     """Simulate the liquid."""
     sites, edges = fcc(spec.shape, spec.density)
-    liquid = _Box(lennard_jones_table(spec), ("1",), np.zeros(len(sites), dtype=np.int64), spec.mass, edges)
+    liquid = _Box(spec.table, ("1",), np.zeros(len(sites), dtype=np.int64), spec.mass, edges)
     return _run(spec, liquid, sites, progress)
 
 
@@ -113,7 +115,7 @@ def run_kob_andersen(spec: KobAndersenSpec, progress: Progress) -> Simulation:
     species = np.zeros(n, dtype=np.int64)
     # The key is longer than that of any trajectory, [seed, k], so the streams differ.
     species[np.random.default_rng([spec.seed, 0, 1]).permutation(n)[:n_small]] = 1
-    return _run(spec, _Box(kob_andersen_table(spec.cutoff), ("1", "2"), species, spec.mass, edges), sites, progress)
+    return _run(spec, _Box(spec.table, ("1", "2"), species, spec.mass, edges), sites, progress)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,14 +142,14 @@ class _Box:
 
 
 def _run(spec: LiquidSpec, cell: _Box, sites: FloatArray, progress: Progress) -> Simulation:
-    counter = FrameCounter(progress, spec.n_trajectories * spec.n_frames)
+    tell = frame_counter(progress, spec.n_trajectories * spec.n_frames)
     box = cell.tiled(spec.tile)
-    runs = tuple(_trajectory(spec, cell, box, sites, k, counter) for k in range(spec.n_trajectories))
-    return assembled(spec, box.particles, runs, VERLET_NAME)
+    runs = tuple(_trajectory(spec, cell, box, sites, k, tell) for k in range(spec.n_trajectories))
+    return assembled(spec, box.particles, runs, _VERLET_NAME)
 
 
 def _trajectory(
-    spec: LiquidSpec, cell: _Box, box: _Box, sites: FloatArray, trajectory: int, counter: FrameCounter
+    spec: LiquidSpec, cell: _Box, box: _Box, sites: FloatArray, trajectory: int, tell: Callable[[], None]
 ) -> Run:
     rng = generator(spec.seed, trajectory)
     hot = spec.melt_temperature if spec.melt_steps else spec.temperature
@@ -161,13 +163,13 @@ def _trajectory(
         p = maxwell(np.full(len(q), spec.mass), q.shape[1], spec.temperature, rng)
         q, p = _thermalised(spec, box, q, p, TILE_STEPS, spec.temperature)
     particles, potential = box.particles, box.potential(spec.skin)
-    force = potential.forces(q)
+    force, drift = potential.forces(q), drift_of_masses(np.asarray(1.0 / spec.mass))
     frames = []
     for frame in range(spec.n_frames):
         if frame:
-            q, p, force = verlet(q, p, force, np.asarray(1.0 / spec.mass), potential.forces, spec.dt, spec.every)
+            q, p, force = kick_drift_kick(VERLET, q, p, force, spec.dt, spec.every, potential.forces, drift)
         frames.append((q, p, force, potential.energy(q)))
-        counter.tick()
+        tell()
     qs, ps, forces, energies = (np.stack(column) for column in zip(*frames, strict=True))
     return finished_run(spec, particles, qs, ps, forces, energies, VERLET_TOLERANCE)
 
@@ -181,10 +183,10 @@ def _thermalised(
     if n_steps == 0:
         return q, p
     potential = box.potential(spec.skin)
-    force = potential.forces(q)
+    force, drift = potential.forces(q), drift_of_masses(np.asarray(1.0 / spec.mass))
     for done in range(0, n_steps, _RESCALE_EVERY):
         steps = min(_RESCALE_EVERY, n_steps - done)
-        q, p, force = verlet(q, p, force, np.asarray(1.0 / spec.mass), potential.forces, spec.dt, steps)
+        q, p, force = kick_drift_kick(VERLET, q, p, force, spec.dt, steps, potential.forces, drift)
         p = rescaled(p, masses, temperature)
     return q, p
 

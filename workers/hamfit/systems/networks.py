@@ -12,10 +12,10 @@ from hamfit.errors import SpecError
 from hamfit.progress import Progress
 from hamfit.systems.geometries import Geometry, GeometryName, bonded_geometry
 from hamfit.systems.options import SimulationSpec
-from hamfit.systems.pair_laws import AbstractLaw, Anharmonic, Morse, Spring
+from hamfit.systems.pair_laws import Law, anharmonic, morse, spring
 from hamfit.systems.potentials import PairSum
 from hamfit.systems.simulation import Particles, Simulation, run_smooth
-from hamfit.systems.starts import displaced, generator, heat, maxwell
+from hamfit.systems.starts import generator, heat, maxwell
 from hamfit.types import FloatArray
 
 TRAINING_SIZE = 100
@@ -66,15 +66,14 @@ class NetworkSpec(SimulationSpec):
     r0: float | None = Field(default=None, ge=0.0, description="Rest length of the bonds; by default the spacing.")
 
     @abstractmethod
-    def law(self, strength: FloatArray, rest: FloatArray) -> AbstractLaw:
+    def law(self, strength: FloatArray, rest: FloatArray) -> Law:
         """The law of bonds of relative strength (B, 1) and rest length (B, 1)."""
 
     def lattice(self) -> Geometry:
         """The sites and bonds that the options describe."""
-        shape = self.shape or _SHAPES[self.geometry]
         return bonded_geometry(
             self.geometry,
-            shape,
+            self.shape or _SHAPES[self.geometry],
             dim=self.dim,
             periodic=self.periodic,
             diagonals=self.diagonals,
@@ -93,9 +92,9 @@ class SpringSpec(NetworkSpec):
 
     beta: float = Field(default=1.0, gt=0.0, description="Stiffness of the bonds.")
 
-    def law(self, strength: FloatArray, rest: FloatArray) -> AbstractLaw:
+    def law(self, strength: FloatArray, rest: FloatArray) -> Law:
         """The law of bonds of relative strength (B, 1) and rest length (B, 1)."""
-        return Spring(self.beta * strength, rest)
+        return spring(self.beta * strength, rest)
 
 
 class AnharmonicSpec(NetworkSpec):
@@ -104,9 +103,9 @@ class AnharmonicSpec(NetworkSpec):
     beta: float = Field(default=1.0, gt=0.0, description="Stiffness of the bonds for small stretches.")
     gamma: float = Field(default=1.0, ge=0.0, description="Strength of the quartic term.")
 
-    def law(self, strength: FloatArray, rest: FloatArray) -> AbstractLaw:
+    def law(self, strength: FloatArray, rest: FloatArray) -> Law:
         """The law of bonds of relative strength (B, 1) and rest length (B, 1)."""
-        return Anharmonic(self.beta * strength, self.gamma * strength, rest)
+        return anharmonic(self.beta * strength, self.gamma * strength, rest)
 
 
 class MorseSpec(NetworkSpec):
@@ -115,9 +114,9 @@ class MorseSpec(NetworkSpec):
     depth: float = Field(default=0.5, gt=0.0, description="Energy D to break a bond.")
     steepness: float = Field(default=1.0, gt=0.0, description="Inverse width a of the well; the stiffness is 2 D a^2.")
 
-    def law(self, strength: FloatArray, rest: FloatArray) -> AbstractLaw:
+    def law(self, strength: FloatArray, rest: FloatArray) -> Law:
         """The law of bonds of relative strength (B, 1) and rest length (B, 1)."""
-        return Morse(self.depth * strength, self.steepness, rest)
+        return morse(self.depth * strength, self.steepness, rest)
 
 
 def network_potential(spec: NetworkSpec) -> PairSum:
@@ -149,7 +148,7 @@ def run_network(spec: NetworkSpec, progress: Progress) -> Simulation:
     particles = replace(
         Particles.identical(n, d, spec.mass),
         periodic=lattice.periodic,
-        box=lattice.box,
+        box=None if lattice.edges is None else np.diag(lattice.edges),
         bonds=lattice.bonds,
         bond_types=lattice.bond_types,
         bond_labels=lattice.bond_labels,
@@ -161,7 +160,8 @@ def run_network(spec: NetworkSpec, progress: Progress) -> Simulation:
     p = np.empty_like(q)
     for k in range(spec.n_trajectories):
         rng, factor = generator(spec.seed, k), heat(k, spread)
-        q[:, k] = displaced(lattice.sites, factor * spec.amplitude * spec.spacing, rng)
+        most = factor * spec.amplitude * spec.spacing
+        q[:, k] = lattice.sites + rng.uniform(-most, most, size=(n, d))
         p[:, k] = maxwell(particles.masses, d, factor**2 * spec.temperature, rng)
     try:
         return run_smooth(spec, network_potential(spec), particles, q, p, progress)

@@ -26,7 +26,7 @@ from hamfit.progress import Progress
 from hamfit.systems.geometries import ring_bonds
 from hamfit.systems.gravity import gravity_potential
 from hamfit.systems.options import SimulationSpec
-from hamfit.systems.pair_laws import QuarticSpring
+from hamfit.systems.pair_laws import QUARTIC_SPRING
 from hamfit.systems.potentials import PairSum
 from hamfit.systems.simulation import Particles, Simulation, run_smooth
 from hamfit.systems.starts import generator
@@ -87,7 +87,7 @@ def run_nspring(spec: NSpringSpec, progress: Progress) -> Simulation:
         q[:, k] = rng.uniform(0.0, spec.width, (n, 2))
         v = rng.uniform(0.0, 0.1, (n, 2))
         p[:, k] = v - v.mean(axis=0)
-    return run_smooth(spec, PairSum(QuarticSpring(), bonds, n), particles, q, p, progress)
+    return run_smooth(spec, PairSum(QUARTIC_SPRING, bonds, n), particles, q, p, progress)
 
 
 def run_nbody(spec: NBodySpec, progress: Progress) -> Simulation:

@@ -8,7 +8,7 @@ states).
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,110 +18,66 @@ from hamfit.types import FloatArray
 Parameter = float | FloatArray
 
 
-class AbstractLaw(ABC):
-    """V of a pair as a function of its squared distance."""
-
-    @abstractmethod
-    def energy(self, squared: FloatArray) -> FloatArray:
-        """V(r), elementwise."""
-
-    @abstractmethod
-    def slope_over_distance(self, squared: FloatArray) -> FloatArray:
-        """V'(r) / r, elementwise."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class Spring(AbstractLaw):
-    """beta (r - r0)^2 / 2."""
+class Law:
+    """V of a pair as a function of its squared distance, elementwise."""
 
-    beta: Parameter
-    """Stiffness."""
-    r0: Parameter
-    """Rest length; 0 gives the spring of the textbook, beta r^2 / 2."""
+    energy: Callable[[FloatArray], FloatArray]
+    """V(r)."""
+    slope_over_distance: Callable[[FloatArray], FloatArray]
+    """V'(r) / r."""
 
-    def energy(self, squared: FloatArray) -> FloatArray:
-        """V(r), elementwise."""
-        return np.asarray(0.5 * self.beta * (np.sqrt(squared) - self.r0) ** 2)
 
-    def slope_over_distance(self, squared: FloatArray) -> FloatArray:
-        """V'(r) / r, elementwise."""
+def spring(beta: Parameter, r0: Parameter) -> Law:
+    """beta (r - r0)^2 / 2: stiffness and rest length; 0 gives the spring of the textbook, beta r^2 / 2."""
+
+    def slope(squared: FloatArray) -> FloatArray:
         r = np.sqrt(squared)
-        return _over(self.beta * (r - self.r0), r)
+        return _over(beta * (r - r0), r)
+
+    return Law(lambda squared: np.asarray(0.5 * beta * (np.sqrt(squared) - r0) ** 2), slope)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Anharmonic(AbstractLaw):
-    """beta (r - r0)^2 / 2 + gamma (r - r0)^4 / 4."""
+def anharmonic(beta: Parameter, gamma: Parameter, r0: Parameter) -> Law:
+    """beta (r - r0)^2 / 2 + gamma (r - r0)^4 / 4: stiffness for small stretches, quartic term, rest length."""
 
-    beta: Parameter
-    """Stiffness for small stretches."""
-    gamma: Parameter
-    """Strength of the quartic term."""
-    r0: Parameter
-    """Rest length."""
+    def energy(squared: FloatArray) -> FloatArray:
+        square = (np.sqrt(squared) - r0) ** 2
+        return np.asarray((0.5 * beta + 0.25 * gamma * square) * square)
 
-    def energy(self, squared: FloatArray) -> FloatArray:
-        """V(r), elementwise."""
-        square = (np.sqrt(squared) - self.r0) ** 2
-        return np.asarray((0.5 * self.beta + 0.25 * self.gamma * square) * square)
-
-    def slope_over_distance(self, squared: FloatArray) -> FloatArray:
-        """V'(r) / r, elementwise."""
+    def slope(squared: FloatArray) -> FloatArray:
         r = np.sqrt(squared)
-        stretch = r - self.r0
-        return _over((self.beta + self.gamma * (stretch * stretch)) * stretch, r)
+        stretch = r - r0
+        return _over((beta + gamma * (stretch * stretch)) * stretch, r)
+
+    return Law(energy, slope)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Morse(AbstractLaw):
-    """D (1 - exp(-a (r - r0)))^2."""
+def morse(depth: Parameter, steepness: Parameter, r0: Parameter) -> Law:
+    """D (1 - exp(-a (r - r0)))^2: energy D to break the bond, inverse width a, rest length."""
 
-    depth: Parameter
-    """Energy D to break the bond."""
-    steepness: Parameter
-    """Inverse width a."""
-    r0: Parameter
-    """Rest length."""
+    def energy(squared: FloatArray) -> FloatArray:
+        decay = np.exp(-steepness * (np.sqrt(squared) - r0))
+        return np.asarray(depth * (1.0 - decay) ** 2)
 
-    def energy(self, squared: FloatArray) -> FloatArray:
-        """V(r), elementwise."""
-        decay = np.exp(-self.steepness * (np.sqrt(squared) - self.r0))
-        return np.asarray(self.depth * (1.0 - decay) ** 2)
-
-    def slope_over_distance(self, squared: FloatArray) -> FloatArray:
-        """V'(r) / r, elementwise."""
+    def slope(squared: FloatArray) -> FloatArray:
         r = np.sqrt(squared)
-        decay = np.exp(-self.steepness * (r - self.r0))
-        return _over(2.0 * self.depth * self.steepness * decay * (1.0 - decay), r)
+        decay = np.exp(-steepness * (r - r0))
+        return _over(2.0 * depth * steepness * decay * (1.0 - decay), r)
+
+    return Law(energy, slope)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class QuarticSpring(AbstractLaw):
-    """(r^2 - 1)^2: what the n-spring code of arXiv 2211.05520 computes, though its docstring says linear."""
-
-    def energy(self, squared: FloatArray) -> FloatArray:
-        """V(r), elementwise."""
-        return (squared - 1.0) ** 2
-
-    def slope_over_distance(self, squared: FloatArray) -> FloatArray:
-        """V'(r) / r = 4 (r^2 - 1), elementwise; smooth at r = 0."""
-        return 4.0 * (squared - 1.0)
+QUARTIC_SPRING = Law(lambda squared: (squared - 1.0) ** 2, lambda squared: 4.0 * (squared - 1.0))
+"""(r^2 - 1)^2: what the n-spring code of arXiv 2211.05520 computes, though its docstring says linear."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Gravity(AbstractLaw):
-    """-G m_i m_j / r, no softening."""
-
-    strength: Parameter
-    """G m_i m_j of each pair."""
-
-    def energy(self, squared: FloatArray) -> FloatArray:
-        """V(r), elementwise."""
-        return np.asarray(-self.strength / np.sqrt(squared))
-
-    def slope_over_distance(self, squared: FloatArray) -> FloatArray:
-        """V'(r) / r, elementwise."""
-        return np.asarray(self.strength / (squared * np.sqrt(squared)))
+def gravity(strength: Parameter) -> Law:
+    """-G m_i m_j / r, no softening; the strength is G m_i m_j of each pair."""
+    return Law(
+        lambda squared: np.asarray(-strength / np.sqrt(squared)),
+        lambda squared: np.asarray(strength / (squared * np.sqrt(squared))),
+    )
 
 
 def _over(slope: FloatArray | float, r: FloatArray) -> FloatArray:

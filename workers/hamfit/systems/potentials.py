@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from hamfit.errors import SpecError
-from hamfit.systems.pair_laws import AbstractLaw
+from hamfit.systems.pair_laws import Law
 from hamfit.types import FloatArray, IntArray
 
 
@@ -33,7 +33,7 @@ class PairSum(AbstractPotential):
 
     def __init__(
         self,
-        law: AbstractLaw,
+        law: Law,
         pairs: IntArray,
         n_particles: int,
         *,
@@ -66,10 +66,6 @@ class PairSum(AbstractPotential):
                 vectors[..., axis] -= length * np.round(vectors[..., axis] / length)
         return vectors
 
-    def distances(self, q: FloatArray) -> FloatArray:
-        """Distance of each pair, (B,) or (B, T)."""
-        return np.asarray(np.sqrt(_squared(self.vectors(q))))
-
     def energy(self, q: FloatArray) -> FloatArray:
         """Potential energy: shape () for q of (N, d), shape (T,) for q of (N, T, d)."""
         return np.asarray(self.law.energy(self._columns(self.vectors(q))).sum(axis=0).reshape(q.shape[1:-1]))
@@ -84,13 +80,9 @@ class PairSum(AbstractPotential):
 
     def _columns(self, vectors: FloatArray) -> FloatArray:
         """Squared distances as (B, states), which is what the parameters of a law broadcast against."""
-        return _squared(vectors).reshape(len(self.pairs), -1)
+        return np.asarray(np.einsum("...d,...d->...", vectors, vectors)).reshape(len(self.pairs), -1)
 
 
 def all_pairs(n_particles: int) -> IntArray:
     """Every pair i < j, (N (N - 1) / 2, 2)."""
     return np.stack(np.triu_indices(n_particles, k=1), axis=1).astype(np.int64)
-
-
-def _squared(vectors: FloatArray) -> FloatArray:
-    return np.asarray(np.einsum("...d,...d->...", vectors, vectors))

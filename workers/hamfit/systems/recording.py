@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from hamfit.progress import Progress, silent
 from hamfit.systems.catalogue import system as find_system
-from hamfit.systems.simulation import Simulation
 
 if TYPE_CHECKING:
     from hamfit.data import Dataset
-    from hamfit.systems.options import SimulationSpec
 
 
 def simulate(
@@ -48,13 +46,7 @@ def simulate(
     """
     entry = find_system(system)
     spec = entry.spec(options)
-    return write(entry.run(spec, progress), out, system=system, spec=spec, overwrite=overwrite)
-
-
-def write(
-    simulation: Simulation, out: str | Path, *, system: str, spec: SimulationSpec, overwrite: bool = False
-) -> Dataset:
-    """Write a finished simulation; raises StoreError when the place is taken or cannot be written."""
+    simulation = entry.run(spec, progress)
     # Datasets take long to import, and those who only ask for a system's options need none of it.
     from hamfit.data import Dataset, DatasetWriter
 

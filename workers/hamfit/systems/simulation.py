@@ -4,21 +4,30 @@ Every run reports its relative energy error, max_t |E(t) - E(0)| / max(|E(0)|, m
 energy keeps the measure meaningful where the total happens to be near zero. A run whose error exceeds the
 tolerance is refused rather than stored, because a reference that drifts is none. Stored forces do not
 depend on any of this: they are the exact ones at the stored positions.
+
+Smooth forces are integrated by a method of order 8, in drift-kick-drift form. Lennard-Jones forces cut hard at r_c are
+discontinuous, so no method keeps an order above 2 there, and plain velocity Verlet is used (`liquids`). Both are
+symplectic and time-reversible.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
 from hamfit.errors import SpecError
+from hamfit.integrators import KAHAN_LI_8, Composition, drift_kick_drift, drift_of_masses
 from hamfit.progress import Event, Progress
 from hamfit.systems.options import SimulationSpec
 from hamfit.systems.potentials import AbstractPotential
-from hamfit.systems.reference import KAHAN_LI_NAME, advance
 from hamfit.types import FloatArray, IntArray
+
+_ORDER_8 = Composition("kahanli8", 8, KAHAN_LI_8, first="drift")
+_ORDER_8_NAME = "Kahan-Li s17odr8a (symplectic, order 8)"
 
 SMOOTH_TOLERANCE = 1e-8
 """Largest relative energy error of an order-8 reference; with the default steps it is 1e-11 and less."""
@@ -86,20 +95,10 @@ class Simulation:
         return max(run.relative_energy_error for run in self.runs)
 
 
-class FrameCounter:
-    """Turns "one more frame" into progress events."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress = progress
-        self._total = total
-        self._done = 0
-        self._start = time.perf_counter()
-
-    def tick(self) -> None:
-        """Report one more frame."""
-        self._done += 1
-        seconds = time.perf_counter() - self._start
-        self._progress(Event("simulating", self._done, self._total, 0, seconds, 0))
+def frame_counter(progress: Progress, total: int) -> Callable[[], None]:
+    """A function that reports one more frame whenever it is called."""
+    started, numbers = time.perf_counter(), count(1)
+    return lambda: progress(Event("simulating", next(numbers), total, 0, time.perf_counter() - started, 0))
 
 
 def run_smooth(
@@ -124,23 +123,23 @@ def run_smooth(
         SpecError: a run's energy error exceeds `SMOOTH_TOLERANCE`.
 
     """
-    inverse_mass = 1.0 / particles.masses[:, None, None]
-    counter = FrameCounter(progress, spec.n_frames)
+    drift = drift_of_masses(1.0 / particles.masses[:, None, None])
+    tell = frame_counter(progress, spec.n_frames)
     frames = []
     # A run that goes wrong (two particles meeting) ends in inf or NaN; it is refused below, with a reason.
     with np.errstate(all="ignore"):
         for frame in range(spec.n_frames):
             if frame:
-                q, p = advance(q, p, inverse_mass, potential.forces, spec.dt, spec.every)
+                q, p = drift_kick_drift(_ORDER_8, q, p, spec.dt, spec.every, potential.forces, drift)
             frames.append((q, p, potential.forces(q), potential.energy(q)))
-            counter.tick()
+            tell()
         # One list per quantity; the axis of frames goes first, that of trajectories is split off.
         qs, ps, forces, energies = (np.stack(column) for column in zip(*frames, strict=True))
         runs = tuple(
             finished_run(spec, particles, qs[:, :, k], ps[:, :, k], forces[:, :, k], energies[:, k], SMOOTH_TOLERANCE)
             for k in range(q.shape[1])
         )
-    return assembled(spec, particles, runs, KAHAN_LI_NAME)
+    return assembled(spec, particles, runs, _ORDER_8_NAME)
 
 
 def finished_run(
@@ -164,13 +163,8 @@ def finished_run(
             f"the energy of the reference trajectory drifts by {error:.1e}, above {tolerance:.0e};"
             f" take a smaller dt than {spec.dt:g}, or a gentler start"
         )
-    return Run(
-        q=np.ascontiguousarray(q),
-        p=np.ascontiguousarray(p),
-        forces=np.ascontiguousarray(forces),
-        potential_energy=np.ascontiguousarray(energies),
-        relative_energy_error=error,
-    )
+    q, p, forces, energies = map(np.ascontiguousarray, (q, p, forces, energies))
+    return Run(q, p, forces, energies, error)
 
 
 def assembled(spec: SimulationSpec, particles: Particles, runs: tuple[Run, ...], integrator: str) -> Simulation:

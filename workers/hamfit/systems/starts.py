@@ -34,11 +34,6 @@ def heat(trajectory: int, spread: float) -> float:
     return 1.0 + (spread - 1.0) * fraction
 
 
-def displaced(sites: FloatArray, amplitude: float, rng: np.random.Generator) -> FloatArray:
-    """Sites moved by uniform numbers in [-amplitude, amplitude] along each axis, (N, d)."""
-    return sites + rng.uniform(-amplitude, amplitude, size=sites.shape)
-
-
 def maxwell(masses: FloatArray, dim: int, temperature: float, rng: np.random.Generator) -> FloatArray:
     """Momenta sqrt(m T) N(0, 1) with the mean velocity taken off, (N, d); Boltzmann's constant is 1."""
     p = np.sqrt(masses * temperature)[:, None] * rng.standard_normal((len(masses), dim))
@@ -50,13 +45,7 @@ def without_drift(p: FloatArray, masses: FloatArray) -> FloatArray:
     return np.asarray(p - masses[:, None] * (p.sum(axis=0) / masses.sum()))
 
 
-def kinetic_temperature(p: FloatArray, masses: FloatArray) -> float:
-    """2 K / (d (N - 1)): the temperature of momenta whose total is zero."""
-    n, d = p.shape
-    return float((p**2 / masses[:, None]).sum() / (d * (n - 1)))
-
-
 def rescaled(p: FloatArray, masses: FloatArray, temperature: float) -> FloatArray:
-    """Momenta scaled to have exactly this kinetic temperature, drift removed first."""
-    p = without_drift(p, masses)
-    return p * math.sqrt(temperature / kinetic_temperature(p, masses))
+    """Momenta scaled to have exactly this kinetic temperature 2 K / (d (N - 1)), drift removed first."""
+    p, (n, d) = without_drift(p, masses), p.shape
+    return p * math.sqrt(temperature / float((p**2 / masses[:, None]).sum() / (d * (n - 1))))

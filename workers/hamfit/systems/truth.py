@@ -19,12 +19,12 @@ from hamfit.frames import Frame
 from hamfit.systems.catalogue import system
 from hamfit.systems.geometries import ring_bonds
 from hamfit.systems.gravity import GravitySpec, gravity_potential
-from hamfit.systems.lennard_jones import LennardJones, PairTable
-from hamfit.systems.liquids import KobAndersenSpec, LennardJonesSpec, kob_andersen_table, lennard_jones_table
+from hamfit.systems.lennard_jones import LennardJones
+from hamfit.systems.liquids import KobAndersenSpec, LennardJonesSpec
 from hamfit.systems.networks import NetworkSpec, network_potential
 from hamfit.systems.neurips import NSpringSpec
 from hamfit.systems.options import SimulationSpec
-from hamfit.systems.pair_laws import AbstractLaw, Gravity, QuarticSpring
+from hamfit.systems.pair_laws import QUARTIC_SPRING, Law, gravity
 from hamfit.systems.potentials import AbstractPotential, PairSum
 from hamfit.types import FloatArray
 
@@ -63,7 +63,7 @@ class Truth:
         if isinstance(spec, NetworkSpec):
             return network_potential(spec)
         if isinstance(spec, NSpringSpec):
-            return PairSum(QuarticSpring(), ring_bonds(spec.n_bodies), spec.n_bodies)
+            return PairSum(QUARTIC_SPRING, ring_bonds(spec.n_bodies), spec.n_bodies)
         if isinstance(spec, LennardJonesSpec | KobAndersenSpec):
             box = frame.box
             if box is None or not np.array_equal(np.diag(np.diag(box)), box) or not all(frame.periodic):
@@ -71,7 +71,7 @@ class Truth:
                     f"{self.name} lives in an orthorhombic periodic box, which the frame has not: compare with the"
                     " dataset that the frame belongs to"
                 )
-            return LennardJones(_table(spec), frame.species, np.diag(box), skin=spec.skin)
+            return LennardJones(spec.table, frame.species, np.diag(box), skin=spec.skin)
         return gravity_potential(frame.masses, spec.strength if isinstance(spec, GravitySpec) else 1.0)
 
 
@@ -88,7 +88,7 @@ def truth_of(attrs: Mapping[str, Any]) -> Truth | None:
     return Truth(name, spec, _pair_laws(spec))
 
 
-def _at_distance(law: AbstractLaw, r: FloatArray) -> FloatArray:
+def _at_distance(law: Law, r: FloatArray) -> FloatArray:
     # laws of several bonds carry parameters of shape (bonds, 1)
     return np.asarray(law.energy(np.atleast_2d(r * r))).reshape(r.shape)
 
@@ -99,10 +99,6 @@ def _cut_lennard_jones(epsilon: float, sigma: float, cutoff: float, r: FloatArra
     return np.asarray(4.0 * epsilon * (sixth * (sixth - 1.0) - last * (last - 1.0)))
 
 
-def _table(spec: LennardJonesSpec | KobAndersenSpec) -> PairTable:
-    return lennard_jones_table(spec) if isinstance(spec, LennardJonesSpec) else kob_andersen_table(spec.cutoff)
-
-
 def _pair_laws(spec: SimulationSpec) -> dict[str, TrueLaw]:
     if isinstance(spec, NetworkSpec):
         lattice = spec.lattice()
@@ -110,9 +106,9 @@ def _pair_laws(spec: SimulationSpec) -> dict[str, TrueLaw]:
         kinds = zip(lattice.bond_labels, (1.0, spec.diagonal_strength), (r0, np.sqrt(2.0) * r0), strict=False)
         return {label: partial(_at_distance, spec.law(np.array([[k]]), np.array([[rest]]))) for label, k, rest in kinds}
     if isinstance(spec, NSpringSpec):
-        return {"bond": partial(_at_distance, QuarticSpring())}
+        return {"bond": partial(_at_distance, QUARTIC_SPRING)}
     if isinstance(spec, LennardJonesSpec | KobAndersenSpec):
-        table = _table(spec)
+        table = spec.table
         n = len(table.sigma)
         return {
             f"{a + 1}-{b + 1}": partial(_cut_lennard_jones, table.epsilon[a, b], table.sigma[a, b], table.cutoff[a, b])
@@ -120,4 +116,4 @@ def _pair_laws(spec: SimulationSpec) -> dict[str, TrueLaw]:
             for b in range(a, n)
         }
     strength = spec.strength * spec.mass**2 if isinstance(spec, GravitySpec) else 1.0
-    return {"1-1": partial(_at_distance, Gravity(strength))}
+    return {"1-1": partial(_at_distance, gravity(strength))}
