@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hamfit.inference.pieces import Function, compile_functions, values_and_slopes
+from hamfit.kernels.bodies import Bodies, Reach
 from hamfit.kernels.density import (
     BATCH,
     PAIR_NUMBERS,
@@ -16,7 +17,7 @@ from hamfit.kernels.density import (
     Pairs,
     count_candidates,
     embed,
-    push_chunk,
+    push_kept,
     scratch_of,
     sum_chunk,
 )
@@ -35,7 +36,6 @@ from hamfit.kernels.piece_lanes import (
     measure_lanes,
     slope_lanes,
 )
-from hamfit.kernels.stepping import Bodies, Reach
 from hamfit.types import FloatArray, IntArray
 
 
@@ -208,7 +208,6 @@ class Scene(NamedTuple):
     bodies: Bodies
     reach: Reach
     pairs: Pairs
-    densities: Densities
 
 
 def scene(n: int, *, seed: int = 0, chunks: int = 1) -> Scene:
@@ -243,6 +242,7 @@ def scene(n: int, *, seed: int = 0, chunks: int = 1) -> Scene:
     begin = np.concatenate([[0], np.cumsum(candidates + LANES)])
     size = int(begin[-1])
     pairs = Pairs(
+        functions()[0],
         np.full((PAIR_NUMBERS, size), np.nan),
         np.zeros(size, dtype=np.int32),
         begin,
@@ -251,12 +251,12 @@ def scene(n: int, *, seed: int = 0, chunks: int = 1) -> Scene:
         np.zeros(n),
         np.zeros(n),
     )
-    return Scene(bodies, reach, pairs, functions()[0])
+    return Scene(bodies, reach, pairs)
 
 
 def plain(s: Scene) -> tuple[FloatArray, FloatArray, float, FloatArray]:
     """F, forces, pair energy and virial, one pair at a time, from the tables."""
-    n, d = s.bodies.species.size, s.densities
+    n, d = s.bodies.species.size, s.pairs.functions
     species = s.bodies.species
 
     def at(c: int, r: float) -> tuple[float, float]:
@@ -297,13 +297,13 @@ def test_forces_energies_and_virial_are_those_of_a_loop(n: int, chunks: int) -> 
     w, out = scratch_of(s.pairs), np.zeros(OUT_WORDS)
     n_chunks = s.reach.chunks.size - 1
     for k in range(n_chunks):
-        sum_chunk(k, s.bodies, s.reach, s.densities, s.pairs, w)
+        sum_chunk(k, s.bodies, s.reach, s.pairs, w)
     # by any slices
     for first, last in ((0, n // 2), (n // 2, n)):
-        embed(first, last, s.bodies, s.reach, s.densities, s.pairs)
+        embed(first, last, s.bodies, s.reach, s.pairs)
     forces = np.zeros((3, n))
     for k in range(n_chunks):
-        push_chunk(k, s.bodies, s.reach, s.densities, s.pairs, True, out)
+        push_kept(k, s.bodies, s.reach, s.pairs, True, out)
         origin, length, place, width = s.reach.window[k]
         forces[:, origin:] += s.reach.forces[place : place + 3 * width].reshape(3, width)[:, :length]
     embedded, expected, energy, virial = plain(s)
@@ -313,7 +313,7 @@ def test_forces_energies_and_virial_are_those_of_a_loop(n: int, chunks: int) -> 
     for word, (a, b) in enumerate(VIRIAL_AXES, OUT_VIRIAL):
         assert out[word] == pytest.approx(virial[a, b], rel=0, abs=1e-12 * np.abs(virial).max())
     quiet = np.zeros(OUT_WORDS)
-    push_chunk(0, s.bodies, s.reach, s.densities, s.pairs, False, quiet)
+    push_kept(0, s.bodies, s.reach, s.pairs, False, quiet)
     assert not quiet.any()
 
 

@@ -4,7 +4,7 @@ Forces take two passes. The first finds all pairs within the cutoff (``kernels.p
 of their distances, adds up the density at both ends, and keeps vectors and slopes. Then F and F' of the densities are
 looked up. The second pass pushes both ends of every kept pair by phi' + F'(rho_i) g_ab' + F'(rho_j) g_ba'.
 
-Chunks and windows are those of ``kernels.stepping``, whose windows of forces hold densities in their first row during
+Chunks and windows are those of ``kernels.bodies``, whose windows of forces hold densities in their first row during
 the first pass. Pairs nearer than any in training are rare, and evaluated one by one by ``kernels.pair_tables``.
 """
 
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
+from hamfit.kernels.bodies import Bodies, Reach, window_of
 from hamfit.kernels.columns import Int32Array
 from hamfit.kernels.emitter import LANES
 from hamfit.kernels.lanes import OUT_ENERGY, OUT_VIRIAL, RUN_BEGIN, RUN_END, RUN_WORDS
@@ -28,7 +29,6 @@ from hamfit.kernels.piece_lanes import (
     measure_lanes,
     slope_lanes,
 )
-from hamfit.kernels.stepping import Bodies, Reach
 from hamfit.types import FloatArray, IntArray
 
 #: Rows of ``Pairs.numbers``.
@@ -56,6 +56,8 @@ class Densities(NamedTuple):
 class Pairs(NamedTuple):
     """Pairs within the cutoff, centre after centre in each chunk, and what the density around each particle means."""
 
+    functions: Densities
+    """The model."""
     numbers: FloatArray
     """Vector from neighbour to centre, -2 dg/d(r^2) at the centre and at the neighbour, the same of phi, (6, P)."""
     places: Int32Array
@@ -110,12 +112,6 @@ def scratch_of(pairs: Pairs) -> Scratch:
         np.empty(room + 1, np.int32),
         np.zeros((3, BATCH * room)),
     )
-
-
-@nb.njit(cache=True, nogil=True, inline="always")
-def _window(k: int, reach: Reach) -> FloatArray:
-    place, width = reach.window[k, 2], reach.window[k, 3]
-    return reach.forces[place : place + 3 * width].reshape(3, width)
 
 
 @nb.njit(cache=True, nogil=True, inline="always")
@@ -183,10 +179,10 @@ def _evaluate(a: int, b: int, n: int, to: int, d: Densities, pairs: Pairs, w: Sc
 
 
 @nb.njit(cache=True, nogil=True)
-def sum_chunk(k: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs, w: Scratch) -> None:
+def sum_chunk(k: int, bodies: Bodies, reach: Reach, pairs: Pairs, w: Scratch) -> None:
     """Find the pairs whose centre lies in chunk k, and add their densities to the first row of its window."""
-    origin, last = reach.window[k, 0], reach.chunks[k + 1]
-    window, to = _window(k, reach)[0], pairs.begin[k]
+    d, origin, last = pairs.functions, reach.window[k, 0], reach.chunks[k + 1]
+    window, to = window_of(k, reach)[0], pairs.begin[k]
     window[:] = 0.0
     first = reach.chunks[k]
     while first < last:
@@ -215,15 +211,14 @@ def sum_chunk(k: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs, 
 
 
 @nb.njit(cache=True, nogil=True)
-def embed(first: int, last: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs) -> None:
+def embed(first: int, last: int, bodies: Bodies, reach: Reach, pairs: Pairs) -> None:
     """F and its slope for particles first .. last - 1, whose densities are the sums of all windows, in order."""
-    n = bodies.species.size
-    density = pairs.steep
+    d, n, density = pairs.functions, bodies.species.size, pairs.steep
     for i in range(first, last):
         density[i] = d.empty[bodies.species[i]]
     for k in range(reach.window.shape[0]):
         origin, length = reach.window[k, 0], reach.window[k, 1]
-        window = _window(k, reach)[0]
+        window = window_of(k, reach)[0]
         # a window that runs past the last particle goes on at the first
         for i in range(max(first, origin), min(last, origin + length)):
             density[i] += window[i - origin]
@@ -234,15 +229,13 @@ def embed(first: int, last: int, bodies: Bodies, reach: Reach, d: Densities, pai
 
 
 @nb.njit(cache=True, nogil=True)
-def push_chunk(
-    k: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs, observe: bool, out: FloatArray
-) -> None:
-    """Forces of all pairs whose centre lies in chunk k, into its window.
+def push_kept(k: int, bodies: Bodies, reach: Reach, pairs: Pairs, observe: bool, out: FloatArray) -> None:
+    """Forces of all kept pairs whose centre lies in chunk k, into its window.
 
     Where ``observe``, the energy of the pair functions and the virial are added to out (11,) as in ``kernels.lanes``.
     """
-    n, origin = bodies.species.size, reach.window[k, 0]
-    window = _window(k, reach)
+    d, n, origin = pairs.functions, bodies.species.size, reach.window[k, 0]
+    window = window_of(k, reach)
     w0, w1, w2 = window[0], window[1], window[2]
     window[:] = 0.0
     nothing = d.rows.shape[0] - 1

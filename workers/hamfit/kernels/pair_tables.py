@@ -29,7 +29,7 @@ from hamfit.types import FloatArray, IntArray
 
 
 class Tables(NamedTuple):
-    """Piecewise polynomials of the distance for every channel."""
+    """Piecewise polynomials of the distance for every channel; the order of the fields is that of ``curves.cu``."""
 
     segments: IntArray
     """Segments of channel c are segments[c] .. segments[c + 1], in order of distance, (C + 1,)."""
