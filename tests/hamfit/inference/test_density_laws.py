@@ -9,10 +9,10 @@ import pytest
 from density_cases import WORLDS, DensityWorld, compiled, density_world
 from numpy.polynomial import polynomial
 
+from hamfit.features.pieces import Function, compile_functions, values_and_slopes
 from hamfit.features.radial import InputMap
 from hamfit.inference.density import CompiledDensity, compile_density, functions_of
 from hamfit.inference.embedding import Embedding
-from hamfit.inference.pieces import Function, compile_functions, values_and_slopes
 from hamfit.kernels.pair_tables import Tables
 from hamfit.types import FloatArray
 from worlds import CASES

@@ -45,7 +45,7 @@ def of_features(world: World, frame: Frame) -> Potential:
     virial = np.zeros((frame.dim, frame.dim))
     block = world.model.blocks[0]
     energy, gradient = block.energy_and_gradient(block.prepare(frame), world.model.theta[0], virial)
-    return Potential(energy + float(world.model.constants[frame.species].sum()), -gradient, virial)
+    return Potential(energy + float(world.model.constants[frame.species].sum()), -gradient, virial, 0, 0)
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=str)

@@ -8,7 +8,7 @@ import numba as nb
 import numpy as np
 import pytest
 
-from hamfit.inference.pieces import Function, compile_functions, values_and_slopes
+from hamfit.features.pieces import Function, compile_functions, values_and_slopes
 from hamfit.kernels.bodies import Bodies, Reach
 from hamfit.kernels.density import (
     BATCH,

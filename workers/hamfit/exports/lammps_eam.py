@@ -18,7 +18,7 @@ from hamfit.exports.lammps_eam_functions import ScaledEmbedding, distance_functi
 from hamfit.exports.lammps_splines import eam_value_and_slope
 from hamfit.features.curves import RadialCurve
 from hamfit.features.manybody_round import Round
-from hamfit.inference.pieces import Function
+from hamfit.features.pieces import Function
 from hamfit.relative import rms
 from hamfit.types import FloatArray
 

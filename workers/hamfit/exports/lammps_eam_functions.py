@@ -15,10 +15,10 @@ import numpy as np
 from hamfit.errors import ModelError
 from hamfit.features.curves import RadialCurve
 from hamfit.features.manybody_round import Round
+from hamfit.features.pieces import Function, Slope, weighted_sum
 from hamfit.graphs.channels import pair_channels
 from hamfit.inference.density import density_slope
 from hamfit.inference.embedding import Embedding
-from hamfit.inference.pieces import Function, Slope, weighted_sum
 from hamfit.types import FloatArray
 
 #: A density this many standard deviations from the mean of the training data must still be positive.

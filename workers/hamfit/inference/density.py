@@ -24,8 +24,18 @@ import numpy as np
 
 from hamfit.devices import AbstractDevice
 from hamfit.features.block import AbstractBlock
+from hamfit.features.curves import radial_slope
 from hamfit.features.functions import DensityFunctions, PairFunctions
 from hamfit.features.manybody_round import Round
+from hamfit.features.pieces import (
+    NOTHING,
+    Function,
+    Slope,
+    compile_functions,
+    n_pieces,
+    values_and_slopes,
+    weighted_sum,
+)
 from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph
 from hamfit.graphs.channels import species_pairs
@@ -34,7 +44,6 @@ from hamfit.inference.density_engine import DensityEngine
 from hamfit.inference.device_density_engine import DeviceDensityEngine
 from hamfit.inference.embedding import TRAINED, Embedding
 from hamfit.inference.engine import AbstractEngine
-from hamfit.inference.pieces import Function, Slope, compile_functions, n_pieces, values_and_slopes, weighted_sum
 from hamfit.integrators import Composition
 from hamfit.kernels.cpu import SPLINE_DEGREE
 from hamfit.kernels.density import Densities
@@ -137,7 +146,7 @@ def compile_density(
     embeddings = [Embedding.of(layer, density[1], s, moves=moves) for s in range(len(labels))]
     radials, which = _radials(layer, labels, embeddings, pair, pair_reach, seen)
     functions = [radial.function for radial in radials]
-    tables = compile_functions([*functions, _function(np.zeros_like, 0.5, 1.0, 0.0)])
+    tables = compile_functions([*functions, NOTHING])
     curves = compile_functions([e.function for e in embeddings])
     laws = [_embedding_law(e, labels[s], curves, s) for s, e in enumerate(embeddings)]
     laws += [_radial_law(radial, tables, k) for k, radial in enumerate(radials)]
@@ -179,9 +188,8 @@ def _radials(
             # what was moved out of F, at both ends
             terms = [(embeddings[x].moved, slopes[x, y]) for x, y in ((a, b), (b, a)) if embeddings[x].moved]
             which[a, b, 2] = which[b, a, 2] = len(radials)
-            function = _function(
-                weighted_sum([(1.0, _pair_slope(pair, c)), *terms]), core, float(pair_reach[a, b]), _end_value(pair, c)
-            )
+            terms.insert(0, (1.0, radial_slope(pair[0].radial, pair[1], c)))
+            function = _function(weighted_sum(terms), core, float(pair_reach[a, b]), _end_value(pair, c))
             radials.append(_Radial("pair", f"{labels[a]}-{labels[b]}", function))
     # what is not there is the function after the last
     which[which < 0] = len(radials)
@@ -211,11 +219,6 @@ def density_slope(layer: Round, a: int, b: int) -> Slope:
         return np.asarray(layer.radial.evaluate(r, centre, neighbour)[1] @ mixing)
 
     return slope
-
-
-def _pair_slope(pair: tuple[PairFunctions, FloatArray], c: int) -> Slope:
-    radial, theta = pair[0].radial, pair[1][pair[0].radial.columns(c)]
-    return lambda r: np.asarray(radial.slopes_over_r(c, r) @ theta) * r
 
 
 def _end_value(pair: tuple[PairFunctions, FloatArray], c: int) -> float:

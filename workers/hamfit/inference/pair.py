@@ -5,7 +5,7 @@ Two forms, both energies as polynomials whose exact derivatives are the forces:
 - one polynomial in r^2 or 1/r^2 between the shortest distance seen in training and the cutoff. Its force is a Chebyshev
   interpolant of the exact slope, integrated once. Lennard-Jones is a polynomial in 1/r^2, and the model of one needs 8
   coefficients; ``kernels.lanes`` evaluates it for eight pairs at a time.
-- pieces of degree 7 (``inference.pieces``), for what needs more than ``MOST_COEFFICIENTS`` numbers, for systems
+- pieces of degree 7 (``features.pieces``), for what needs more than ``MOST_COEFFICIENTS`` numbers, for systems
   without a cutoff, and for distances outside those of training: there the features themselves are compiled, to
   half of the shortest and to twice the longest distance; farther out the energy follows its tangent.
 
@@ -22,7 +22,9 @@ import numpy as np
 from numpy.polynomial import chebyshev, polynomial
 
 from hamfit.devices import AbstractDevice
+from hamfit.features.curves import radial_function, radial_slope
 from hamfit.features.functions import PairFunctions
+from hamfit.features.pieces import NOTHING, Function, compile_functions, n_pieces, values_and_slopes
 from hamfit.features.radial import RadialFeatures
 from hamfit.frames import Frame
 from hamfit.graphs import BondGraph, CutoffGraph
@@ -32,7 +34,6 @@ from hamfit.inference.cutoff_engine import CutoffEngine
 from hamfit.inference.device_pair_engine import DevicePairEngine
 from hamfit.inference.engine import AbstractEngine
 from hamfit.inference.listed_engine import ListedEngine
-from hamfit.inference.pieces import Function, compile_functions, n_pieces, values_and_slopes
 from hamfit.integrators import Composition
 from hamfit.kernels.cpu import SPLINE_DEGREE
 from hamfit.kernels.emitter import UNROLLED
@@ -101,10 +102,7 @@ def _law(radial: RadialFeatures, theta: FloatArray, c: int, extent: FloatArray, 
     part = theta[radial.columns(c)]
     if not (np.isfinite(extent).all() and high > low):
         return Law(label, cutoff, (low, high), cutoff, "no pair was seen", 0.0, 0.0)
-
-    def exact(r: FloatArray) -> FloatArray:
-        return np.asarray(radial.slopes_over_r(c, r) @ part) * r
-
+    exact = radial_slope(radial, theta, c)
     grid = np.linspace(low, min(high, cutoff), _GRID, endpoint=False)
     truth = exact(grid)
     size = rms(truth)
@@ -188,10 +186,10 @@ def _force(row: FloatArray, inverse: bool, r: FloatArray) -> FloatArray:
 def _function(radial: RadialFeatures, theta: FloatArray, c: int, extent: FloatArray) -> Function:
     """The energy of channel c: nearer than in training, as in training, and farther (up to the cutoff)."""
     low, high = float(extent[0]), float(extent[1])
-    cutoff, part = float(radial.cutoffs[c]), theta[radial.columns(c)]
+    cutoff = float(radial.cutoffs[c])
     if cutoff == 0.0:
         # no pair is ever asked for
-        return Function(np.zeros_like, (0.5, 1.0), anchor=-1, known=0.0, input_map="r")
+        return NOTHING
     if not (np.isfinite(extent).all() and high > low):
         # no pair was seen: the features are summed all the same, over the whole range they can have
         far = cutoff if np.isfinite(cutoff) else 2.0
@@ -204,13 +202,4 @@ def _function(radial: RadialFeatures, theta: FloatArray, c: int, extent: FloatAr
             ends.append(far)
         else:
             ends[-1] = far
-    # the steepest feature must not fall between the points, whatever the others make of it
-    steepest = float(np.abs(radial.weights[c]).max(initial=0.0))
-    return Function(
-        lambda r: np.asarray(radial.slopes_over_r(c, r) @ part) * r,
-        tuple(ends),
-        anchor=-1,
-        known=float(radial.values(c, np.array([far]))[0] @ part),
-        input_map=radial.input_maps[c],
-        fewest=2 ** int(np.ceil(np.log2(max(4.0 * steepest, 1.0)))),
-    )
+    return radial_function(radial, theta, c, tuple(ends))

@@ -53,14 +53,13 @@ class Tables(NamedTuple):
     """Distance above which it does, (C,); beyond the cutoff where there is one."""
 
 
-@nb.njit(cache=True, nogil=True)
-def law(tables: Tables, c: int, r: float) -> tuple[float, float]:
-    """Energy and its derivative by the distance, of channel c."""
-    inside = min(max(r, tables.nearest[c]), tables.farthest[c])
+@nb.njit(cache=True, nogil=True, inline="always")
+def _at(tables: Tables, c: int, r: float) -> tuple[float, float, float]:
+    """Energy of channel c at r, its derivative by the place in the piece, and that of the place over r."""
     g = tables.segments[c]
-    while g < tables.segments[c + 1] - 1 and inside > tables.ends[g]:
+    while g < tables.segments[c + 1] - 1 and r > tables.ends[g]:
         g += 1
-    s, steep = mapped(tables.maps[g], inside)
+    s, steep = mapped(tables.maps[g], r)
     t = (s - tables.low[g]) * tables.scale[g]
     piece = min(max(int(t), 0), tables.pieces[g] - 1)
     u = t - piece
@@ -70,8 +69,37 @@ def law(tables: Tables, c: int, r: float) -> tuple[float, float]:
     for power in range(SPLINE_DEGREE - 1, -1, -1):
         slope = slope * u + energy
         energy = energy * u + row[power]
-    slope *= tables.scale[g] * steep * inside
+    return energy, slope, tables.scale[g] * steep
+
+
+@nb.njit(cache=True, nogil=True)
+def law(tables: Tables, c: int, r: float) -> tuple[float, float]:
+    """Energy and its derivative by the distance, of channel c."""
+    inside = min(max(r, tables.nearest[c]), tables.farthest[c])
+    energy, slope, steep = _at(tables, c, inside)
+    slope *= steep * inside
     return energy + slope * (r - inside), slope
+
+
+@nb.njit(cache=True, nogil=True)
+def follow_curve(
+    tables: Tables, distance: FloatArray, channel: IntArray, value: FloatArray, slope: FloatArray, outside: IntArray
+) -> int:
+    """f(r) and f'(r)/r at distances (E,) of mixed channels.
+
+    Those nearer or farther than their channel's segments are left out and listed in ``outside``; their number is
+    returned.
+    """
+    n_outside = 0
+    for e in range(distance.size):
+        c, r = channel[e], distance[e]
+        if tables.nearest[c] <= r <= tables.farthest[c]:
+            value[e], by_place, steep = _at(tables, c, r)
+            slope[e] = by_place * steep
+        else:
+            outside[n_outside] = e
+            n_outside += 1
+    return n_outside
 
 
 @nb.njit(cache=True, nogil=True)

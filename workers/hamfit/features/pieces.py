@@ -51,6 +51,10 @@ class Function:
     """Pieces of a segment to begin with, between 32 and 1024: more where it is steep in places."""
 
 
+#: A function that is zero, with as few pieces as there can be.
+NOTHING = Function(np.zeros_like, (0.5, 1.0), anchor=-1, known=0.0, input_map="r2")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Segment:
     end: float
