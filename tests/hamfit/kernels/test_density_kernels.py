@@ -44,16 +44,12 @@ def measure(
     q: FloatArray, runs: IntArray, shifts: FloatArray, centre: FloatArray, found: FloatArray, places: IntArray
 ) -> int:
     return measure_lanes(
-        q.ctypes.data,
-        q.shape[1],
+        (q.ctypes.data, q.shape[1]),
         runs.ctypes.data,
         runs.shape[0],
         shifts.ctypes.data,
-        centre[0],
-        centre[1],
-        centre[2],
-        found.ctypes.data,
-        found.shape[1],
+        (centre[0], centre[1], centre[2]),
+        (found.ctypes.data, found.shape[1]),
         places.ctypes.data,
     )
 
@@ -70,15 +66,13 @@ def keep(
     kept: IntArray,
 ) -> int:
     return keep_near(
-        found.ctypes.data,
-        found.shape[1],
+        (found.ctypes.data, found.shape[1]),
         places.ctypes.data,
         filled,
         limit2,
         hits.ctypes.data,
         squares.ctypes.data,
-        vectors.ctypes.data,
-        vectors.shape[1],
+        (vectors.ctypes.data, vectors.shape[1]),
         kept.ctypes.data,
     )
 

@@ -125,31 +125,13 @@ def _find(
     q, first, last = bodies.q, reach.ends[i, b], reach.ends[i, b + 1]
     if first == last:
         return 0
-    filled = measure_lanes(
-        q.ctypes.data,
-        q.shape[1],
-        reach.runs.ctypes.data + 4 * RUN_WORDS * (i * reach.runs.shape[1] + first),
-        last - first,
-        reach.shifts.ctypes.data,
-        q[0, i],
-        q[1, i],
-        q[2, i],
-        w.found.ctypes.data,
-        w.found.shape[1],
-        w.places.ctypes.data,
-    )
-    kept: int = keep_near(
-        w.found.ctypes.data,
-        w.found.shape[1],
-        w.places.ctypes.data,
-        filled,
-        limit2,
-        w.hits.ctypes.data,
-        w.values.ctypes.data + 8 * here,
-        pairs.numbers.ctypes.data + 8 * to,
-        pairs.numbers.shape[1],
-        pairs.places.ctypes.data + 4 * to,
-    )
+    found, places = (w.found.ctypes.data, w.found.shape[1]), w.places.ctypes.data
+    runs_at = reach.runs.ctypes.data + 4 * RUN_WORDS * (i * reach.runs.shape[1] + first)
+    rows, centre, shifts = (q.ctypes.data, q.shape[1]), (q[0, i], q[1, i], q[2, i]), reach.shifts.ctypes.data
+    filled = measure_lanes(rows, runs_at, last - first, shifts, centre, found, places)
+    squares, vectors = w.values.ctypes.data + 8 * here, (pairs.numbers.ctypes.data + 8 * to, pairs.numbers.shape[1])
+    kept_at = pairs.places.ctypes.data + 4 * to
+    kept: int = keep_near(found, places, filled, limit2, w.hits.ctypes.data, squares, vectors, kept_at)
     return kept
 
 

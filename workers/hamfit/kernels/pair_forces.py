@@ -55,16 +55,12 @@ def push_centre(
         if row[LAW_N] > 0.0:
             out[OUT_CORE] = 0.0
             arguments = (
-                q.ctypes.data,
-                q.shape[1],
-                window.ctypes.data,
-                window.shape[1],
+                (q.ctypes.data, q.shape[1]),
+                (window.ctypes.data, window.shape[1]),
                 runs_at + 4 * RUN_WORDS * first,
                 last - first,
                 reach.shifts.ctypes.data,
-                x,
-                y,
-                z,
+                (x, y, z),
                 row.ctypes.data,
                 out.ctypes.data,
             )
