@@ -80,10 +80,10 @@ def eam_tables(
     theta: FloatArray,
     constants: FloatArray,
     labels: tuple[str, ...],
-    pair: tuple[RadialCurve, FloatArray] | None,
+    pair: RadialCurve | None,
     n_points: int | None,
 ) -> EamTables:
-    """Tables of a one-density round, with the pair function of ``pair`` (curve and extents of its channels) added.
+    """Tables of a one-density round, with the pair functions of ``pair`` added.
 
     constants (S,): energy of a particle beside the features, part of F. Without n_points the grids are refined until
     the error is below TOLERANCE. Raises ModelError for a density that changes sign within the training data, for

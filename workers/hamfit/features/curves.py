@@ -27,6 +27,8 @@ class RadialCurve:
     """The features."""
     theta: FloatArray
     """Their coefficients, (n_columns,)."""
+    extent: FloatArray
+    """Shortest and longest distance of every channel that the pieces cover, (C, 2); nan for none."""
     tables: Tables
     """The pieces."""
 
@@ -39,7 +41,7 @@ class RadialCurve:
             for c, (low, high) in enumerate(extent.tolist())
         ]
         tables = compile_functions(functions)
-        return cls(radial, theta, tables._replace(nearest=np.where(seen, tables.nearest, np.inf)))
+        return cls(radial, theta, extent, tables._replace(nearest=np.where(seen, tables.nearest, np.inf)))
 
     def __call__(self, distance: FloatArray, channel: IntArray) -> tuple[FloatArray, FloatArray]:
         """f(r) and f'(r)/r for distances of mixed channels, both (E,)."""

@@ -7,7 +7,7 @@ loop that stores into the array of forces (it cannot know that the array does no
 the order of all sums is then the same on every processor, whatever the width of its registers.
 
 The force law is one polynomial u -> E(u) for each pair of species, in u = scale * r^2 + shift or
-u = scale / r^2 + shift, and the force is its exact derivative. ``inference.laws`` makes it; laws that no single
+u = scale / r^2 + shift, and the force is its exact derivative. ``inference.pair`` makes it; laws that no single
 polynomial follows, and distances below its range, are left to ``kernels.pair_tables``.
 """
 
