@@ -102,7 +102,7 @@ def export_lammps(
 
 
 def _parts(model: Model) -> tuple[RadialCurve | None, tuple[DensityFunctions, FloatArray] | None]:
-    """The pair functions, as the model itself has them, and the one-density model; ModelError for all without a style."""
+    """The pair functions, as the model has them, and the one-density model; ModelError for all without a style."""
     if model.dim == 1:
         raise ModelError(
             "the model is one-dimensional, where LAMMPS simulates two or three dimensions: use hamfit itself"

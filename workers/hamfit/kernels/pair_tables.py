@@ -1,9 +1,10 @@
-"""Forces of laws that no single polynomial follows: piecewise polynomials, one pair at a time.
+"""Functions of the distance that no single polynomial follows: piecewise polynomials, one distance at a time.
 
 A law is up to three segments of the distance (nearer than any pair in training, as in training, farther), each with
 equal pieces in a mapped distance, and on each piece one polynomial for the energy whose derivative is the force. Beyond
 the segments the energy goes on along its tangent. These kernels are also the slow path of ``kernels.lanes`` for pairs
-nearer than its polynomials reach.
+nearer than its polynomials reach, and evaluate the curves of models (``features.curves``), which end with their
+segments.
 """
 
 from __future__ import annotations
