@@ -202,6 +202,7 @@ class Scene(NamedTuple):
     bodies: Bodies
     reach: Reach
     pairs: Pairs
+    densities: Densities
 
 
 def scene(n: int, *, seed: int = 0, chunks: int = 1) -> Scene:
@@ -236,7 +237,6 @@ def scene(n: int, *, seed: int = 0, chunks: int = 1) -> Scene:
     begin = np.concatenate([[0], np.cumsum(candidates + LANES)])
     size = int(begin[-1])
     pairs = Pairs(
-        functions()[0],
         np.full((PAIR_NUMBERS, size), np.nan),
         np.zeros(size, dtype=np.int32),
         begin,
@@ -245,12 +245,12 @@ def scene(n: int, *, seed: int = 0, chunks: int = 1) -> Scene:
         np.zeros(n),
         np.zeros(n),
     )
-    return Scene(bodies, reach, pairs)
+    return Scene(bodies, reach, pairs, functions()[0])
 
 
 def plain(s: Scene) -> tuple[FloatArray, FloatArray, float, FloatArray]:
     """F, forces, pair energy and virial, one pair at a time, from the tables."""
-    n, d = s.bodies.species.size, s.pairs.functions
+    n, d = s.bodies.species.size, s.densities
     species = s.bodies.species
 
     def at(c: int, r: float) -> tuple[float, float]:
@@ -291,13 +291,13 @@ def test_forces_energies_and_virial_are_those_of_a_loop(n: int, chunks: int) -> 
     w, out = scratch_of(s.pairs), np.zeros(OUT_WORDS)
     n_chunks = s.reach.chunks.size - 1
     for k in range(n_chunks):
-        sum_chunk(k, s.bodies, s.reach, s.pairs, w)
+        sum_chunk(k, s.bodies, s.reach, s.densities, s.pairs, w)
     # by any slices
     for first, last in ((0, n // 2), (n // 2, n)):
-        embed(first, last, s.bodies, s.reach, s.pairs)
+        embed(first, last, s.bodies, s.reach, s.densities, s.pairs)
     forces = np.zeros((3, n))
     for k in range(n_chunks):
-        push_kept(k, s.bodies, s.reach, s.pairs, True, out)
+        push_kept(k, s.bodies, s.reach, s.densities, s.pairs, True, out)
         origin, length, place, width = s.reach.window[k]
         forces[:, origin:] += s.reach.forces[place : place + 3 * width].reshape(3, width)[:, :length]
     embedded, expected, energy, virial = plain(s)
@@ -307,7 +307,7 @@ def test_forces_energies_and_virial_are_those_of_a_loop(n: int, chunks: int) -> 
     for word, (a, b) in enumerate(VIRIAL_AXES, OUT_VIRIAL):
         assert out[word] == pytest.approx(virial[a, b], rel=0, abs=1e-12 * np.abs(virial).max())
     quiet = np.zeros(OUT_WORDS)
-    push_kept(0, s.bodies, s.reach, s.pairs, False, quiet)
+    push_kept(0, s.bodies, s.reach, s.densities, s.pairs, False, quiet)
     assert not quiet.any()
 
 

@@ -35,7 +35,7 @@ from hamfit.integrators import Composition
 from hamfit.integrators.protocol import check_step
 from hamfit.kernels.bodies import Bodies, Reach
 from hamfit.kernels.counting import count_outside
-from hamfit.kernels.density import Pairs
+from hamfit.kernels.density import Densities, Pairs
 from hamfit.kernels.lanes import OUT_ENERGY, OUT_WORDS
 from hamfit.kernels.pair_forces import LawRows
 from hamfit.kernels.stepping import Steps, Team, advance, observe
@@ -83,7 +83,7 @@ class AbstractColumnsEngine(AbstractEngine, Generic[Kernel]):
         self._sorter = Sorter()
 
     @abstractmethod
-    def _acting(self) -> tuple[LawRows | None, Pairs | None]:
+    def _acting(self) -> tuple[LawRows | None, tuple[Densities, Pairs] | None]:
         """Laws, or functions with room for the pairs of particles as they are sorted now, for ``kernels.stepping``."""
 
     def begin(self, q: FloatArray, p: FloatArray) -> Observation:
@@ -194,8 +194,8 @@ class AbstractColumnsEngine(AbstractEngine, Generic[Kernel]):
         forces = np.empty((n, d))
         forces[self._ids] = bodies.force[:d, :n].T
         kinetic = 0.5 * float(np.sum(bodies.rate * np.sum(bodies.p[:, :n] ** 2, axis=0)))
-        _, pairs = self._model
-        more = (0.0 if pairs is None else float(pairs.energy.sum())) + self._compiled.constant(self._frame)
+        _, kept = self._model
+        more = (0.0 if kept is None else float(kept[1].energy.sum())) + self._compiled.constant(self._frame)
         outside, near, coincident = count.tolist()
         return Observation.summed(total[OUT_ENERGY:], more, kinetic, forces, outside, near), coincident
 

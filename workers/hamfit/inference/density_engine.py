@@ -34,7 +34,7 @@ class DensityEngine(AbstractColumnsEngine[Densities]):
         self._spans = np.zeros((self._n, len(frame.labels), 2), dtype=np.int64)
         self._steep, self._energy = np.zeros(self._n), np.zeros(self._n)
 
-    def _acting(self) -> tuple[None, Pairs]:
+    def _acting(self) -> tuple[None, tuple[Densities, Pairs]]:
         # every candidate may come within the cutoff before the next sorting, and lanes write a few places more
         candidates, room = count_candidates(self._reach)
         begin = np.concatenate([[0], np.cumsum(candidates + LANES)]).astype(np.int64)
@@ -42,13 +42,5 @@ class DensityEngine(AbstractColumnsEngine[Densities]):
             # memory is taken when it is first written to, and the places of most candidates never are
             size = int(begin[-1]) + int(begin[-1]) // 8
             self._numbers, self._places = np.empty((PAIR_NUMBERS, size)), np.empty(size, dtype=np.int32)
-        return None, Pairs(
-            self._compiled.kernel,
-            self._numbers,
-            self._places,
-            begin,
-            self._spans,
-            max(room, LANES),
-            self._steep,
-            self._energy,
-        )
+        pairs = Pairs(self._numbers, self._places, begin, self._spans, max(room, LANES), self._steep, self._energy)
+        return None, (self._compiled.kernel, pairs)

@@ -56,8 +56,6 @@ class Densities(NamedTuple):
 class Pairs(NamedTuple):
     """Pairs within the cutoff, centre after centre in each chunk, and what the density around each particle means."""
 
-    functions: Densities
-    """The model."""
     numbers: FloatArray
     """Vector from neighbour to centre, -2 dg/d(r^2) at the centre and at the neighbour, the same of phi, (6, P)."""
     places: Int32Array
@@ -161,9 +159,9 @@ def _evaluate(a: int, b: int, n: int, to: int, d: Densities, pairs: Pairs, w: Sc
 
 
 @nb.njit(cache=True, nogil=True)
-def sum_chunk(k: int, bodies: Bodies, reach: Reach, pairs: Pairs, w: Scratch) -> None:
+def sum_chunk(k: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs, w: Scratch) -> None:
     """Find the pairs whose centre lies in chunk k, and add their densities to the first row of its window."""
-    d, origin, last = pairs.functions, reach.window[k, 0], reach.chunks[k + 1]
+    origin, last = reach.window[k, 0], reach.chunks[k + 1]
     window, to = window_of(k, reach)[0], pairs.begin[k]
     window[:] = 0.0
     first = reach.chunks[k]
@@ -193,9 +191,9 @@ def sum_chunk(k: int, bodies: Bodies, reach: Reach, pairs: Pairs, w: Scratch) ->
 
 
 @nb.njit(cache=True, nogil=True)
-def embed(first: int, last: int, bodies: Bodies, reach: Reach, pairs: Pairs) -> None:
+def embed(first: int, last: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs) -> None:
     """F and its slope for particles first .. last - 1, whose densities are the sums of all windows, in order."""
-    d, n, density = pairs.functions, bodies.species.size, pairs.steep
+    n, density = bodies.species.size, pairs.steep
     for i in range(first, last):
         density[i] = d.empty[bodies.species[i]]
     for k in range(reach.window.shape[0]):
@@ -211,12 +209,14 @@ def embed(first: int, last: int, bodies: Bodies, reach: Reach, pairs: Pairs) -> 
 
 
 @nb.njit(cache=True, nogil=True)
-def push_kept(k: int, bodies: Bodies, reach: Reach, pairs: Pairs, observe: bool, out: FloatArray) -> None:
+def push_kept(
+    k: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs, observe: bool, out: FloatArray
+) -> None:
     """Forces of all kept pairs whose centre lies in chunk k, into its window.
 
     Where ``observe``, the energy of the pair functions and the virial are added to out (11,) as in ``kernels.lanes``.
     """
-    d, n, origin = pairs.functions, bodies.species.size, reach.window[k, 0]
+    n, origin = bodies.species.size, reach.window[k, 0]
     window = window_of(k, reach)
     w0, w1, w2 = window[0], window[1], window[2]
     window[:] = 0.0

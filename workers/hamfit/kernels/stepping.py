@@ -18,7 +18,7 @@ import numpy as np
 
 from hamfit.kernels.barrier import meet
 from hamfit.kernels.bodies import Bodies, Reach
-from hamfit.kernels.density import Pairs, embed, push_kept, scratch_of, sum_chunk
+from hamfit.kernels.density import Densities, Pairs, embed, push_kept, scratch_of, sum_chunk
 from hamfit.kernels.lanes import OUT_WORDS
 from hamfit.kernels.pair_forces import LawRows, push_chunk
 from hamfit.types import FloatArray, IntArray
@@ -117,23 +117,26 @@ def last_kick(first: int, last: int, bodies: Bodies, kick: float) -> None:
 
 
 @nb.njit(cache=True, nogil=True)
-def observe(bodies: Bodies, reach: Reach, laws: LawRows | None, pairs: Pairs | None, out: FloatArray) -> None:
+def observe(
+    bodies: Bodies, reach: Reach, laws: LawRows | None, kept: tuple[Densities, Pairs] | None, out: FloatArray
+) -> None:
     """Forces into ``bodies``, and energy of the pairs and virial of each chunk into ``out`` (K, 11).
 
-    laws and pairs: as ``advance`` has them; F goes into ``pairs``.
+    laws and kept: as ``advance`` has them; F goes into the ``Pairs``.
     """
     n, n_chunks = bodies.species.size, reach.chunks.size - 1
     out[:] = 0.0
     if laws is not None:
         for k in range(n_chunks):
             push_chunk(k, bodies, reach, laws, True, out[k])
-    if pairs is not None:
+    if kept is not None:
+        d, pairs = kept
         w = scratch_of(pairs)
         for k in range(n_chunks):
-            sum_chunk(k, bodies, reach, pairs, w)
-        embed(0, n, bodies, reach, pairs)
+            sum_chunk(k, bodies, reach, d, pairs, w)
+        embed(0, n, bodies, reach, d, pairs)
         for k in range(n_chunks):
-            push_kept(k, bodies, reach, pairs, True, out[k])
+            push_kept(k, bodies, reach, d, pairs, True, out[k])
     add_windows(0, n, bodies, reach)
 
 
@@ -143,7 +146,7 @@ def advance(
     bodies: Bodies,
     reach: Reach,
     laws: LawRows | None,
-    pairs: Pairs | None,
+    kept: tuple[Densities, Pairs] | None,
     steps: Steps,
     stage: int,
     n_stages: int,
@@ -156,7 +159,7 @@ def advance(
         bodies: with the forces at q.
         reach: runs that hold while no particle has moved farther than sqrt(limit2) from ``bodies.start``.
         laws: of the pairs, or None: what is None is not compiled.
-        pairs: a one-density model and room for its pairs, or None.
+        kept: a one-density model and room for its pairs, or None.
         steps: of the composition.
         stage: first stage, counted over all steps.
         n_stages: s times the number of steps.
@@ -168,7 +171,8 @@ def advance(
     thread, n_threads, n_chunks = team.thread, team.n_threads, reach.chunks.size - 1
     first, last = share(thread, n_threads, bodies.species.size)
     out, meeting = np.zeros(OUT_WORDS), 0
-    if pairs is not None:
+    if kept is not None:
+        d, pairs = kept
         w = scratch_of(pairs)
     while stage < n_stages:
         if not drifted:
@@ -179,14 +183,14 @@ def advance(
         if laws is not None:
             for c in range(thread, n_chunks, n_threads):
                 push_chunk(c, bodies, reach, laws, False, out)
-        if pairs is not None:
+        if kept is not None:
             for c in range(thread, n_chunks, n_threads):
-                sum_chunk(c, bodies, reach, pairs, w)
+                sum_chunk(c, bodies, reach, d, pairs, w)
             meeting = meet(team.counter, n_threads, meeting)
-            embed(first, last, bodies, reach, pairs)
+            embed(first, last, bodies, reach, d, pairs)
             meeting = meet(team.counter, n_threads, meeting)
             for c in range(thread, n_chunks, n_threads):
-                push_kept(c, bodies, reach, pairs, False, out)
+                push_kept(c, bodies, reach, d, pairs, False, out)
         meeting = meet(team.counter, n_threads, meeting)
         add_windows(first, last, bodies, reach)
         stage += 1
