@@ -81,6 +81,8 @@ class AbstractEngine(ABC):
     """Name of the device that computes them: other devices round otherwise, so bits depend on it."""
     is_compiled: ClassVar[bool] = True
     """Whether steps are compiled, from compiled functions; others take a hundred times as long."""
+    particle_bytes: ClassVar[int] = 1100
+    """Memory that is kept for each particle: state, windows of forces, runs."""
     pair_bytes: ClassVar[int] = 0
     """Memory that is kept for each pair there is, with room for more pairs than at the start."""
 

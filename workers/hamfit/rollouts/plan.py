@@ -27,8 +27,6 @@ from hamfit.rollouts.sizes import peak_bytes_of_process, stored_bytes
 from hamfit.rollouts.starts import InitialStates
 from hamfit.rollouts.trying import proposed_step, tried_start
 
-#: Bytes of an engine for each particle: state, windows of forces, runs.
-_ENGINE_BYTES = 1100
 #: Particle steps between two places where a rollout can be taken up: half a minute of a compiled engine.
 _SEGMENT_PARTICLE_STEPS = 2e8
 #: Part of that for engines that are not compiled.
@@ -160,7 +158,7 @@ def make_plan(
         asked,
         engine.description,
         max((law.error for law in compiled.laws), default=None) if engine.is_compiled else None,
-        _ENGINE_BYTES + int(engine.pair_bytes * pairs / frame.n_particles),
+        engine.particle_bytes + int(engine.pair_bytes * pairs / frame.n_particles),
         stores_momenta(compiled, frame),
     )
     return plan, compiled
