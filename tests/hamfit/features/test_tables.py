@@ -160,3 +160,33 @@ def test_a_channel_without_edges_in_training_is_never_read_from_its_table() -> N
     for got, expected in zip(curve(r, channel), features.contract(r, channel, curve.theta), strict=True):
         np.testing.assert_array_equal(got, expected)
         assert np.abs(got).min() > 0.0
+
+
+@pytest.mark.parametrize("input_map", ["r", "1/r", "r2"])
+def test_a_curve_is_its_features_within_and_beyond_what_was_seen(input_map: InputMap) -> None:
+    radial = oracle.random_radial(CUTOFFS, maps=(input_map,))
+    theta = np.random.default_rng(3).normal(size=radial.n_columns)
+    curve = RadialCurve.compile(radial, theta, EXTENT)
+    channel = np.arange(600, dtype=np.int64) % 3
+    share = np.linspace(-0.3, 1.1, 600)
+    r = EXTENT[channel, 0] + share * (EXTENT[channel, 1] - EXTENT[channel, 0])
+    for got, expected in zip(curve(r, channel), radial.contract(r, channel, theta), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("input_map", ["r", "r2"])
+def test_a_particle_at_rest_has_the_energy_and_slope_of_its_features(input_map: InputMap) -> None:
+    """The range of momenta may begin at zero, where pieces, functions of r > 0, do not."""
+    radial = oracle.random_radial(np.array([np.inf]), maps=(input_map,))
+    theta = np.random.default_rng(3).normal(size=radial.n_columns)
+    curve = RadialCurve.compile(radial, theta, np.array([[0.0, 1.5]]))
+    r, channel = np.array([0.0, 1e-9, 0.2, 1.5]), np.zeros(4, dtype=np.int64)
+    with np.errstate(all="ignore"):
+        expected = radial.contract(r, channel, theta)
+    got = curve(r[1:], channel[1:])
+    for one, two in zip(got, expected, strict=True):
+        np.testing.assert_allclose(one, two[1:], rtol=1e-10)
+    if input_map == "r2":
+        for one, two in zip(curve(r, channel), expected, strict=True):
+            assert np.isfinite(one).all()
+            assert one[0] == pytest.approx(two[0], rel=1e-13)

@@ -20,6 +20,7 @@ from hamfit.frames import Frame
 from hamfit.graphs import AbstractGraph, AllPairsGraph, BondGraph, CutoffGraph
 from hamfit.graphs.lattice import Lattice
 from hamfit.inference import CompiledModel
+from hamfit.inference.density import CompiledDensity
 from hamfit.kernels.wrapping import wrap
 from hamfit.model import Model
 from hamfit.types import FloatArray
@@ -146,8 +147,8 @@ def boundaries(world: Bounded, compiled: CompiledModel, a: int, b: int) -> tuple
     """Lengths at which something changes for a pair of species, and the core: nearer than it the slow path runs."""
     c = 0 if world.joins == "bonds" else world.pairs.index((a, b))
     low, high = world.model.extents["pair"][c]
-    if compiled.density is not None:
-        kernel = compiled.density.kernel
+    if isinstance(compiled.functions, CompiledDensity):
+        kernel = compiled.functions.kernel
         tables, of = kernel.functions, kernel.which[a, b]
         ends = np.concatenate([tables.ends[tables.segments[k] : tables.segments[k + 1]] for k in set(of.tolist())])
         core = float(tables.ends[tables.segments[of[2]]])

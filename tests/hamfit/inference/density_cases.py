@@ -175,7 +175,7 @@ def plain_potential(world: DensityWorld, frame: Frame) -> Potential:
         push = -total * v / r
         forces[i] += push
         virial += 0.5 * np.outer(v, push)
-    return Potential(energy, forces, virial)
+    return Potential(energy, forces, virial, 0, 0)
 
 
 def of_features(world: DensityWorld, frame: Frame) -> Potential:
@@ -186,7 +186,7 @@ def of_features(world: DensityWorld, frame: Frame) -> Potential:
         more, gradient = block.energy_and_gradient(block.prepare(frame), theta, virial)
         energy += more
         forces -= gradient
-    return Potential(energy, forces, virial)
+    return Potential(energy, forces, virial, 0, 0)
 
 
 def moved_to(frame: Frame, q: FloatArray) -> Frame:

@@ -16,7 +16,7 @@ from hamfit.errors import HamfitError
 from hamfit.fitting import FitResult
 from hamfit.inference import BlewUp, CompiledModel
 from hamfit.integrators import INTEGRATORS, VERLET
-from hamfit.kernels.stepping import Bodies
+from hamfit.kernels.bodies import Bodies
 from worlds import CASES, liquid
 
 THREADS = (1, 2, 4)

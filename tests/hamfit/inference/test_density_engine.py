@@ -17,6 +17,7 @@ from hamfit.features.radial import RadialFeatures
 from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph
 from hamfit.inference import AbstractEngine, CompiledModel, Observation
+from hamfit.inference.density import CompiledDensity
 from hamfit.integrators import INTEGRATORS, VERLET
 from hamfit.model import Potential
 from hamfit.types import FloatArray
@@ -52,8 +53,8 @@ def test_a_state_is_seen_as_the_definition_says(world: DensityWorld) -> None:
 
 @each_world
 def test_a_state_is_seen_as_the_features_say_to_the_error_that_is_stated(world: DensityWorld) -> None:
-    stated = compiled(world).density
-    assert stated is not None
+    stated = compiled(world).functions
+    assert isinstance(stated, CompiledDensity)
     assert stated.error < 1e-11
     expected = of_features(world, world.frame)
     seen = began(world)
@@ -187,7 +188,7 @@ def test_states_that_are_no_states_are_refused() -> None:
 def test_only_one_density_with_pairs_within_cutoffs_takes_this_engine() -> None:
     world = density_world(CASES[5], taper="smooth")
     frame, model = world.frame, world.model
-    assert CompiledModel(model).density is not None
+    assert isinstance(CompiledModel(model).functions, CompiledDensity)
     assert type(CompiledModel(model).engine(frame, INTEGRATORS["midpoint"], DT)).__name__ == "BlocksEngine"
     graph = CutoffGraph(frame.labels, CASES[5].cutoffs)
     for l_max, n_radial in ((1, 1), (0, 2)):
@@ -196,7 +197,7 @@ def test_only_one_density_with_pairs_within_cutoffs_takes_this_engine() -> None:
         )
         changed = replace(model, blocks=(model.blocks[0], other), theta=(model.theta[0], np.ones(other.n_columns)))
         other_model = CompiledModel(changed)
-        assert other_model.density is None
+        assert other_model.functions is None
         assert other_model.laws == ()
         assert type(other_model.engine(frame, VERLET, DT)).__name__ == "BlocksEngine"
     twice = replace(model, blocks=(model.blocks[1],) * 2, theta=(model.theta[1],) * 2)

@@ -9,10 +9,10 @@ import pytest
 from density_cases import WORLDS, DensityWorld, compiled, density_world
 from numpy.polynomial import polynomial
 
+from hamfit.features.pieces import Function, compile_functions, values_and_slopes
 from hamfit.features.radial import InputMap
-from hamfit.inference.density import compile_density, density_of
+from hamfit.inference.density import CompiledDensity, compile_density, functions_of
 from hamfit.inference.embedding import Embedding
-from hamfit.inference.pieces import Function, compile_functions, values_and_slopes
 from hamfit.kernels.pair_tables import Tables
 from hamfit.types import FloatArray
 from worlds import CASES
@@ -77,8 +77,8 @@ def joints(tables: Tables, c: int) -> list[tuple[FloatArray, FloatArray]]:
 
 @each_world
 def test_energy_and_force_go_on_without_a_step_from_piece_to_piece(world: DensityWorld) -> None:
-    stated = compiled(world).density
-    assert stated is not None
+    stated = compiled(world).functions
+    assert isinstance(stated, CompiledDensity)
     for tables in (stated.kernel.functions, stated.kernel.embeddings):
         for c in range(len(tables.nearest)):
             for left, right in joints(tables, c):
@@ -90,8 +90,8 @@ def test_energy_and_force_go_on_without_a_step_from_piece_to_piece(world: Densit
 def test_laws_state_the_error_that_is_measured(world: DensityWorld) -> None:
     """Between the points where it was measured, with the features as the judge."""
     model = compiled(world)
-    stated = model.density
-    assert stated is not None
+    stated = model.functions
+    assert isinstance(stated, CompiledDensity)
     assert stated.error < 1e-11
     layer = world.model.blocks[-1].layer
     n = layer.radial.n_bumps
@@ -151,8 +151,8 @@ def test_f_covers_everything_from_no_neighbours_to_as_many_again() -> None:
 def test_moving_needs_pair_functions_of_the_same_cutoffs() -> None:
     for share, moved in ((1.0, True), (0.8, False)):
         world = density_world(CASES[5], taper="smooth", pair_share=share)
-        stated = compiled(world).density
-        assert stated is not None
+        stated = compiled(world).functions
+        assert isinstance(stated, CompiledDensity)
         middle = np.array([embeddings(world, moves=False)[0].shift])
         slope = values_and_slopes(stated.kernel.embeddings, 0, middle)[1][0]
         assert (abs(slope) < 1e-12) == moved
@@ -163,15 +163,17 @@ def test_parts_that_cancel_are_gone_before_anything_is_rounded() -> None:
     world = density_world(CASES[5], taper="smooth", size=1e6)
     theta = [t.copy() for t in world.model.theta]
     whole = compiled(world)
-    assert whole.density is not None
-    assert whole.density.error < 1e-11
+    assert isinstance(whole.functions, CompiledDensity)
+    assert whole.functions.error < 1e-11
     linear = np.zeros_like(theta[-1])
     layer = world.model.blocks[-1].layer
     linear[layer.n_features :] = 1e6
     model = replace(world.model, theta=(theta[0], linear))
-    acting = density_of([(b, t) for b, t in zip(model.blocks, model.theta, strict=True)])
+    acting = functions_of([(b, t) for b, t in zip(model.blocks, model.theta, strict=True)])
     assert acting is not None
-    stated = compile_density(*acting, model.extents["pair"], model.constants)
+    density, pair = acting
+    assert density is not None
+    stated = compile_density(density, pair, model.extents["pair"], model.constants)
     # F is linear, so nothing of it is left
     y = stated.kernel.empty[0] + np.linspace(0.0, 30.0, 50)
     np.testing.assert_array_equal(values_and_slopes(stated.kernel.embeddings, 0, y), 0.0)

@@ -18,6 +18,7 @@ from hamfit.errors import FitWarning, SpecError
 from hamfit.fitting import fit
 from hamfit.frames import Frame
 from hamfit.inference import AbstractEngine, BlewUp, CompiledModel
+from hamfit.inference.density import CompiledDensity
 from hamfit.integrators import INTEGRATORS, VERLET, Composition
 from hamfit.types import FloatArray
 from worlds import CASES, energy_rounding
@@ -127,13 +128,13 @@ def sortings(engine: AbstractEngine) -> list[int]:
 @each_scene
 def test_a_fitted_model_is_followed_to_the_stated_error(request: pytest.FixtureRequest, name: str) -> None:
     model, frame, dt = scenes(request, name)
-    assert model.density is not None
-    assert model.density.error < 1e-10
+    assert isinstance(model.functions, CompiledDensity)
+    assert model.functions.error < 1e-10
     world = DensityWorld(name, frame, replace(model.model, blocks=model.model.blocks[1:], theta=model.model.theta[1:]))
     expected = of_features(world, frame)
     seen = model.engine(frame, VERLET, dt).begin(*state_of(frame))
     error = np.sqrt(np.mean((seen.forces - expected.forces) ** 2) / np.mean(expected.forces**2))
-    assert error < 30.0 * model.density.error
+    assert error < 30.0 * model.functions.error
     allowed = energy_rounding(model.model.constants, model.model.theta, frame)
     assert seen.potential_energy == pytest.approx(expected.energy, rel=1e-9, abs=allowed)
     assert (2 * seen.outside, 2 * seen.pairs) == model.model.extrapolated(frame)

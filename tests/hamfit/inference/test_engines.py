@@ -45,7 +45,7 @@ def of_features(world: World, frame: Frame) -> Potential:
     virial = np.zeros((frame.dim, frame.dim))
     block = world.model.blocks[0]
     energy, gradient = block.energy_and_gradient(block.prepare(frame), world.model.theta[0], virial)
-    return Potential(energy + float(world.model.constants[frame.species].sum()), -gradient, virial)
+    return Potential(energy + float(world.model.constants[frame.species].sum()), -gradient, virial, 0, 0)
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=str)
@@ -337,3 +337,12 @@ def test_a_model_without_bonds_or_cutoff_says_what_it_is(any_world: World) -> No
     words = {"CutoffEngine": "pairs within cutoffs", "ListedEngine": "bonds", "BlocksEngine": "blocks"}
     assert engine.description.startswith(words[any_world.engine])
     engine.close()
+
+
+@pytest.mark.parametrize("world", [next(w for w in WORLDS if w.engine == e) for e in ENGINES[:2]], ids=str)
+def test_an_engine_says_whether_its_steps_are_compiled(world: World) -> None:
+    engine = CompiledModel(world.model).engine(world.frame, VERLET, DT)
+    assert engine.is_compiled
+    assert engine.pair_bytes == 0
+    bent = with_kinetic(world, quadratic=False) if len(world.frame.labels) == 2 else combined()
+    assert not CompiledModel(bent.model).engine(bent.frame, VERLET, DT).is_compiled

@@ -5,11 +5,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from hamfit.features.functions import PairFunctions
 from hamfit.features.pair import PairBlock
 from hamfit.features.radial import InputMap, RadialFeatures, Taper
 from hamfit.fitting import FitResult
-from hamfit.inference import Law, compile_laws
-from hamfit.inference.laws import TOLERANCE
+from hamfit.graphs import BondGraph
+from hamfit.inference import Law
+from hamfit.inference.pair import TOLERANCE, compile_pair
 from hamfit.kernels.lanes import LAW_COEFFICIENTS, LAW_N
 from hamfit.kernels.pair_tables import Tables, law
 from hamfit.types import FloatArray
@@ -21,8 +23,9 @@ CUTOFFS = np.array([1.9, 1.6, 1.3])
 
 def compiled(radial: RadialFeatures, extents: FloatArray = EXTENTS) -> tuple[tuple[Law, ...], Tables, FloatArray]:
     theta = np.random.default_rng(7).normal(size=radial.n_columns)
-    laws, tables = compile_laws(radial, theta, extents, [f"c{k}" for k in range(radial.n_channels)])
-    return laws, tables, theta
+    graph = BondGraph(tuple(f"c{k}" for k in range(radial.n_channels)))
+    made = compile_pair(PairFunctions(radial, graph), theta, extents, np.zeros(1))
+    return made.laws, made.kernel.tables, theta
 
 
 def exact(radial: RadialFeatures, theta: FloatArray, c: int, r: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -121,7 +124,7 @@ def test_a_lennard_jones_model_becomes_a_polynomial(binary_fit: FitResult) -> No
     position = [block.kind for block in model.blocks].index("pair")
     block = model.blocks[position]
     assert isinstance(block, PairBlock)
-    laws, _ = compile_laws(block.radial, model.theta[position], model.extents["pair"], block.channel_labels)
+    laws = compile_pair(block.pair_functions, model.theta[position], model.extents["pair"], model.constants).laws
     assert [one.label for one in laws] == list(block.channel_labels)
     for one in laws:
         assert one.form.startswith("polynomial of ")
@@ -140,7 +143,8 @@ def test_coefficients_that_cancel_cost_pieces_no_more_digits_than_the_slopes_los
     slopes = radial.slopes_over_r(0, r) * r[:, None]
     *_, directions = np.linalg.svd(slopes, full_matrices=False)
     theta = directions[0] + 3e9 * directions[-1]
-    (one,), _ = compile_laws(radial, theta, np.array([[0.6, 1.9]]), ["c"])
+    pair = PairFunctions(radial, BondGraph(("c",)))
+    (one,) = compile_pair(pair, theta, np.array([[0.6, 1.9]]), np.zeros(1)).laws
     assert one.form.endswith(f"pieces of degree 7 in {input_map}")
     # what the sum of the features itself is known to
     parts = np.abs(slopes * theta).sum(axis=1)

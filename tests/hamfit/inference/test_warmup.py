@@ -22,20 +22,21 @@ from hamfit.data import Dataset
 from hamfit.inference import CompiledModel
 from hamfit.inference.warmup import warm_up_inference
 from hamfit.integrators import INTEGRATORS
-from hamfit.kernels import columns, listed, pair_tables, stepping
+from hamfit.kernels import columns, density, listed, pair_forces, pair_tables, stepping
 from hamfit.model import Model
 
 def compiled():
     return {
         f"{module.__name__}.{name}": len(kernel.signatures)
-        for module in (columns, listed, pair_tables, stepping)
+        for module in (columns, density, listed, pair_forces, pair_tables, stepping)
         for name, kernel in vars(module).items()
         if hasattr(kernel, "signatures")
     }
 
 warm_up_inference()
 before = compiled()
-assert before["hamfit.kernels.stepping.advance"] == 1, before
+# of pairs, and of densities
+assert before["hamfit.kernels.stepping.advance"] == 2, before
 model = Model.open(sys.argv[1])
 frame = Dataset.open(sys.argv[2]).trajectories[0].frame(0)
 frame.q.flags.writeable = frame.species.flags.writeable = False

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from hamfit.frames import Frame
 from hamfit.graphs.lattice import Lattice
 from hamfit.inference.sorting import Columns, Sorter
+from hamfit.kernels.bodies import Reach
 from hamfit.kernels.columns import sort_into_columns
 from hamfit.kernels.lanes import RUN_BEGIN, RUN_END, RUN_SHIFT
-from hamfit.kernels.stepping import Reach
 from hamfit.kernels.wrapping import wrap
 from hamfit.types import FloatArray, IntArray
 

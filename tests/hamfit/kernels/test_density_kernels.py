@@ -8,7 +8,8 @@ import numba as nb
 import numpy as np
 import pytest
 
-from hamfit.inference.pieces import Function, compile_functions, values_and_slopes
+from hamfit.features.pieces import Function, compile_functions, values_and_slopes
+from hamfit.kernels.bodies import Bodies, Reach
 from hamfit.kernels.density import (
     BATCH,
     PAIR_NUMBERS,
@@ -16,7 +17,7 @@ from hamfit.kernels.density import (
     Pairs,
     count_candidates,
     embed,
-    push_chunk,
+    push_kept,
     scratch_of,
     sum_chunk,
 )
@@ -35,7 +36,6 @@ from hamfit.kernels.piece_lanes import (
     measure_lanes,
     slope_lanes,
 )
-from hamfit.kernels.stepping import Bodies, Reach
 from hamfit.types import FloatArray, IntArray
 
 
@@ -44,16 +44,12 @@ def measure(
     q: FloatArray, runs: IntArray, shifts: FloatArray, centre: FloatArray, found: FloatArray, places: IntArray
 ) -> int:
     return measure_lanes(
-        q.ctypes.data,
-        q.shape[1],
+        (q.ctypes.data, q.shape[1]),
         runs.ctypes.data,
         runs.shape[0],
         shifts.ctypes.data,
-        centre[0],
-        centre[1],
-        centre[2],
-        found.ctypes.data,
-        found.shape[1],
+        (centre[0], centre[1], centre[2]),
+        (found.ctypes.data, found.shape[1]),
         places.ctypes.data,
     )
 
@@ -70,15 +66,13 @@ def keep(
     kept: IntArray,
 ) -> int:
     return keep_near(
-        found.ctypes.data,
-        found.shape[1],
+        (found.ctypes.data, found.shape[1]),
         places.ctypes.data,
         filled,
         limit2,
         hits.ctypes.data,
         squares.ctypes.data,
-        vectors.ctypes.data,
-        vectors.shape[1],
+        (vectors.ctypes.data, vectors.shape[1]),
         kept.ctypes.data,
     )
 
@@ -303,7 +297,7 @@ def test_forces_energies_and_virial_are_those_of_a_loop(n: int, chunks: int) -> 
         embed(first, last, s.bodies, s.reach, s.densities, s.pairs)
     forces = np.zeros((3, n))
     for k in range(n_chunks):
-        push_chunk(k, s.bodies, s.reach, s.densities, s.pairs, True, out)
+        push_kept(k, s.bodies, s.reach, s.densities, s.pairs, True, out)
         origin, length, place, width = s.reach.window[k]
         forces[:, origin:] += s.reach.forces[place : place + 3 * width].reshape(3, width)[:, :length]
     embedded, expected, energy, virial = plain(s)
@@ -313,7 +307,7 @@ def test_forces_energies_and_virial_are_those_of_a_loop(n: int, chunks: int) -> 
     for word, (a, b) in enumerate(VIRIAL_AXES, OUT_VIRIAL):
         assert out[word] == pytest.approx(virial[a, b], rel=0, abs=1e-12 * np.abs(virial).max())
     quiet = np.zeros(OUT_WORDS)
-    push_chunk(0, s.bodies, s.reach, s.densities, s.pairs, False, quiet)
+    push_kept(0, s.bodies, s.reach, s.densities, s.pairs, False, quiet)
     assert not quiet.any()
 
 

@@ -38,16 +38,12 @@ def call(
     out: FloatArray,
 ) -> None:
     arguments = (
-        q.ctypes.data,
-        q.shape[1],
-        force.ctypes.data,
-        force.shape[1],
+        (q.ctypes.data, q.shape[1]),
+        (force.ctypes.data, force.shape[1]),
         runs.ctypes.data,
         runs.shape[0],
         shifts.ctypes.data,
-        centre[0],
-        centre[1],
-        centre[2],
+        (centre[0], centre[1], centre[2]),
         law.ctypes.data,
         out.ctypes.data,
     )

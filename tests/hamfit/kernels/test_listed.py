@@ -7,8 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
+from hamfit.features.functions import PairFunctions
 from hamfit.features.radial import RadialFeatures
-from hamfit.inference.laws import compile_laws
+from hamfit.graphs import BondGraph
+from hamfit.inference.pair import compile_pair
 from hamfit.kernels.lanes import OUT_ENERGY, OUT_VIRIAL, OUT_WORDS, VIRIAL_AXES
 from hamfit.kernels.listed import Listed, advance_listed, listed_forces
 from hamfit.types import FloatArray
@@ -24,7 +26,8 @@ def law_of(n_channels: int) -> tuple[RadialFeatures, FloatArray]:
 
 
 def listed(radial: RadialFeatures, theta: FloatArray, *, bonds: FloatArray | None, periodic: bool = False) -> Listed:
-    _, tables = compile_laws(radial, theta, EXTENTS[: radial.n_channels], ["x"] * radial.n_channels)
+    pair = PairFunctions(radial, BondGraph(("x",) * radial.n_channels))
+    tables = compile_pair(pair, theta, EXTENTS[: radial.n_channels], np.zeros(1)).kernel.tables
     lattice = LATTICE if periodic else np.eye(3)
     inverse = np.linalg.inv(lattice)
     rows = np.zeros((0, 2), dtype=np.int64) if bonds is None else np.array(bonds, dtype=np.int64)

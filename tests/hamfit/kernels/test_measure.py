@@ -44,20 +44,21 @@ def lanes(
     law: FloatArray,
     out: FloatArray,
 ) -> None:
-    addresses = q.ctypes.data, q.shape[1], force.ctypes.data, force.shape[1], runs.ctypes.data, 1, shifts.ctypes.data
+    rows = (q.ctypes.data, q.shape[1]), (force.ctypes.data, force.shape[1])
+    addresses = *rows, runs.ctypes.data, 1, shifts.ctypes.data, (x[0], x[1], x[2]), law.ctypes.data, out.ctypes.data
     if inverse:
-        push_lanes_inverse(*addresses, x[0], x[1], x[2], law.ctypes.data, out.ctypes.data)
+        push_lanes_inverse(*addresses)
     else:
-        push_lanes_square(*addresses, x[0], x[1], x[2], law.ctypes.data, out.ctypes.data)
+        push_lanes_square(*addresses)
 
 
 @nb.njit
 def candidates(
     q: FloatArray, runs: IntArray, shifts: FloatArray, x: FloatArray, found: FloatArray, places: IntArray
 ) -> int:
-    addresses = q.ctypes.data, q.shape[1], runs.ctypes.data, 1, shifts.ctypes.data
-    to = found.ctypes.data, found.shape[1], places.ctypes.data
-    return measure_lanes(*addresses, x[0], x[1], x[2], *to)
+    addresses = (q.ctypes.data, q.shape[1]), runs.ctypes.data, 1, shifts.ctypes.data
+    to = (found.ctypes.data, found.shape[1]), places.ctypes.data
+    return measure_lanes(*addresses, (x[0], x[1], x[2]), *to)
 
 
 def by_numpy(x: FloatArray, y: FloatArray, t: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -8,19 +8,13 @@ import numpy as np
 import pytest
 
 from hamfit.integrators import INTEGRATORS, Composition
+from hamfit.kernels.bodies import Bodies, Reach
 from hamfit.kernels.counting import count_outside
 from hamfit.kernels.emitter import LANES
 from hamfit.kernels.lanes import LAW_COEFFICIENTS, OUT_ENERGY, OUT_WORDS
+from hamfit.kernels.pair_forces import LawRows
 from hamfit.kernels.pair_tables import Tables, law
-from hamfit.kernels.stepping import (
-    Bodies,
-    LawRows,
-    Reach,
-    add_windows,
-    advance,
-    observe_all,
-    share,
-)
+from hamfit.kernels.stepping import Steps, Team, add_windows, advance, observe, share
 from hamfit.types import FloatArray
 
 CUTOFF = 1.5
@@ -105,13 +99,11 @@ def by_numpy(
 
 
 def run(bodies: Bodies, reach: Reach, laws: LawRows, method: Composition, dt: float, steps: int, limit: float) -> int:
-    observe_all(bodies, reach, laws, np.zeros((len(reach.window), OUT_WORDS)))
+    observe(bodies, reach, laws, None, np.zeros((len(reach.window), OUT_WORDS)))
     stages = method.stages * steps
-    counter, moved = np.zeros(1, dtype=np.int64), np.zeros(1)
-    kicks, drifts = method.kicks(dt), method.drifts(dt)
-    return int(
-        advance(0, 1, counter, moved, bodies, reach, laws, kicks, drifts, 0, stages, False, limit * limit)
-    )
+    team = Team(0, 1, np.zeros(1, dtype=np.int64), np.zeros(1))
+    moving = Steps(method.kicks(dt), method.drifts(dt), limit * limit)
+    return int(advance(team, bodies, reach, laws, None, moving, 0, stages, False))
 
 
 @pytest.mark.parametrize("name", ["verlet", "yoshida4", "kahanli6", "kahanli8"])
@@ -148,7 +140,7 @@ def test_it_returns_at_once_when_a_particle_is_lost(strange: float) -> None:
 def test_energies_are_those_of_the_pairs_and_all_chunks_add_up() -> None:
     bodies, reach, laws = everybody(21)
     out = np.zeros((len(reach.window), OUT_WORDS))
-    observe_all(bodies, reach, laws, out)
+    observe(bodies, reach, laws, None, out)
     q, n = bodies.q, 21
     expected = 0.0
     for i in range(n):
@@ -197,8 +189,9 @@ def test_pairs_are_counted_with_the_ends_of_the_range_inside() -> None:
     near = [x for x in exact if x < CUTOFF]
     assert len(near) == sum(x < CUTOFF for x in r)
     count = np.zeros(3, dtype=np.int64)
-    count_outside(bodies, reach, laws, np.array([[near[2], near[-3]]]), count)
+    count_outside(bodies, reach, laws.channels, laws.cutoff2, np.array([[near[2], near[-3]]]), count)
     assert count.tolist() == [4, len(near), 1]
     # where no pair was seen all are outside
-    count_outside(bodies, reach, laws, np.array([[np.nan, np.nan]]), count)
+    count[:] = 0
+    count_outside(bodies, reach, laws.channels, laws.cutoff2, np.array([[np.nan, np.nan]]), count)
     assert count.tolist() == [len(near), len(near), 1]

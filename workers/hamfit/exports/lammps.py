@@ -22,9 +22,8 @@ from hamfit.exports.lammps_eam import eam_tables
 from hamfit.exports.lammps_table import TableSection, table_section
 from hamfit.features.curves import RadialCurve
 from hamfit.features.functions import DensityFunctions
-from hamfit.features.radial import RadialFeatures
 from hamfit.graphs import AbstractGraph, BondGraph, CutoffGraph
-from hamfit.graphs.channels import pair_channels, species_pairs
+from hamfit.graphs.channels import pair_channels, pair_labels, species_pairs
 from hamfit.model import Model
 from hamfit.stores.disk import disk_errors
 from hamfit.types import FloatArray
@@ -54,22 +53,6 @@ class LammpsExport:
     """Error of the forces by LAMMPS's interpolation over the distances seen in training, rms, relative."""
     missing_energies: tuple[float, ...]
     """Energy of a particle of each type that the model counts and LAMMPS's potential energy lacks."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pair:
-    """The pair functions of a model."""
-
-    radial: RadialFeatures
-    graph: CutoffGraph
-    theta: FloatArray
-    extent: FloatArray
-    """Distances seen in training, (channels, 2)."""
-
-    @property
-    def curve(self) -> RadialCurve:
-        """The functions as the model itself evaluates them."""
-        return RadialCurve.compile(self.radial, self.theta, self.extent)
 
 
 def export_lammps(
@@ -118,8 +101,8 @@ def export_lammps(
     return LammpsExport(targets, settings, commands, units, tuple(weights.tolist()), error, missing)
 
 
-def _parts(model: Model) -> tuple[_Pair | None, tuple[DensityFunctions, FloatArray] | None]:
-    """The pair functions and the one-density model; ModelError for all that LAMMPS has no style for."""
+def _parts(model: Model) -> tuple[RadialCurve | None, tuple[DensityFunctions, FloatArray] | None]:
+    """The pair functions, as the model has them, and the one-density model; ModelError for all without a style."""
     if model.dim == 1:
         raise ModelError(
             "the model is one-dimensional, where LAMMPS simulates two or three dimensions: use hamfit itself"
@@ -129,7 +112,8 @@ def _parts(model: Model) -> tuple[_Pair | None, tuple[DensityFunctions, FloatArr
         if block.part != "force":
             continue
         if (functions := block.pair_functions) is not None:
-            pair = _Pair(functions.radial, _checked_graph(functions.graph), theta, model.extents[block.kind])
+            _check_graph(functions.graph)
+            pair = RadialCurve.compile(functions.radial, theta, model.extents[block.kind])
         elif (one := block.density_functions) is not None:
             density = (one, theta)
         else:
@@ -143,31 +127,28 @@ def _parts(model: Model) -> tuple[_Pair | None, tuple[DensityFunctions, FloatArr
     return pair, density
 
 
-def _checked_graph(graph: AbstractGraph) -> CutoffGraph:
+def _check_graph(graph: AbstractGraph) -> None:
     if not isinstance(graph, CutoffGraph):
         joined = "bonds" if isinstance(graph, BondGraph) else "all pairs of particles, however far apart"
         raise ModelError(
             f"the pair block acts along {joined}, where LAMMPS's tables and eam files need a cutoff:"
             " fit with --cutoff, or run the model with hamfit itself"
         )
-    return graph
 
 
 def _as_tables(
-    model: Model, pair: _Pair, n_points: int | None, comment: tuple[str, ...]
+    model: Model, curve: RadialCurve, n_points: int | None, comment: tuple[str, ...]
 ) -> tuple[tuple[str, ...], str, Iterator[str], float]:
     """Commands, file name, text and error of a pair model."""
-    graph, curve, extent = pair.graph, pair.curve, pair.extent
-    pairs = [(s, t) for s, t in species_pairs(len(model.labels)) if graph.cutoffs[s, t] > 0.0]
+    pairs = [pair for c, pair in enumerate(species_pairs(len(model.labels))) if curve.radial.cutoffs[c] > 0.0]
 
     def tabulated(n: int | None) -> list[TableSection]:
-        channels = pair_channels(len(model.labels))
+        channels, labels = pair_channels(len(model.labels)), pair_labels(model.labels)
         found = []
         for s, t in pairs:
             channel = int(channels[s, t])
-            low = _shortest(extent[channel], graph.channel_labels[channel])
-            keyword, cutoff = f"HAMFIT_{s + 1}_{t + 1}", float(graph.cutoffs[s, t])
-            found.append(table_section(keyword, curve, channel, extent[channel], 0.5 * low, cutoff, n))
+            low = _shortest(curve.extent[channel], labels[channel])
+            found.append(table_section(f"HAMFIT_{s + 1}_{t + 1}", curve, channel, 0.5 * low, n))
         return found
 
     tables = tabulated(n_points)
@@ -202,15 +183,14 @@ def _shortest(extent: FloatArray, label: str) -> float:
 
 def _as_eam(
     model: Model,
-    pair: _Pair | None,
+    pair: RadialCurve | None,
     density: tuple[DensityFunctions, FloatArray],
     masses: FloatArray,
     n_points: int | None,
     comment: tuple[str, ...],
 ) -> tuple[tuple[str, ...], str, Iterator[str], float, tuple[float, ...]]:
     """Commands, file name, text, error and missing energies of a one-density model."""
-    compiled = None if pair is None else (pair.curve, pair.extent)
-    tables = eam_tables(density[0].layer, density[1], model.constants, model.labels, compiled, n_points)
+    tables = eam_tables(density[0].layer, density[1], model.constants, model.labels, pair, n_points)
     names = tuple("_".join(label.split()) or "_" for label in model.labels)
     style, name = ("alloy", "hamfit.eam.alloy") if len(names) == 1 else ("fs", "hamfit.eam.fs")
     commands = (f"pair_style eam/{style}", f"pair_coeff * * {_FOLDER}/{name} {' '.join(names)}")

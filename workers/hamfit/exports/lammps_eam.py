@@ -18,7 +18,7 @@ from hamfit.exports.lammps_eam_functions import ScaledEmbedding, distance_functi
 from hamfit.exports.lammps_splines import eam_value_and_slope
 from hamfit.features.curves import RadialCurve
 from hamfit.features.manybody_round import Round
-from hamfit.inference.pieces import Function
+from hamfit.features.pieces import Function
 from hamfit.relative import rms
 from hamfit.types import FloatArray
 
@@ -80,10 +80,10 @@ def eam_tables(
     theta: FloatArray,
     constants: FloatArray,
     labels: tuple[str, ...],
-    pair: tuple[RadialCurve, FloatArray] | None,
+    pair: RadialCurve | None,
     n_points: int | None,
 ) -> EamTables:
-    """Tables of a one-density round, with the pair function of ``pair`` (curve and extents of its channels) added.
+    """Tables of a one-density round, with the pair functions of ``pair`` added.
 
     constants (S,): energy of a particle beside the features, part of F. Without n_points the grids are refined until
     the error is below TOLERANCE. Raises ModelError for a density that changes sign within the training data, for

@@ -15,10 +15,10 @@ import numpy as np
 from hamfit.errors import ModelError
 from hamfit.features.curves import RadialCurve
 from hamfit.features.manybody_round import Round
+from hamfit.features.pieces import Function, Slope, weighted_sum
 from hamfit.graphs.channels import pair_channels
 from hamfit.inference.density import density_slope
 from hamfit.inference.embedding import Embedding
-from hamfit.inference.pieces import Function, Slope, weighted_sum
 from hamfit.types import FloatArray
 
 #: A density this many standard deviations from the mean of the training data must still be positive.
@@ -64,13 +64,13 @@ def distance_functions(
     layer: Round,
     embeddings: list[ScaledEmbedding],
     labels: tuple[str, ...],
-    pair: tuple[RadialCurve, FloatArray] | None,
+    pair: RadialCurve | None,
 ) -> tuple[dict[tuple[int, int], Function], dict[tuple[int, int], Function]]:
     """The densities g_st, and the pair functions phi_st (s >= t); pairs that do not interact are left out.
 
     Their ends are half the shortest distance of the training data, below which the slope stays what it is there, that
-    distance, and the cutoff, where they vanish. pair: the curve of a pair block beside the density, and the distances
-    seen in training, (channels, 2). Raises ModelError for pair forces that jump at a cutoff which is not the greatest.
+    distance, and the cutoff, where they vanish. pair: the curve of a pair block beside the density. Raises ModelError
+    for pair forces that jump at a cutoff which is not the greatest.
     """
     densities, pairs = {}, {}
     channels = pair_channels(len(labels))
@@ -81,10 +81,9 @@ def distance_functions(
             if cutoff == 0.0:
                 continue
             if pair is not None:
-                curve, extent = pair
                 channel = int(channels[s, t])
-                seen = min(seen, float(np.nan_to_num(extent[channel, 0], nan=seen)))
-                if curve.radial.tapers[channel] == "shift" and cutoff < largest:
+                seen = min(seen, float(np.nan_to_num(pair.extent[channel, 0], nan=seen)))
+                if pair.radial.tapers[channel] == "shift" and cutoff < largest:
                     raise ModelError(
                         f"the force between {labels[s]} and {labels[t]} jumps at {cutoff:g}, before the greatest cutoff"
                         f" {largest:g}, and eam files hold one cutoff: fit with a smooth taper or one cutoff"
@@ -94,7 +93,7 @@ def distance_functions(
         if s >= t:
             terms = [(embeddings[s].moved, density.slope), (embeddings[t].moved, densities[t, s].slope)]
             if pair is not None:
-                terms.append((1.0, _curve_slope(pair[0], int(channels[s, t]))))
+                terms.append((1.0, _curve_slope(pair, int(channels[s, t]))))
             _, seen, cutoff = density.ends
             pairs[s, t] = _function(terms, min(seen, densities[t, s].ends[1]), cutoff)
     return densities, pairs

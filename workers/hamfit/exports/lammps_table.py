@@ -52,13 +52,12 @@ class TableSection:
             yield f"{k + 1} {r:.{decimals}g} {e:.{decimals}g} {f:.{decimals}g}"
 
 
-def table_section(
-    keyword: str, curve: RadialCurve, channel: int, seen: FloatArray, low: float, cutoff: float, n_points: int | None
-) -> TableSection:
-    """The table of one channel from ``low`` to ``cutoff``; ``seen`` (2,) are the distances met in training.
+def table_section(keyword: str, curve: RadialCurve, channel: int, low: float, n_points: int | None) -> TableSection:
+    """The table of one channel from ``low`` to its cutoff, judged over the distances met in training.
 
     Without n_points the knots are doubled until the error is below TOLERANCE.
     """
+    seen, cutoff = curve.extent[channel], float(curve.radial.cutoffs[channel])
 
     def force(r: FloatArray) -> FloatArray:
         return -r * curve(r, np.full(r.size, channel, dtype=np.int64))[1]

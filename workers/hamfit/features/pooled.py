@@ -105,7 +105,7 @@ class AbstractRadialBlock(AbstractBlock):
         return self.follow(lambda distance, channel: self.radial.contract(distance, channel, theta), source, virial)
 
     def compiled(self, theta: FloatArray, extent: FloatArray | None) -> Evaluator:
-        """Through splines of degree 7 on the extent; beyond it, and without one, feature by feature."""
+        """Through pieces of degree 7 on the extent; beyond it, and without one, feature by feature."""
         from hamfit.features.curves import RadialCurve
 
         nothing = np.full((self.radial.n_channels, 2), np.nan)

@@ -18,6 +18,7 @@ from scipy.interpolate import make_lsq_spline
 from hamfit.features.radial import InputMap, RadialFeatures, map_inverse, map_slope_over_r, map_value
 from hamfit.graphs import Edges
 from hamfit.kernels.cpu import MAP_INVERSE, MAP_R, MAP_SQUARE, SPLINE_DEGREE, spline_rows
+from hamfit.relative import relative_rms
 from hamfit.types import FloatArray, IntArray
 
 #: Codes of the input maps in kernels.
@@ -202,8 +203,7 @@ def _force_error(
     # dV/ds = (V'/r) / ((ds/dr)/r): compare slopes in s, where no channel's map singularity enters
     exact = features.slopes_over_r(c, r) @ theta / map_slope_over_r(features.input_maps[c], r)
     table = _design(t, pieces, spline_slopes()) @ coefficients * (pieces / (high - low))
-    size = float(np.sqrt(np.mean(exact**2)))
-    return float(np.sqrt(np.mean((exact - table) ** 2))) / size if size > 0.0 else 0.0
+    return relative_rms(table, exact)
 
 
 def most_local_columns(n_channels: int) -> int:

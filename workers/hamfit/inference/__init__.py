@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hamfit.inference.choosing import CompiledModel
+from hamfit.inference.compiled import Law
 from hamfit.inference.engine import AbstractEngine, BlewUp, Observation
-from hamfit.inference.laws import Law, compile_laws
+from hamfit.inference.model import CompiledModel
 
-__all__ = ["AbstractEngine", "BlewUp", "CompiledModel", "Law", "Observation", "compile_laws"]
+__all__ = ["AbstractEngine", "BlewUp", "CompiledModel", "Law", "Observation"]

@@ -11,37 +11,63 @@ from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from typing import Generic
 
 import numpy as np
 
 from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph
+from hamfit.graphs.channels import pair_channels
 from hamfit.graphs.lattice import Lattice
-from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, bounds, check_state, is_finite
+from hamfit.inference.compiled import AbstractCompiled, Kernel
+from hamfit.inference.engine import (
+    AbstractEngine,
+    BlewUp,
+    Observation,
+    bounds,
+    check_state,
+    is_finite,
+    name_coincident,
+)
 from hamfit.inference.placing import rows
 from hamfit.inference.sorting import Columns, Sorter
 from hamfit.integrators import Composition
 from hamfit.integrators.protocol import check_step
-from hamfit.kernels.lanes import OUT_ENERGY, OUT_VIRIAL, OUT_WORDS, VIRIAL_AXES
-from hamfit.kernels.stepping import Bodies, Reach
+from hamfit.kernels.bodies import Bodies, Reach
+from hamfit.kernels.counting import count_outside
+from hamfit.kernels.density import Densities, Pairs
+from hamfit.kernels.lanes import OUT_ENERGY, OUT_WORDS
+from hamfit.kernels.pair_forces import LawRows
+from hamfit.kernels.stepping import Steps, Team, advance, observe
 from hamfit.kernels.wrapping import wrap
-from hamfit.types import FloatArray, IntArray
+from hamfit.types import FloatArray
 
 #: Skin over the greatest cutoff.
 SKIN = 0.14
 
 
-class AbstractColumnsEngine(AbstractEngine):
+class AbstractColumnsEngine(AbstractEngine, Generic[Kernel]):
     """Particles in columns, p/m velocities, a composition that kicks first.
 
-    graph: who acts on whom, by density, pair function or both; rate: velocity over momentum of each particle, (N,).
+    compiled: its graph, of cutoffs, says who acts on whom, by density, pair function or both; rate: velocity over
+    momentum of each particle, (N,).
     """
 
     def __init__(
-        self, graph: CutoffGraph, frame: Frame, rate: FloatArray, method: Composition, dt: float, threads: int
+        self,
+        compiled: AbstractCompiled[Kernel],
+        frame: Frame,
+        rate: FloatArray,
+        method: Composition,
+        dt: float,
+        threads: int,
     ) -> None:
         check_step(dt, 0)
-        self._graph, self._frame = graph, frame
+        graph = compiled.graph
+        assert isinstance(graph, CutoffGraph)
+        self._compiled, self._graph, self._frame = compiled, graph, frame
+        self.description = f"{compiled.what} within cutoffs: {compiled.forms}"
+        self._channels = pair_channels(len(frame.labels))
         self._dim, self._n = frame.dim, frame.n_particles
         self._lattice = Lattice.of(frame)
         # copies, because arrays that are read-only would be compiled for once more
@@ -49,27 +75,16 @@ class AbstractColumnsEngine(AbstractEngine):
         skin = SKIN * graph.max_cutoff
         # rounding of wrapped positions must not hide a pair
         self._search = np.where(graph.cutoffs > 0.0, graph.cutoffs * (1.0 + 1e-9) + skin, 0.0)
-        self._limit2 = (0.5 * skin) ** 2 * (1.0 - 1e-9)
         self._far = bounds(self._lattice, graph.max_cutoff)
         self._dt = dt
-        self._kicks, self._drifts = method.kicks(dt), method.drifts(dt)
+        self._steps = Steps(method.kicks(dt), method.drifts(dt), (0.5 * skin) ** 2 * (1.0 - 1e-9))
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
         self._sorter = Sorter()
 
     @abstractmethod
-    def _steps(
-        self, thread: int, counter: IntArray, moved: FloatArray, stage: int, n_stages: int, drifted: bool
-    ) -> int:
-        """One thread's part of stages ``stage`` .. n_stages - 1; see ``kernels.stepping.advance``."""
-
-    @abstractmethod
-    def _observed(self, chunks: FloatArray, count: IntArray) -> float:
-        """Forces into the bodies, sums as in ``kernels.lanes`` into chunks (K, 11), and pairs into count (3,).
-
-        count: pairs outside the range of training, all, and those at one place. Returns the energy that is not in
-        ``chunks``.
-        """
+    def _acting(self) -> tuple[LawRows | None, tuple[Densities, Pairs] | None]:
+        """Laws, or functions with room for the pairs of particles as they are sorted now, for ``kernels.stepping``."""
 
     def begin(self, q: FloatArray, p: FloatArray) -> Observation:
         """See ``AbstractEngine.begin``."""
@@ -84,19 +99,18 @@ class AbstractColumnsEngine(AbstractEngine):
         self._sort()
         observation, coincident = self._observe()
         if coincident:
-            # two particles are at one place: the graph says which
-            prepared.edges(np.arange(n))
+            name_coincident(prepared, n)
         return observation
 
     def advance(self, n_steps: int) -> None:
         """See ``AbstractEngine.advance``."""
         check_step(self._dt, n_steps)
-        total = self._drifts.size * n_steps
+        total = self._steps.drifts.size * n_steps
         stage, drifted = 0, False
         while stage < total:
             stage = self._advance(stage, total, drifted)
             if not is_finite(self._bodies.q, self._bodies.p, self._far):
-                raise BlewUp(stage // self._drifts.size)
+                raise BlewUp(stage // self._steps.drifts.size)
             if stage < total:
                 self._sort()
                 drifted = True
@@ -111,7 +125,8 @@ class AbstractColumnsEngine(AbstractEngine):
 
         def task(thread: int) -> int:
             try:
-                return self._steps(thread, counter, moved, stage, total, drifted)
+                team = Team(thread, self._threads, counter, moved)
+                return int(advance(team, self._bodies, self._reach, *self._model, self._steps, stage, total, drifted))
             except BaseException:
                 release()
                 raise
@@ -147,6 +162,7 @@ class AbstractColumnsEngine(AbstractEngine):
         self._boxes, self._ids = boxes[order], self._ids[order]
         self._bodies = old._replace(rate=old.rate[order], species=old.species[order])
         self._reach: Reach = self._sorter.reach(grid, s[order], columns, self._share)
+        self._model = self._acting()
 
     def _share(self, task: Callable[[int], None], n: int) -> None:
         if self._pool is None:
@@ -168,19 +184,20 @@ class AbstractColumnsEngine(AbstractEngine):
         """The sorted state observed, and the number of pairs at one place."""
         bodies, d, n = self._bodies, self._dim, self._n
         chunks = np.zeros((self._reach.chunks.size - 1, OUT_WORDS))
+        observe(bodies, self._reach, *self._model, chunks)
         count = np.zeros(3, dtype=np.int64)
-        more = self._observed(chunks, count)
+        for block in self._compiled.counted:
+            # copies, because arrays that are read-only would be compiled for once more
+            cutoff2, extents = block.cutoffs * block.cutoffs, np.array(block.extents)
+            count_outside(bodies, self._reach, self._channels, cutoff2, extents, count)
         total = chunks.sum(axis=0)
-        virial = np.zeros((3, 3))
-        for word, (a, b) in enumerate(VIRIAL_AXES, OUT_VIRIAL):
-            virial[a, b] = virial[b, a] = total[word]
         forces = np.empty((n, d))
         forces[self._ids] = bodies.force[:d, :n].T
         kinetic = 0.5 * float(np.sum(bodies.rate * np.sum(bodies.p[:, :n] ** 2, axis=0)))
-        observation = Observation(
-            float(total[OUT_ENERGY]) + more, kinetic, forces, virial[:d, :d], int(count[0]), int(count[1])
-        )
-        return observation, int(count[2])
+        _, kept = self._model
+        more = (0.0 if kept is None else float(kept[1].energy.sum())) + self._compiled.constant(self._frame)
+        outside, near, coincident = count.tolist()
+        return Observation.summed(total[OUT_ENERGY:], more, kinetic, forces, outside, near), coincident
 
     def state(self) -> tuple[FloatArray, FloatArray]:
         """See ``AbstractEngine.state``."""

@@ -18,17 +18,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from hamfit.devices import AbstractDevice
 from hamfit.features.block import AbstractBlock
+from hamfit.features.curves import radial_slope
 from hamfit.features.functions import DensityFunctions, PairFunctions
 from hamfit.features.manybody_round import Round
+from hamfit.features.pieces import (
+    NOTHING,
+    Function,
+    Slope,
+    compile_functions,
+    n_pieces,
+    values_and_slopes,
+    weighted_sum,
+)
+from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph
 from hamfit.graphs.channels import species_pairs
+from hamfit.inference.compiled import AbstractCompiled, Counted, Law
+from hamfit.inference.density_engine import DensityEngine
+from hamfit.inference.device_density_engine import DeviceDensityEngine
 from hamfit.inference.embedding import TRAINED, Embedding
-from hamfit.inference.laws import Law
-from hamfit.inference.pieces import Function, Slope, compile_functions, values_and_slopes, weighted_sum
+from hamfit.inference.engine import AbstractEngine
+from hamfit.integrators import Composition
 from hamfit.kernels.cpu import SPLINE_DEGREE
 from hamfit.kernels.density import Densities
 from hamfit.kernels.pair_tables import Tables
@@ -41,6 +57,7 @@ from hamfit.kernels.piece_lanes import (
     FUNCTION_SHIFT,
     FUNCTION_WORDS,
 )
+from hamfit.relative import relative_errors
 from hamfit.types import FloatArray, IntArray
 
 _GRID = 2000
@@ -49,31 +66,28 @@ _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CompiledDensity:
-    """A one-density model, ready for ``kernels.density``."""
+class CompiledDensity(AbstractCompiled[Densities]):
+    """A one-density model, ready for ``kernels.density``.
 
-    laws: tuple[Law, ...]
-    """Embedding functions of all species, then densities and pair functions of all pairs of species."""
+    Its laws are the embedding functions of all species, then densities and pair functions of all pairs of species.
+    """
+
+    what: ClassVar[str] = "one density"
+
     error: float
     """Relative error of the force of a pair, rms, all functions together."""
-    kernel: Densities
-    """The functions, for the kernels."""
-    constants: FloatArray
-    """Energy of a particle of each species beside the functions, (S,)."""
-    graph: CutoffGraph
-    """Which particles act on each other, by density, pair function or both."""
-    counted: tuple[Counted, ...]
-    """How the pairs of each block are counted, as ``Model.extrapolated`` does."""
 
+    def on_processor(
+        self, frame: Frame, rate: FloatArray, method: Composition, dt: float, threads: int
+    ) -> AbstractEngine:
+        """See ``AbstractCompiled.on_processor``."""
+        return DensityEngine(self, frame, rate, method, dt, threads)
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Counted:
-    """Which pairs a block has, and which of them training did not see."""
-
-    cutoffs: FloatArray
-    """Distance within which pairs are counted, (C,)."""
-    extents: FloatArray
-    """Shortest and longest distance seen in training, (C, 2)."""
+    def on_device(
+        self, device: AbstractDevice, frame: Frame, rate: FloatArray, method: Composition, dt: float
+    ) -> AbstractEngine:
+        """See ``AbstractCompiled.on_device``."""
+        return DeviceDensityEngine(device, self, frame, rate, method, dt)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,21 +99,24 @@ class _Radial:
     function: Function
 
 
-def density_of(
+def functions_of(
     blocks: Sequence[tuple[AbstractBlock, FloatArray]],
-) -> tuple[tuple[DensityFunctions, FloatArray], tuple[PairFunctions, FloatArray] | None] | None:
-    """The one-density block, and the pair block with cutoffs beside it; None when forces come from anything else."""
+) -> tuple[tuple[DensityFunctions, FloatArray] | None, tuple[PairFunctions, FloatArray] | None] | None:
+    """The one-density block, the pair block, or a pair block with cutoffs beside the density; None for anything else.
+
+    One of the two may be None.
+    """
     density: tuple[DensityFunctions, FloatArray] | None = None
     pair: tuple[PairFunctions, FloatArray] | None = None
     for block, theta in blocks:
         one, two = block.density_functions, block.pair_functions
         if one is not None and density is None:
             density = one, theta
-        elif two is not None and isinstance(two.graph, CutoffGraph) and pair is None:
+        elif two is not None and pair is None and (len(blocks) == 1 or isinstance(two.graph, CutoffGraph)):
             pair = two, theta
         else:
             return None
-    return None if density is None else (density, pair)
+    return (density, pair) if len(blocks) == 1 or density is not None else None
 
 
 def compile_density(
@@ -129,18 +146,18 @@ def compile_density(
     embeddings = [Embedding.of(layer, density[1], s, moves=moves) for s in range(len(labels))]
     radials, which = _radials(layer, labels, embeddings, pair, pair_reach, seen)
     functions = [radial.function for radial in radials]
-    tables = compile_functions([*functions, _function(np.zeros_like, 0.5, 1.0, 0.0)])
+    tables = compile_functions([*functions, NOTHING])
     curves = compile_functions([e.function for e in embeddings])
     laws = [_embedding_law(e, labels[s], curves, s) for s, e in enumerate(embeddings)]
     laws += [_radial_law(radial, tables, k) for k, radial in enumerate(radials)]
     ends = np.array([*(function.ends[-1] for function in functions), 0.0])
     return CompiledDensity(
         tuple(laws),
-        _pair_force_error(functions, embeddings, tables, curves, which),
         Densities(which, _rows(tables, ends), tables, curves, np.array([e.empty for e in embeddings])),
         np.array([e.constant for e in embeddings]) + np.nan_to_num(constants),
         CutoffGraph(labels, np.maximum(reach, pair_reach)),
         tuple(counted),
+        _pair_force_error(functions, embeddings, tables, curves, which),
     )
 
 
@@ -171,9 +188,8 @@ def _radials(
             # what was moved out of F, at both ends
             terms = [(embeddings[x].moved, slopes[x, y]) for x, y in ((a, b), (b, a)) if embeddings[x].moved]
             which[a, b, 2] = which[b, a, 2] = len(radials)
-            function = _function(
-                weighted_sum([(1.0, _pair_slope(pair, c)), *terms]), core, float(pair_reach[a, b]), _end_value(pair, c)
-            )
+            terms.insert(0, (1.0, radial_slope(pair[0].radial, pair[1], c)))
+            function = _function(weighted_sum(terms), core, float(pair_reach[a, b]), _end_value(pair, c))
             radials.append(_Radial("pair", f"{labels[a]}-{labels[b]}", function))
     # what is not there is the function after the last
     which[which < 0] = len(radials)
@@ -205,11 +221,6 @@ def density_slope(layer: Round, a: int, b: int) -> Slope:
     return slope
 
 
-def _pair_slope(pair: tuple[PairFunctions, FloatArray], c: int) -> Slope:
-    radial, theta = pair[0].radial, pair[1][pair[0].radial.columns(c)]
-    return lambda r: np.asarray(radial.slopes_over_r(c, r) @ theta) * r
-
-
 def _end_value(pair: tuple[PairFunctions, FloatArray], c: int) -> float:
     radial = pair[0].radial
     return float(radial.values(c, radial.cutoffs[c : c + 1])[0] @ pair[1][radial.columns(c)])
@@ -218,31 +229,18 @@ def _end_value(pair: tuple[PairFunctions, FloatArray], c: int) -> float:
 def _embedding_law(embedding: Embedding, label: str, curves: Tables, s: int) -> Law:
     middle = embedding.shift
     y = np.linspace(middle - TRAINED, middle + TRAINED, _GRID)
-    error, worst = _errors(embedding.slope(y), values_and_slopes(curves, s, y)[1])
-    seen = tuple(embedding.mean + embedding.deviation * x for x in (-TRAINED, TRAINED))
-    form = f"{_pieces(curves, s)} pieces of degree {SPLINE_DEGREE} in rho"
-    return Law(f"embedding of {label}", np.inf, (seen[0], seen[1]), np.inf, form, np.empty(0), False, error, worst)
+    errors = relative_errors(values_and_slopes(curves, s, y)[1], embedding.slope(y))
+    seen = (embedding.mean - embedding.deviation * TRAINED, embedding.mean + embedding.deviation * TRAINED)
+    form = f"{n_pieces(curves, s)} pieces of degree {SPLINE_DEGREE} in rho"
+    return Law(f"embedding of {label}", np.inf, seen, np.inf, form, *errors)
 
 
 def _radial_law(radial: _Radial, tables: Tables, k: int) -> Law:
     _, core, cutoff = radial.function.ends
     r = np.linspace(core, cutoff, _GRID, endpoint=False)
-    error, worst = _errors(radial.function.slope(r), values_and_slopes(tables, k, r)[1])
-    form = f"{_pieces(tables, k)} pieces of degree {SPLINE_DEGREE} in r^2"
-    label = f"{radial.kind} {radial.label}"
-    return Law(label, cutoff, (core, cutoff), cutoff, form, np.empty(0), False, error, worst)
-
-
-def _pieces(tables: Tables, k: int) -> int:
-    return int(tables.pieces[tables.segments[k] : tables.segments[k + 1]].sum())
-
-
-def _errors(exact: FloatArray, got: FloatArray) -> tuple[float, float]:
-    """Relative error, rms and largest."""
-    size = float(np.sqrt(np.mean(exact**2)))
-    if size == 0.0:
-        return 0.0, 0.0
-    return float(np.sqrt(np.mean((got - exact) ** 2))) / size, float(np.abs(got - exact).max()) / size
+    errors = relative_errors(values_and_slopes(tables, k, r)[1], radial.function.slope(r))
+    form = f"{n_pieces(tables, k)} pieces of degree {SPLINE_DEGREE} in r^2"
+    return Law(f"{radial.kind} {radial.label}", cutoff, (core, cutoff), cutoff, form, *errors)
 
 
 def _pair_force_error(

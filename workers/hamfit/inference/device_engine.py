@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Generic
 
 import numpy as np
 
@@ -19,14 +20,23 @@ from hamfit.devices import AbstractDevice, DeviceArray, DeviceMemoryFull
 from hamfit.errors import DeviceError, GraphError
 from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph
+from hamfit.graphs.channels import pair_channels
 from hamfit.graphs.device_lists import DeviceLists, build_lists
 from hamfit.graphs.lattice import Lattice
 from hamfit.inference.columns_engine import SKIN
-from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, bounds, check_state
+from hamfit.inference.compiled import AbstractCompiled, Kernel
+from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, bounds, check_state, name_coincident
 from hamfit.integrators import Composition
 from hamfit.integrators.protocol import check_step
-from hamfit.kernels.gpu_stepping import NEVER, DeviceBodies, is_lost, kick_and_drift, last_kick
-from hamfit.kernels.lanes import VIRIAL_AXES
+from hamfit.kernels.gpu_stepping import (
+    NEVER,
+    DeviceBodies,
+    count_pairs,
+    is_lost,
+    kick_and_drift,
+    last_kick,
+    on_device,
+)
 from hamfit.types import FloatArray
 
 #: Stages of a batch: between two looks at the halt, and in one recording. Long enough that the look costs little, and
@@ -34,25 +44,28 @@ from hamfit.types import FloatArray
 _BATCH_STAGES = 12
 
 
-class AbstractDeviceEngine(AbstractEngine):
+class AbstractDeviceEngine(AbstractEngine, Generic[Kernel]):
     """Particles on a device, p/m velocities, a composition that kicks first.
 
-    graph: who acts on whom, by density, pair function or both; rate: velocity over momentum of each particle, (N,).
-    Raises DeviceError where the device has no room for the particles.
+    compiled: its graph, of cutoffs, says who acts on whom, by density, pair function or both; rate: velocity over
+    momentum of each particle, (N,). Raises DeviceError where the device has no room for the particles.
     """
 
     def __init__(
         self,
         device: AbstractDevice,
-        graph: CutoffGraph,
+        compiled: AbstractCompiled[Kernel],
         frame: Frame,
         rate: FloatArray,
         method: Composition,
         dt: float,
     ) -> None:
         check_step(dt, 0)
-        self._device, self._graph, self._frame = device, graph, frame
+        graph = compiled.graph
+        assert isinstance(graph, CutoffGraph)
+        self._device, self._compiled, self._graph, self._frame = device, compiled, graph, frame
         self.device = device.name
+        self.description = f"{compiled.what} within cutoffs, on {device.name}: {compiled.forms}"
         self._n = frame.n_particles
         self._lattice = Lattice.of(frame)
         self._skin = SKIN * graph.max_cutoff
@@ -68,7 +81,10 @@ class AbstractDeviceEngine(AbstractEngine):
         self._replay: Callable[[], None] | None = None
         self._rates = np.array(rate, dtype=np.float64)
         with self._working():
-            xp, n = device.xp, self._n
+            xp, n, up = device.xp, self._n, device.upload
+            self._kernel: Kernel = on_device(device, compiled.kernel)
+            self._channels = up(pair_channels(len(frame.labels)))
+            self._counted = [(up(b.cutoffs * b.cutoffs), up(np.array(b.extents))) for b in compiled.counted]
             self._bodies = DeviceBodies(
                 atoms=xp.zeros((n, 4)),
                 momentum=xp.zeros((3, n)),
@@ -83,12 +99,8 @@ class AbstractDeviceEngine(AbstractEngine):
         """Launch the kernels that put forces into the bodies, unless the batch halted at ``stage`` or before."""
 
     @abstractmethod
-    def _observed(self) -> tuple[FloatArray, float, tuple[int, int, int]]:
-        """Forces into the bodies.
-
-        Returns energy and virial as ``kernels.gpu_stepping`` observes them, the energy that is not in these, and pairs
-        outside the range of training, all, and those at one place.
-        """
+    def _observed(self) -> tuple[FloatArray, float]:
+        """Forces into the bodies; energy and virial as ``kernels.gpu_stepping`` observes them, and energy beside it."""
 
     @property
     def _built(self) -> DeviceLists:
@@ -107,16 +119,17 @@ class AbstractDeviceEngine(AbstractEngine):
         with self._working(), np.errstate(over="ignore", invalid="ignore"):
             self._load(q, p)
             self._sort()
-            sums, more, (outside, pairs, coincident) = self._observed()
+            sums, more = self._observed()
+            counts = [
+                count_pairs(self._device, self._bodies, self._built, self._channels, *block) for block in self._counted
+            ]
+            outside, pairs, coincident = (sum(block[k] for block in counts) for k in range(3))
             forces = self._of_particles(self._bodies.force)
             kinetic = 0.5 * float(np.sum(self._rates * np.sum(p**2, axis=1)))
         if coincident:
-            # two particles are at one place: the graph says which
-            self._graph.prepare(frame).edges(np.arange(self._n))
-        virial, d = np.zeros((3, 3)), self._frame.dim
-        for word, (a, b) in enumerate(VIRIAL_AXES, 1):
-            virial[a, b] = virial[b, a] = sums[word]
-        return Observation(float(sums[0]) + more, kinetic, forces, virial[:d, :d], outside, pairs)
+            name_coincident(self._graph.prepare(frame), self._n)
+        more += self._compiled.constant(self._frame)
+        return Observation.summed(sums, more, kinetic, forces, outside, pairs)
 
     def _load(self, q: FloatArray, p: FloatArray) -> None:
         """Put a state on the device, in the order of the frame."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hamfit.features.manybody_round import Round
-from hamfit.inference.pieces import Function
+from hamfit.features.pieces import Function
 from hamfit.types import FloatArray
 
 #: Standard deviations around the mean density that count as seen in training: one particle in 10^9 is further off.

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from hamfit.errors import DataError, GraphError, HamfitError
+from hamfit.graphs import Prepared
 from hamfit.graphs.lattice import Lattice
+from hamfit.kernels.lanes import VIRIAL_AXES
 from hamfit.types import FloatArray
 
 #: Lengths of the box or of interactions within which particles stay: beyond, less than four digits are left of their
 #: place among their neighbours, and searches for images would never end. Arbitrary.
 _FAR = 1e12
+#: Particles whose edges are asked for together: there may be edges to all others.
+_PANEL = 64
 
 
 class BlewUp(HamfitError):
@@ -51,6 +56,16 @@ class Observation:
     pairs: int
     """Pairs of every block that interact."""
 
+    @classmethod
+    def summed(
+        cls, sums: FloatArray, more: float, kinetic_energy: float, forces: FloatArray, outside: int, pairs: int
+    ) -> Observation:
+        """From what kernels sum up: energy, to which ``more`` is added, then the virial along ``VIRIAL_AXES``, (7,)."""
+        virial, d = np.zeros((3, 3)), forces.shape[1]
+        for word, (a, b) in enumerate(VIRIAL_AXES, 1):
+            virial[a, b] = virial[b, a] = sums[word]
+        return cls(float(sums[0]) + more, kinetic_energy, forces, virial[:d, :d], outside, pairs)
+
     @property
     def energy(self) -> float:
         """H(q, p)."""
@@ -64,6 +79,12 @@ class AbstractEngine(ABC):
     """How forces are computed, in words."""
     device: str = "cpu"
     """Name of the device that computes them: other devices round otherwise, so bits depend on it."""
+    is_compiled: ClassVar[bool] = True
+    """Whether steps are compiled, from compiled functions; others take a hundred times as long."""
+    particle_bytes: ClassVar[int] = 1100
+    """Memory that is kept for each particle: state, windows of forces, runs."""
+    pair_bytes: ClassVar[int] = 0
+    """Memory that is kept for each pair there is, with room for more pairs than at the start."""
 
     @abstractmethod
     def begin(self, q: FloatArray, p: FloatArray) -> Observation:
@@ -97,6 +118,12 @@ def bounds(lattice: Lattice, *lengths: float) -> float:
     """
     length = max(0.0, *lengths, float(np.abs(lattice.vectors[lattice.periodic == 1]).max(initial=0.0)))
     return _FAR * length if length > 0.0 else np.inf
+
+
+def name_coincident(prepared: Prepared, n: int) -> None:
+    """GraphError that names the two of n particles that are at one place, where the graph finds two."""
+    for start in range(0, n, _PANEL):
+        prepared.edges(np.arange(start, min(start + _PANEL, n)))
 
 
 def check_state(q: FloatArray, p: FloatArray, shape: tuple[int, int], far: float) -> None:

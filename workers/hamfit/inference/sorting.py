@@ -12,9 +12,9 @@ import numpy as np
 
 from hamfit.graphs.lattice import Lattice
 from hamfit.inference.placing import at_page, row_width, window_place
+from hamfit.kernels.bodies import Reach
 from hamfit.kernels.columns import find_runs, sort_into_columns
 from hamfit.kernels.lanes import RUN_WORDS
-from hamfit.kernels.stepping import Reach
 from hamfit.types import FloatArray, IntArray
 
 #: Particles that a run should hold: long enough to fill vectors of eight, short enough to skip what is out of reach

@@ -26,7 +26,7 @@ def _run_all() -> None:
     from hamfit.features.radial import RadialFeatures
     from hamfit.frames import Frame
     from hamfit.graphs import AbstractGraph, AllPairsGraph, BondGraph, CutoffGraph
-    from hamfit.inference.choosing import CompiledModel
+    from hamfit.inference.model import CompiledModel
     from hamfit.integrators import VERLET
     from hamfit.model import Model
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from hamfit.kernels.bodies import Bodies, Reach
 from hamfit.kernels.lanes import RUN_BEGIN, RUN_END, RUN_SHIFT
 from hamfit.kernels.measure import between, coincide
-from hamfit.kernels.stepping import Bodies, LawRows, Reach
 from hamfit.types import FloatArray, IntArray
 
 
 @nb.njit(cache=True, nogil=True)
-def count_outside(bodies: Bodies, reach: Reach, laws: LawRows, extents: FloatArray, count: IntArray) -> None:
-    """Pairs within the cutoff, into count (3,): those outside extents (C, 2), all, and those at one place.
+def count_outside(
+    bodies: Bodies, reach: Reach, channels: IntArray, cutoff2: FloatArray, extents: FloatArray, count: IntArray
+) -> None:
+    """Pairs within their cutoffs (C,) are added to count (3,): those outside extents (C, 2), all, those at one place.
 
-    A channel without a range has all its pairs outside.
+    channels (S, S): of each pair of species. A channel without a range has all its pairs outside.
     """
-    count[:] = 0
     q = bodies.q
     for i in range(bodies.species.size):
         for b in range(reach.ends.shape[1] - 1):
-            c = laws.channels[bodies.species[i], b]
-            limit2, low, high = laws.cutoff2[c], extents[c, 0], extents[c, 1]
+            c = channels[bodies.species[i], b]
+            limit2, low, high = cutoff2[c], extents[c, 0], extents[c, 1]
             for k in range(reach.ends[i, b], reach.ends[i, b + 1]):
                 t0, t1, t2 = reach.shifts[reach.runs[i, k, RUN_SHIFT]]
                 for j in range(reach.runs[i, k, RUN_BEGIN], reach.runs[i, k, RUN_END]):

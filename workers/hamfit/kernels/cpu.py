@@ -123,57 +123,6 @@ def spline_rows(
 
 
 @nb.njit(cache=True, nogil=True)
-def spline_curve(
-    distance: FloatArray,
-    channel: IntArray,
-    maps: IntArray,
-    low: FloatArray,
-    scale: FloatArray,
-    pieces: IntArray,
-    first_column: IntArray,
-    coefficients: FloatArray,
-    basis: FloatArray,
-    value: FloatArray,
-    slope: FloatArray,
-    outside: IntArray,
-) -> int:
-    """f(r) and f'(r)/r of one spline function for each channel, at distances (E,) of mixed channels.
-
-    ``coefficients`` (all columns,) are those of the B-splines described in ``spline_rows``, ``basis`` (degree+1,
-    degree+1) their polynomials on one interval by rising power. Edges outside the intervals get zeros and are listed
-    in ``outside``; their number is returned.
-    """
-    n_outside = 0
-    for e in range(distance.shape[0]):
-        c = channel[e]
-        r = distance[e]
-        s, steep = mapped(maps[c], r)
-        t = (s - low[c]) * scale[c]
-        value[e] = 0.0
-        slope[e] = 0.0
-        if t < 0.0 or t > pieces[c]:
-            outside[n_outside] = e
-            n_outside += 1
-            continue
-        piece = int(t)
-        if piece == pieces[c]:
-            piece -= 1
-        u = t - piece
-        first = first_column[c] + piece
-        f = 0.0
-        df = 0.0
-        for power in range(SPLINE_DEGREE, -1, -1):
-            a = 0.0
-            for j in range(_ORDER):
-                a += basis[power, j] * coefficients[first + j]
-            df = df * u + f
-            f = f * u + a
-        value[e] = f
-        slope[e] = df * steep * scale[c]
-    return n_outside
-
-
-@nb.njit(cache=True, nogil=True)
 def widen_extent(distance: FloatArray, channel: IntArray, extent: FloatArray) -> None:
     """Widen ``extent`` (channels, 2) to the shortest and longest distance of each channel."""
     for e in range(distance.shape[0]):

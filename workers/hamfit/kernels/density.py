@@ -4,7 +4,7 @@ Forces take two passes. The first finds all pairs within the cutoff (``kernels.p
 of their distances, adds up the density at both ends, and keeps vectors and slopes. Then F and F' of the densities are
 looked up. The second pass pushes both ends of every kept pair by phi' + F'(rho_i) g_ab' + F'(rho_j) g_ba'.
 
-Chunks and windows are those of ``kernels.stepping``, whose windows of forces hold densities in their first row during
+Chunks and windows are those of ``kernels.bodies``, whose windows of forces hold densities in their first row during
 the first pass. Pairs nearer than any in training are rare, and evaluated one by one by ``kernels.pair_tables``.
 """
 
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
+from hamfit.kernels.bodies import Bodies, Reach, window_of
 from hamfit.kernels.columns import Int32Array
 from hamfit.kernels.emitter import LANES
 from hamfit.kernels.lanes import OUT_ENERGY, OUT_VIRIAL, RUN_BEGIN, RUN_END, RUN_WORDS
@@ -28,7 +29,6 @@ from hamfit.kernels.piece_lanes import (
     measure_lanes,
     slope_lanes,
 )
-from hamfit.kernels.stepping import Bodies, Reach
 from hamfit.types import FloatArray, IntArray
 
 #: Rows of ``Pairs.numbers``.
@@ -113,12 +113,6 @@ def scratch_of(pairs: Pairs) -> Scratch:
 
 
 @nb.njit(cache=True, nogil=True, inline="always")
-def _window(k: int, reach: Reach) -> FloatArray:
-    place, width = reach.window[k, 2], reach.window[k, 3]
-    return reach.forces[place : place + 3 * width].reshape(3, width)
-
-
-@nb.njit(cache=True, nogil=True, inline="always")
 def _find(
     i: int, b: int, bodies: Bodies, reach: Reach, limit2: float, to: int, pairs: Pairs, w: Scratch, here: int
 ) -> int:
@@ -129,31 +123,13 @@ def _find(
     q, first, last = bodies.q, reach.ends[i, b], reach.ends[i, b + 1]
     if first == last:
         return 0
-    filled = measure_lanes(
-        q.ctypes.data,
-        q.shape[1],
-        reach.runs.ctypes.data + 4 * RUN_WORDS * (i * reach.runs.shape[1] + first),
-        last - first,
-        reach.shifts.ctypes.data,
-        q[0, i],
-        q[1, i],
-        q[2, i],
-        w.found.ctypes.data,
-        w.found.shape[1],
-        w.places.ctypes.data,
-    )
-    kept: int = keep_near(
-        w.found.ctypes.data,
-        w.found.shape[1],
-        w.places.ctypes.data,
-        filled,
-        limit2,
-        w.hits.ctypes.data,
-        w.values.ctypes.data + 8 * here,
-        pairs.numbers.ctypes.data + 8 * to,
-        pairs.numbers.shape[1],
-        pairs.places.ctypes.data + 4 * to,
-    )
+    found, places = (w.found.ctypes.data, w.found.shape[1]), w.places.ctypes.data
+    runs_at = reach.runs.ctypes.data + 4 * RUN_WORDS * (i * reach.runs.shape[1] + first)
+    rows, centre, shifts = (q.ctypes.data, q.shape[1]), (q[0, i], q[1, i], q[2, i]), reach.shifts.ctypes.data
+    filled = measure_lanes(rows, runs_at, last - first, shifts, centre, found, places)
+    squares, vectors = w.values.ctypes.data + 8 * here, (pairs.numbers.ctypes.data + 8 * to, pairs.numbers.shape[1])
+    kept_at = pairs.places.ctypes.data + 4 * to
+    kept: int = keep_near(found, places, filled, limit2, w.hits.ctypes.data, squares, vectors, kept_at)
     return kept
 
 
@@ -186,7 +162,7 @@ def _evaluate(a: int, b: int, n: int, to: int, d: Densities, pairs: Pairs, w: Sc
 def sum_chunk(k: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs, w: Scratch) -> None:
     """Find the pairs whose centre lies in chunk k, and add their densities to the first row of its window."""
     origin, last = reach.window[k, 0], reach.chunks[k + 1]
-    window, to = _window(k, reach)[0], pairs.begin[k]
+    window, to = window_of(k, reach)[0], pairs.begin[k]
     window[:] = 0.0
     first = reach.chunks[k]
     while first < last:
@@ -217,13 +193,12 @@ def sum_chunk(k: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs, 
 @nb.njit(cache=True, nogil=True)
 def embed(first: int, last: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs) -> None:
     """F and its slope for particles first .. last - 1, whose densities are the sums of all windows, in order."""
-    n = bodies.species.size
-    density = pairs.steep
+    n, density = bodies.species.size, pairs.steep
     for i in range(first, last):
         density[i] = d.empty[bodies.species[i]]
     for k in range(reach.window.shape[0]):
         origin, length = reach.window[k, 0], reach.window[k, 1]
-        window = _window(k, reach)[0]
+        window = window_of(k, reach)[0]
         # a window that runs past the last particle goes on at the first
         for i in range(max(first, origin), min(last, origin + length)):
             density[i] += window[i - origin]
@@ -234,15 +209,15 @@ def embed(first: int, last: int, bodies: Bodies, reach: Reach, d: Densities, pai
 
 
 @nb.njit(cache=True, nogil=True)
-def push_chunk(
+def push_kept(
     k: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs, observe: bool, out: FloatArray
 ) -> None:
-    """Forces of all pairs whose centre lies in chunk k, into its window.
+    """Forces of all kept pairs whose centre lies in chunk k, into its window.
 
     Where ``observe``, the energy of the pair functions and the virial are added to out (11,) as in ``kernels.lanes``.
     """
     n, origin = bodies.species.size, reach.window[k, 0]
-    window = _window(k, reach)
+    window = window_of(k, reach)
     w0, w1, w2 = window[0], window[1], window[2]
     window[:] = 0.0
     nothing = d.rows.shape[0] - 1

@@ -9,6 +9,7 @@ bits for the same input.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,6 +44,16 @@ class DeviceEdges:
     """(E,) int64."""
 
     @property
+    def measured(self) -> tuple[DeviceArray, ...]:
+        """What kernels take of them that do not ask for neighbours."""
+        return self.offsets, self.vector, self.distance, self.channel
+
+    @property
+    def joined(self) -> tuple[DeviceArray, ...]:
+        """What kernels take of them that do not ask for channels."""
+        return self.offsets, self.neighbour, self.vector, self.distance
+
+    @property
     def n_centres(self) -> int:
         """Number of centres C."""
         return int(self.offsets.size) - 1
@@ -53,9 +64,8 @@ class DeviceEdges:
         return int(self.distance.size)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DeviceTable:
-    """What ``spline_rows`` wants of a ``RadialTable``, one number for each channel."""
+class DeviceTable(NamedTuple):
+    """What ``spline_rows`` wants of a ``RadialTable``, in its order: one number for each channel."""
 
     maps: DeviceArray
     """(C,) int64."""
@@ -69,9 +79,8 @@ class DeviceTable:
     """(C,) int64, from 0 on."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DeviceRadial:
-    """What ``radial_rows`` wants of ``RadialFeatures``."""
+class DeviceRadial(NamedTuple):
+    """What ``radial_rows`` wants of ``RadialFeatures``, in its order."""
 
     maps: DeviceArray
     """(C,) int64."""
@@ -89,6 +98,11 @@ class DeviceRadial:
     """(C, hidden) float64."""
     per_channel: int
     """Features of a channel, direct links included."""
+
+    @property
+    def arguments(self) -> tuple[DeviceArray | int, ...]:
+        """What kernels take: the arrays, then their sizes."""
+        return *self[:-1], *self.weights.shape, self.per_channel
 
 
 def spline_rows(
@@ -109,30 +123,10 @@ def spline_rows(
     outside = device.xp.zeros(edges.n_edges, dtype=np.int32)
     head = _LANES * (_ORDER + 3 + 1)
     staged = 8 * (head + dim * width) <= min(device.shared_bytes, _MOST_STAGED_BYTES)
-    device.launch(
-        "spline_rows",
-        edges.n_centres,
-        _LANES,
-        edges.offsets,
-        edges.vector,
-        edges.distance,
-        edges.channel,
-        table.maps,
-        table.low,
-        table.scale,
-        table.pieces,
-        table.first_column,
-        slope_basis,
-        dim,
-        out.shape[1],
-        column,
-        width,
-        int(staged),
-        out,
-        outside,
-        edges.n_centres,
-        shared_bytes=8 * (head + (dim * width if staged else 0)),
-    )
+    where = dim, out.shape[1], column, width, int(staged), out, outside, edges.n_centres
+    shared = 8 * (head + (dim * width if staged else 0))
+    arguments = *edges.measured, *table, slope_basis, *where
+    device.launch("spline_rows", edges.n_centres, _LANES, *arguments, shared_bytes=shared)
     return device.xp.flatnonzero(outside)
 
 
@@ -144,64 +138,23 @@ def radial_rows(
     out (C * dim, at least column + channels * per_channel), C order. The features are evaluated in the kernel: no array
     of slopes is made.
     """
-    channels, hidden = radial.weights.shape
-    device.launch(
-        "radial_rows",
-        edges.n_centres,
-        _FEATURE_THREADS,
-        edges.offsets,
-        edges.vector,
-        edges.distance,
-        edges.channel,
-        radial.maps,
-        radial.low,
-        radial.high,
-        radial.cutoffs,
-        radial.smooth,
-        radial.weights,
-        radial.biases,
-        channels,
-        hidden,
-        radial.per_channel,
-        dim,
-        out.shape[1],
-        column,
-        out,
-        edges.n_centres,
-        shared_bytes=8 * _EDGE_WORDS * _FEATURE_THREADS,
-    )
+    where = dim, out.shape[1], column, out, edges.n_centres
+    arguments = *edges.measured, *radial.arguments, *where
+    shared = 8 * _EDGE_WORDS * _FEATURE_THREADS
+    device.launch("radial_rows", edges.n_centres, _FEATURE_THREADS, *arguments, shared_bytes=shared)
 
 
 def radial_sums(
     device: AbstractDevice, distance: DeviceArray, channel: DeviceArray, radial: DeviceRadial
 ) -> DeviceArray:
     """Sum of every feature over edges, (channels * per_channel,): pooled features without their pooling factor."""
-    channels, hidden = radial.weights.shape
     n_edges = int(distance.size)
     # a share for each block, whose sums are added in the order of the blocks
     blocks = min(1024, max(1, n_edges // 256))
-    sums = device.xp.zeros((blocks, channels * radial.per_channel))
+    sums = device.xp.zeros((blocks, radial.weights.shape[0] * radial.per_channel))
     if n_edges:
-        device.launch(
-            "radial_sums",
-            blocks,
-            _FEATURE_THREADS,
-            distance,
-            channel,
-            radial.maps,
-            radial.low,
-            radial.high,
-            radial.cutoffs,
-            radial.smooth,
-            radial.weights,
-            radial.biases,
-            channels,
-            hidden,
-            radial.per_channel,
-            -(-n_edges // blocks),
-            sums,
-            n_edges,
-        )
+        arguments = distance, channel, *radial.arguments, -(-n_edges // blocks), sums, n_edges
+        device.launch("radial_sums", blocks, _FEATURE_THREADS, *arguments)
     return sums.sum(axis=0)
 
 
@@ -211,17 +164,8 @@ def row_squares(device: AbstractDevice, rows: DeviceArray, columns: int) -> Devi
     rows (m, n) of float64 or float32, C order.
     """
     squares = device.xp.empty(rows.shape[0])
-    device.launch(
-        "row_squares_single" if rows.dtype == np.float32 else "row_squares",
-        rows.shape[0],
-        _LANES,
-        rows,
-        rows.shape[1],
-        columns,
-        squares,
-        rows.shape[0],
-        shared_bytes=8 * _LANES,
-    )
+    kernel, (m, n) = "row_squares_single" if rows.dtype == np.float32 else "row_squares", rows.shape
+    device.launch(kernel, m, _LANES, rows, n, columns, squares, m, shared_bytes=8 * _LANES)
     return squares
 
 

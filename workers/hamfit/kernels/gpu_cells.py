@@ -129,18 +129,8 @@ def find_edges(
         xp.empty(n_edges),
         xp.empty(n_edges, dtype=np.int64),
     )
-    device.launch_each(
-        "fill_edges",
-        n_centres,
-        *_arguments(centres, cells),
-        cells.order,
-        channels,
-        offsets,
-        edges.neighbour,
-        edges.vector,
-        edges.distance,
-        edges.channel,
-    )
+    into = offsets, edges.neighbour, edges.vector, edges.distance, edges.channel
+    device.launch_each("fill_edges", n_centres, *_arguments(centres, cells), cells.order, channels, *into)
     return edges, (OK, 0)
 
 
@@ -152,38 +142,16 @@ def list_neighbours(
     Neighbours beyond the room are counted and left out. A particle at the place of another is its neighbour; its own
     images are neighbours, itself is not.
     """
-    device.launch_each(
-        "list_neighbours",
-        cells.n_particles,
-        cells.cell,
-        cells.start,
-        cells.grid,
-        cells.lattice,
-        cells.x,
-        cells.species,
-        cells.cutoffs2,
-        cells.widest2,
-        cells.widest2.size,
-        listed.shape[0],
-        listed,
-        codes,
-        counts,
-    )
+    room = listed.shape[0]
+    device.launch_each("list_neighbours", cells.n_particles, *_places(cells), room, listed, codes, counts)
+
+
+def _places(cells: SortedCells) -> tuple[object, ...]:
+    """What all kernels take of the sorted particles."""
+    c = cells
+    return c.cell, c.start, c.grid, c.lattice, c.x, c.species, c.cutoffs2, c.widest2, c.widest2.size
 
 
 def _arguments(centres: DeviceArray, cells: SortedCells) -> tuple[object, ...]:
     """What both passes over the edges of centres take first."""
-    return (
-        centres,
-        cells.rank,
-        cells.cell,
-        cells.start,
-        cells.grid,
-        cells.lattice,
-        cells.x,
-        cells.species,
-        cells.cutoffs2,
-        cells.widest2,
-        cells.widest2.size,
-        cells.n_particles,
-    )
+    return centres, cells.rank, *_places(cells), cells.n_particles

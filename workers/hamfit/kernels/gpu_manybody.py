@@ -9,6 +9,7 @@ one sum, written once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,6 +38,11 @@ class DeviceBumps:
     """Standard deviation of a bump over their spacing."""
 
     @property
+    def shapes(self) -> tuple[DeviceArray | float, ...]:
+        """What kernels take of them first."""
+        return self.lower, self.cutoff, self.per_width, self.width
+
+    @property
     def n_species(self) -> int:
         """Number of species S."""
         return int(self.lower.shape[0])
@@ -61,8 +67,7 @@ class DeviceMonomials:
         return int(self.degree.size)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DeviceTerms:
+class DeviceTerms(NamedTuple):
     """The terms that rows are sums of, by the species of the environment they differentiate, then by centre."""
 
     first: DeviceArray
@@ -90,28 +95,10 @@ def bump_moments(
     components = monomials.count * bumps.n_bumps
     threads, tiles = _tiling(components)
     moments = device.xp.empty((edges.n_centres, monomials.count, bumps.n_species * bumps.n_bumps))
-    device.launch(
-        "manybody_moments",
-        edges.n_centres * bumps.n_species * tiles,
-        threads,
-        edges.offsets,
-        edges.neighbour,
-        edges.vector,
-        edges.distance,
-        centres,
-        species,
-        bumps.lower,
-        bumps.cutoff,
-        bumps.per_width,
-        bumps.width,
-        monomials.exponents,
-        bumps.n_species,
-        bumps.n_bumps,
-        monomials.count,
-        tiles,
-        moments,
-        shared_bytes=8 * _STAGED * (bumps.n_bumps + monomials.count + 1),
-    )
+    sizes = bumps.n_species, bumps.n_bumps, monomials.count, tiles
+    arguments = *edges.joined, centres, species, *bumps.shapes, monomials.exponents, *sizes, moments
+    blocks, shared = edges.n_centres * bumps.n_species * tiles, 8 * _STAGED * (bumps.n_bumps + monomials.count + 1)
+    device.launch("manybody_moments", blocks, threads, *arguments, shared_bytes=shared)
     return moments
 
 
@@ -129,19 +116,9 @@ def standardise(
     """
     n_radial, n_degrees = int(moments.shape[2]), monomials.l_max + 1
     standard = device.xp.empty((moments.shape[0], n_degrees * n_radial))
-    device.launch_each(
-        "manybody_invariants",
-        int(moments.shape[0]) * n_radial,
-        mean,
-        deviation,
-        monomials.degree,
-        monomials.multiplicity,
-        monomials.count,
-        n_radial,
-        n_degrees,
-        moments,
-        standard,
-    )
+    sizes = monomials.count, n_radial, n_degrees
+    arguments = mean, deviation, monomials.degree, monomials.multiplicity, *sizes, moments, standard
+    device.launch_each("manybody_invariants", int(moments.shape[0]) * n_radial, *arguments)
     return standard
 
 
@@ -164,27 +141,13 @@ def list_terms(
     """
     xp, n_rows = device.xp, n_species * edges.n_centres
     counts = xp.empty(n_rows, dtype=np.int64)
-    device.launch_each(
-        "manybody_term_counts", n_rows, edges.offsets, edges.neighbour, centres, species, edges.n_centres, counts
-    )
+    asked = edges.offsets, edges.neighbour, centres, species
+    device.launch_each("manybody_term_counts", n_rows, *asked, edges.n_centres, counts)
     first = xp.zeros(n_rows + 1, dtype=np.int64)
     first[1:] = xp.cumsum(counts)
-    edge, row, owner = (xp.empty(edges.n_centres + edges.n_edges, dtype=np.int64) for _ in range(3))
-    device.launch_each(
-        "manybody_term_list",
-        n_rows,
-        edges.offsets,
-        edges.neighbour,
-        centres,
-        species,
-        position,
-        first,
-        edges.n_centres,
-        edge,
-        row,
-        owner,
-    )
-    return DeviceTerms(first, edge, row, owner)
+    found = [xp.empty(edges.n_centres + edges.n_edges, dtype=np.int64) for _ in range(3)]
+    device.launch_each("manybody_term_list", n_rows, *asked, position, first, edges.n_centres, *found)
+    return DeviceTerms(first, *found)
 
 
 def term_derivatives(
@@ -211,38 +174,11 @@ def term_derivatives(
     n_invariants = (monomials.l_max + 1) * n_radial
     threads, tiles = _tiling(n_invariants)
     out = device.xp.empty(((end - begin) * dim, n_invariants))
-    device.launch(
-        "manybody_terms",
-        (end - begin) * tiles,
-        threads,
-        edges.offsets,
-        edges.neighbour,
-        edges.vector,
-        edges.distance,
-        centres,
-        species,
-        terms.edge,
-        terms.row,
-        terms.owner,
-        bumps.lower,
-        bumps.cutoff,
-        bumps.per_width,
-        bumps.width,
-        mixing,
-        monomials.exponents,
-        response,
-        own_species,
-        bumps.n_species,
-        bumps.n_bumps,
-        monomials.count,
-        n_radial,
-        n_invariants,
-        dim,
-        tiles,
-        begin,
-        out,
-        shared_bytes=8 * (2 * bumps.n_bumps + 4 * monomials.count + 3),
-    )
+    sizes = bumps.n_species, bumps.n_bumps, monomials.count, n_radial, n_invariants, dim, tiles, begin
+    chained = *terms[1:], *bumps.shapes, mixing, monomials.exponents, response, own_species
+    blocks, shared = (end - begin) * tiles, 8 * (2 * bumps.n_bumps + 4 * monomials.count + 3)
+    arguments = *edges.joined, centres, species, *chained, *sizes, out
+    device.launch("manybody_terms", blocks, threads, *arguments, shared_bytes=shared)
     return out
 
 
@@ -265,24 +201,10 @@ def sum_rows(
     """
     width = int(values.shape[1])
     threads, tiles = _tiling(width)
-    device.launch(
-        "manybody_rows",
-        (int(first.size) - 1) * tiles,
-        threads,
-        values,
-        # not read without weights
-        values if slopes is None else slopes,
-        int(slopes is not None),
-        first,
-        owner,
-        width,
-        dim,
-        tiles,
-        int(out.shape[1]),
-        row,
-        column,
-        out,
-    )
+    # not read without weights
+    weights = values if slopes is None else slopes, int(slopes is not None)
+    where = width, dim, tiles, int(out.shape[1]), row, column, out
+    device.launch("manybody_rows", (int(first.size) - 1) * tiles, threads, values, *weights, first, owner, *where)
 
 
 def _tiling(count: int) -> tuple[int, int]:

@@ -7,14 +7,13 @@ holds the stage at which that happened, and all that was launched for later does
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from hamfit.devices import AbstractDevice, DeviceArray
 from hamfit.kernels.density import Densities
-from hamfit.kernels.pair_tables import Tables
-from hamfit.kernels.stepping import LawRows
+from hamfit.kernels.pair_forces import LawRows
 from hamfit.types import FloatArray
 
 #: A halt that is none: beyond every stage.
@@ -70,76 +69,26 @@ class DeviceBodies:
         return int(self.rate.size)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DeviceLaws:
-    """``kernels.stepping.LawRows`` on a device."""
-
-    channels: DeviceArray
-    """(S, S) int64."""
-    rows: DeviceArray
-    """(C, longest row) float64."""
-    inverse: DeviceArray
-    """(C,) int64."""
-    cutoff2: DeviceArray
-    """(C,) float64."""
-    curves: tuple[DeviceArray, ...]
-    """The tables, in the order of ``curves.cu``."""
-
-    @classmethod
-    def of(cls, device: AbstractDevice, laws: LawRows) -> DeviceLaws:
-        """Copies of the laws of all channels."""
-        up = device.upload
-        curves = upload_curves(device, laws.tables)
-        return cls(up(laws.channels), up(laws.rows), up(laws.inverse), up(laws.cutoff2), curves)
-
-    @property
-    def arguments(self) -> tuple[DeviceArray | int, ...]:
-        """What kernels take."""
-        words, species = self.rows.shape[1], self.channels.shape[0]
-        return self.channels, self.rows, self.inverse, self.cutoff2, words, species, *self.curves
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DeviceDensities:
-    """``kernels.density.Densities`` on a device."""
-
-    which: DeviceArray
-    """(S, S, 3) int64."""
-    rows: DeviceArray
-    """(G, 6) float64."""
-    functions: tuple[DeviceArray, ...]
-    """Functions of the distance, in the order of ``curves.cu``."""
-    embeddings: tuple[DeviceArray, ...]
-    """Functions of the density, likewise."""
-    empty: DeviceArray
-    """(S,) float64."""
-
-    @classmethod
-    def of(cls, device: AbstractDevice, densities: Densities) -> DeviceDensities:
-        """Copies of the functions of a model."""
-        return cls(
-            device.upload(densities.which),
-            device.upload(densities.rows),
-            upload_curves(device, densities.functions),
-            upload_curves(device, densities.embeddings),
-            device.upload(densities.empty),
-        )
-
-    @property
-    def arguments(self) -> tuple[DeviceArray | int, ...]:
-        """What kernels take of the functions of the distance."""
-        nothing = self.rows.shape[0] - 1
-        return self.which, self.rows, self.which.shape[0], nothing, *self.functions
-
-
-def upload_curves(device: AbstractDevice, tables: Tables) -> tuple[DeviceArray, ...]:
-    """Tables as kernels take them."""
-    fields = "segments", "ends", "maps", "low", "scale", "pieces", "first", "coefficients", "nearest", "farthest"
-    return tuple(device.upload(getattr(tables, name)) for name in fields)
+def on_device(device: AbstractDevice, numbers: Any) -> Any:
+    """A copy of an array on the device, or of a named tuple of them, such as ``LawRows`` or ``Densities``."""
+    if isinstance(numbers, tuple):
+        return type(numbers)._make(on_device(device, one) for one in numbers)  # type: ignore[attr-defined]
+    return device.upload(numbers)
 
 
 def _lists(bodies: DeviceBodies, lists: NeighbourLists) -> tuple[DeviceArray, ...]:
     return bodies.atoms, lists.listed, lists.codes, lists.counts, lists.translations
+
+
+def _laws(laws: LawRows) -> tuple[DeviceArray | int, ...]:
+    words, species = laws.rows.shape[1], laws.channels.shape[0]
+    return laws.channels, laws.rows, laws.inverse, laws.cutoff2, words, species, *laws.tables
+
+
+def _distances(densities: Densities) -> tuple[DeviceArray | int, ...]:
+    """What kernels take of the functions of the distance."""
+    nothing = densities.rows.shape[0] - 1
+    return densities.which, densities.rows, densities.which.shape[0], nothing, *densities.functions
 
 
 def kick_and_drift(
@@ -164,60 +113,48 @@ def is_lost(device: AbstractDevice, bodies: DeviceBodies, far: float) -> bool:
 
 
 def pair_forces(
-    device: AbstractDevice, bodies: DeviceBodies, lists: NeighbourLists, laws: DeviceLaws, stage: int
+    device: AbstractDevice, bodies: DeviceBodies, lists: NeighbourLists, laws: LawRows, stage: int
 ) -> None:
-    """Forces of all pairs into ``bodies``, unless the batch halted at ``stage`` or before."""
+    """Forces of all pairs into ``bodies``, unless the batch halted at ``stage`` or before; laws are on the device."""
     last = stage, bodies.halt, bodies.force
-    device.launch_each("pair_forces", bodies.n, *_lists(bodies, lists), *laws.arguments, *last)
+    device.launch_each("pair_forces", bodies.n, *_lists(bodies, lists), *_laws(laws), *last)
 
 
-def pair_observe(device: AbstractDevice, bodies: DeviceBodies, lists: NeighbourLists, laws: DeviceLaws) -> FloatArray:
+def pair_observe(device: AbstractDevice, bodies: DeviceBodies, lists: NeighbourLists, laws: LawRows) -> FloatArray:
     """Forces of all pairs into ``bodies``; energy and virial, (7,)."""
     sums = device.xp.empty((OBSERVED_WORDS, bodies.n))
-    device.launch_each("pair_observe", bodies.n, *_lists(bodies, lists), *laws.arguments, bodies.force, sums)
+    device.launch_each("pair_observe", bodies.n, *_lists(bodies, lists), *_laws(laws), bodies.force, sums)
     return device.download(sums.sum(axis=1))
 
 
-def density_sums(
-    device: AbstractDevice,
-    bodies: DeviceBodies,
-    lists: NeighbourLists,
-    densities: DeviceDensities,
-    stage: int,
-    energy: DeviceArray,
-    steep: DeviceArray,
-) -> None:
-    """F and F' (N,) of the density around all particles, unless the batch halted at ``stage`` or before."""
-    last = stage, bodies.halt, energy, steep
-    arguments = *_lists(bodies, lists), *densities.arguments, *densities.embeddings, densities.empty, *last
-    device.launch_each("density_sums", bodies.n, *arguments)
+@dataclass(frozen=True, slots=True, eq=False)
+class DeviceDensities:
+    """A one-density model and its particles on a device."""
 
+    functions: Densities
+    """The functions of the model, on the device."""
+    energy: DeviceArray
+    """F of each particle, (N,)."""
+    steep: DeviceArray
+    """F' of each particle, (N,)."""
 
-def density_forces(
-    device: AbstractDevice,
-    bodies: DeviceBodies,
-    lists: NeighbourLists,
-    densities: DeviceDensities,
-    stage: int,
-    steep: DeviceArray,
-) -> None:
-    """Forces from F' (N,) into ``bodies``, unless the batch halted at ``stage`` or before."""
-    last = steep, stage, bodies.halt, bodies.force
-    device.launch_each("density_forces", bodies.n, *_lists(bodies, lists), *densities.arguments, *last)
+    def sum(self, device: AbstractDevice, bodies: DeviceBodies, lists: NeighbourLists, stage: int) -> None:
+        """F and F' of the density around all particles, unless the batch halted at ``stage`` or before."""
+        d, last = self.functions, (stage, bodies.halt, self.energy, self.steep)
+        arguments = *_lists(bodies, lists), *_distances(d), *d.embeddings, d.empty, *last
+        device.launch_each("density_sums", bodies.n, *arguments)
 
+    def push(self, device: AbstractDevice, bodies: DeviceBodies, lists: NeighbourLists, stage: int) -> None:
+        """Forces from F' into ``bodies``, unless the batch halted at ``stage`` or before."""
+        last = self.steep, stage, bodies.halt, bodies.force
+        device.launch_each("density_forces", bodies.n, *_lists(bodies, lists), *_distances(self.functions), *last)
 
-def density_observe(
-    device: AbstractDevice,
-    bodies: DeviceBodies,
-    lists: NeighbourLists,
-    densities: DeviceDensities,
-    steep: DeviceArray,
-) -> FloatArray:
-    """Forces from F' (N,) into ``bodies``; energy of the pair functions, and virial, (7,)."""
-    sums = device.xp.empty((OBSERVED_WORDS, bodies.n))
-    last = steep, bodies.force, sums
-    device.launch_each("density_observe", bodies.n, *_lists(bodies, lists), *densities.arguments, *last)
-    return device.download(sums.sum(axis=1))
+    def observe(self, device: AbstractDevice, bodies: DeviceBodies, lists: NeighbourLists) -> FloatArray:
+        """Forces from F' into ``bodies``; energy of the pair functions, and virial, (7,)."""
+        sums = device.xp.empty((OBSERVED_WORDS, bodies.n))
+        last = self.steep, bodies.force, sums
+        device.launch_each("density_observe", bodies.n, *_lists(bodies, lists), *_distances(self.functions), *last)
+        return device.download(sums.sum(axis=1))
 
 
 def count_pairs(

@@ -7,13 +7,14 @@ loop that stores into the array of forces (it cannot know that the array does no
 the order of all sums is then the same on every processor, whatever the width of its registers.
 
 The force law is one polynomial u -> E(u) for each pair of species, in u = scale * r^2 + shift or
-u = scale / r^2 + shift, and the force is its exact derivative. ``inference.laws`` makes it; laws that no single
+u = scale / r^2 + shift, and the force is its exact derivative. ``inference.pair`` makes it; laws that no single
 polynomial follows, and distances below its range, are left to ``kernels.pair_tables``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -35,11 +36,36 @@ OUT_FORCE, OUT_CORE, OUT_ENERGY, OUT_VIRIAL, OUT_WORDS = 0, 3, 4, 5, 11
 VIRIAL_AXES = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
 
+#: How rows of numbers are passed, as an address and the width of a row, and a place.
+ROWS, PLACE = types.UniTuple(types.int64, 2), types.UniTuple(types.float64, 3)
+
+
+@contextmanager
+def candidates(emit: Emitter, q: Any, runs: Any, n_runs: Any, shifts: Any, centre: Any) -> Iterator[tuple[Any, ...]]:
+    """What is emitted within is done for each eight particles of one centre's runs.
+
+    Gives the place in the window of the first of them, centre minus each, r^2, and which of them lie in the run.
+    """
+    builder = emit.builder
+    q, q_width = cgutils.unpack_tuple(builder, q)
+    centre = [emit.splat(c) for c in cgutils.unpack_tuple(builder, centre)]
+    with cgutils.for_range(builder, n_runs, intp=I64) as loop:
+        row = builder.mul(loop.index, whole(RUN_WORDS))
+        begin, end, target, image = (emit.word(runs, builder.add(row, whole(k))) for k in range(RUN_WORDS))
+        translation = builder.mul(image, whole(3))
+        moved = [emit.splat(emit.number(shifts, builder.add(translation, whole(axis)))) for axis in range(3)]
+        ahead = builder.sub(target, begin)
+        with cgutils.for_range_slice(builder, begin, end, whole(LANES), I64) as (k, _):
+            d = difference(builder, centre, [emit.load(q, axis, q_width, k) for axis in range(3)], moved)
+            yield builder.add(k, ahead), d, squared(builder, d), emit.members(k, end)
+
+
 def _kernel(*, inverse: bool, observe: bool) -> Callable[..., Any]:
     """The kernel for laws in 1/r^2 or r^2, with or without energy and virial."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        q, q_width, force, force_width, runs, n_runs, shifts, x, y, z, law, out = arguments
+        q, force, runs, n_runs, shifts, centre, law, out = arguments
+        force, force_width = cgutils.unpack_tuple(builder, force)
         emit = Emitter(builder)
         words = [emit.number(law, whole(k)) for k in range(LAW_COEFFICIENTS)]
         cutoff2, core2, shift, scale = (emit.splat(word) for word in words[:LAW_N])
@@ -49,39 +75,28 @@ def _kernel(*, inverse: bool, observe: bool) -> Callable[..., Any]:
         summed = [w for w in range(OUT_WORDS if observe else OUT_CORE) if w != OUT_CORE]
         totals = {word: cgutils.alloca_once_value(builder, ZERO) for word in summed}
         core = cgutils.alloca_once_value(builder, ir.Constant(LANE_BIT, [0] * LANES))
-        centre = [emit.splat(c) for c in (x, y, z)]
-        with cgutils.for_range(builder, n_runs, intp=I64) as loop:
-            row = builder.mul(loop.index, whole(RUN_WORDS))
-            begin, end, target, image = (emit.word(runs, builder.add(row, whole(k))) for k in range(RUN_WORDS))
-            translation = builder.mul(image, whole(3))
-            moved = [emit.splat(emit.number(shifts, builder.add(translation, whole(axis)))) for axis in range(3)]
-            ahead = builder.sub(target, begin)
-            with cgutils.for_range_slice(builder, begin, end, whole(LANES), I64) as (k, _):
-                d = difference(builder, centre, [emit.load(q, axis, q_width, k) for axis in range(3)], moved)
-                r2 = squared(builder, d)
-                member = emit.members(k, end)
-                near = builder.and_(builder.fcmp_ordered("<", r2, cutoff2), member)
-                close = builder.and_(builder.fcmp_ordered("<", r2, core2), member)
-                builder.store(builder.or_(builder.load(core), close), core)
-                follows = builder.and_(near, builder.not_(close))
-                variable = builder.fdiv(ONE, r2) if inverse else r2
-                u = emit.fma(variable, scale, shift)
-                slope = emit.polynomial(law, slope_at, n, u)
-                if inverse:
-                    slope = builder.fmul(slope, builder.fmul(variable, variable))
-                slope = builder.select(follows, slope, ZERO)
-                back = builder.fneg(slope)
-                place = builder.add(k, ahead)
-                for axis in range(3):
-                    emit.add_product(totals[OUT_FORCE + axis], slope, d[axis])
-                    # lanes beyond the run get back what they held
-                    old = emit.load(force, axis, force_width, place)
-                    emit.store(emit.fma(back, d[axis], old), force, axis, force_width, place)
-                if observe:
-                    energy = builder.select(follows, emit.polynomial(law, energy_at, n, u), ZERO)
-                    emit.add_product(totals[OUT_ENERGY], energy, ONE)
-                    for word, (a, b) in enumerate(VIRIAL_AXES, OUT_VIRIAL):
-                        emit.add_product(totals[word], builder.fmul(slope, d[a]), d[b])
+        with candidates(emit, q, runs, n_runs, shifts, centre) as (place, d, r2, member):
+            near = builder.and_(builder.fcmp_ordered("<", r2, cutoff2), member)
+            close = builder.and_(builder.fcmp_ordered("<", r2, core2), member)
+            builder.store(builder.or_(builder.load(core), close), core)
+            follows = builder.and_(near, builder.not_(close))
+            variable = builder.fdiv(ONE, r2) if inverse else r2
+            u = emit.fma(variable, scale, shift)
+            slope = emit.polynomial(law, slope_at, n, u)
+            if inverse:
+                slope = builder.fmul(slope, builder.fmul(variable, variable))
+            slope = builder.select(follows, slope, ZERO)
+            back = builder.fneg(slope)
+            for axis in range(3):
+                emit.add_product(totals[OUT_FORCE + axis], slope, d[axis])
+                # lanes beyond the run get back what they held
+                old = emit.load(force, axis, force_width, place)
+                emit.store(emit.fma(back, d[axis], old), force, axis, force_width, place)
+            if observe:
+                energy = builder.select(follows, emit.polynomial(law, energy_at, n, u), ZERO)
+                emit.add_product(totals[OUT_ENERGY], energy, ONE)
+                for word, (a, b) in enumerate(VIRIAL_AXES, OUT_VIRIAL):
+                    emit.add_product(totals[word], builder.fmul(slope, d[a]), d[b])
         for word, total in totals.items():
             place = emit.pointer(out, whole(word))
             builder.store(emit.sum(builder.load(place), builder.load(total)), place)
@@ -91,22 +106,10 @@ def _kernel(*, inverse: bool, observe: bool) -> Callable[..., Any]:
         return context.get_dummy_value()
 
     def push_lanes(
-        typing_context: Any,
-        q: Any,
-        q_width: Any,
-        force: Any,
-        force_width: Any,
-        runs: Any,
-        n_runs: Any,
-        shifts: Any,
-        x: Any,
-        y: Any,
-        z: Any,
-        law: Any,
-        out: Any,
+        typing_context: Any, q: Any, force: Any, runs: Any, n_runs: Any, shifts: Any, centre: Any, law: Any, out: Any
     ) -> Any:
-        integer, real = types.int64, types.float64
-        return types.void(*[integer] * 7, *[real] * 3, integer, integer), generate
+        integer = types.int64
+        return types.void(ROWS, ROWS, *[integer] * 3, PLACE, integer, integer), generate
 
     kernel: Callable[..., Any] = intrinsic(push_lanes)
     return kernel
@@ -118,8 +121,8 @@ observe_lanes_square = _kernel(inverse=False, observe=True)
 observe_lanes_inverse = _kernel(inverse=True, observe=True)
 """Add the forces of one centre's runs; all arguments are addresses or numbers.
 
-q (3, q_width) positions, all finite, spare ones too; force (3, force_width) the window of forces, which the neighbours'
-share is subtracted from; runs (n_runs, 4) int32; shifts (translations, 3); x, y, z the centre; law as above; out (11,)
-is added to, and only its first four numbers without energy and virial. Forces on the centre are not added to the
-window.
+q (3, width) positions, all finite, spare ones too; force (3, width) the window of forces, which the neighbours' share
+is subtracted from, both as address and width; runs (n_runs, 4) int32; shifts (translations, 3); centre (x, y, z); law
+as above; out (11,) is added to, and only its first four numbers without energy and virial. Forces on the centre are
+not added to the window.
 """

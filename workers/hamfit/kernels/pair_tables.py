@@ -1,9 +1,10 @@
-"""Forces of laws that no single polynomial follows: piecewise polynomials, one pair at a time.
+"""Functions of the distance that no single polynomial follows: piecewise polynomials, one distance at a time.
 
 A law is up to three segments of the distance (nearer than any pair in training, as in training, farther), each with
 equal pieces in a mapped distance, and on each piece one polynomial for the energy whose derivative is the force. Beyond
 the segments the energy goes on along its tangent. These kernels are also the slow path of ``kernels.lanes`` for pairs
-nearer than its polynomials reach.
+nearer than its polynomials reach, and evaluate the curves of models (``features.curves``), which end with their
+segments.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from hamfit.types import FloatArray, IntArray
 
 
 class Tables(NamedTuple):
-    """Piecewise polynomials of the distance for every channel."""
+    """Piecewise polynomials of the distance for every channel; the order of the fields is that of ``curves.cu``."""
 
     segments: IntArray
     """Segments of channel c are segments[c] .. segments[c + 1], in order of distance, (C + 1,)."""
@@ -53,14 +54,13 @@ class Tables(NamedTuple):
     """Distance above which it does, (C,); beyond the cutoff where there is one."""
 
 
-@nb.njit(cache=True, nogil=True)
-def law(tables: Tables, c: int, r: float) -> tuple[float, float]:
-    """Energy and its derivative by the distance, of channel c."""
-    inside = min(max(r, tables.nearest[c]), tables.farthest[c])
+@nb.njit(cache=True, nogil=True, inline="always")
+def _at(tables: Tables, c: int, r: float) -> tuple[float, float, float]:
+    """Energy of channel c at r, its derivative by the place in the piece, and that of the place over r."""
     g = tables.segments[c]
-    while g < tables.segments[c + 1] - 1 and inside > tables.ends[g]:
+    while g < tables.segments[c + 1] - 1 and r > tables.ends[g]:
         g += 1
-    s, steep = mapped(tables.maps[g], inside)
+    s, steep = mapped(tables.maps[g], r)
     t = (s - tables.low[g]) * tables.scale[g]
     piece = min(max(int(t), 0), tables.pieces[g] - 1)
     u = t - piece
@@ -70,8 +70,37 @@ def law(tables: Tables, c: int, r: float) -> tuple[float, float]:
     for power in range(SPLINE_DEGREE - 1, -1, -1):
         slope = slope * u + energy
         energy = energy * u + row[power]
-    slope *= tables.scale[g] * steep * inside
+    return energy, slope, tables.scale[g] * steep
+
+
+@nb.njit(cache=True, nogil=True)
+def law(tables: Tables, c: int, r: float) -> tuple[float, float]:
+    """Energy and its derivative by the distance, of channel c."""
+    inside = min(max(r, tables.nearest[c]), tables.farthest[c])
+    energy, slope, steep = _at(tables, c, inside)
+    slope *= steep * inside
     return energy + slope * (r - inside), slope
+
+
+@nb.njit(cache=True, nogil=True)
+def follow_curve(
+    tables: Tables, distance: FloatArray, channel: IntArray, value: FloatArray, slope: FloatArray, outside: IntArray
+) -> int:
+    """f(r) and f'(r)/r at distances (E,) of mixed channels.
+
+    Those nearer or farther than their channel's segments are left out and listed in ``outside``; their number is
+    returned.
+    """
+    n_outside = 0
+    for e in range(distance.size):
+        c, r = channel[e], distance[e]
+        if tables.nearest[c] <= r <= tables.farthest[c]:
+            value[e], by_place, steep = _at(tables, c, r)
+            slope[e] = by_place * steep
+        else:
+            outside[n_outside] = e
+            n_outside += 1
+    return n_outside
 
 
 @nb.njit(cache=True, nogil=True)

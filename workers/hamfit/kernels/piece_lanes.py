@@ -19,8 +19,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from hamfit.kernels.emitter import I32, I64, LANE_F64, LANES, ZERO, Emitter, whole
-from hamfit.kernels.lanes import RUN_WORDS
-from hamfit.kernels.measure import difference, squared
+from hamfit.kernels.lanes import PLACE, ROWS, candidates
 
 #: A function is a row of numbers: cutoff^2, core^2, shift, scale, last piece, row of the first piece in the table of
 #: coefficients. r^2 lies at t = scale r^2 + shift, in piece floor(t).
@@ -56,76 +55,55 @@ def transposed(builder: Any, rows: list[Any]) -> list[Any]:
 
 
 def find_candidates(
-    typing_context: Any,
-    q: Any,
-    q_width: Any,
-    runs: Any,
-    n_runs: Any,
-    shifts: Any,
-    x: Any,
-    y: Any,
-    z: Any,
-    found: Any,
-    found_width: Any,
-    places: Any,
+    typing_context: Any, q: Any, runs: Any, n_runs: Any, shifts: Any, centre: Any, found: Any, places: Any
 ) -> Any:
     """Squared distances and vectors to all particles of one centre's runs; returns how many places were filled.
 
-    All arguments are addresses or numbers. q (3, q_width) positions; runs (n_runs, 4) int32; shifts (translations, 3);
-    x, y, z the centre; found (4, found_width): r^2, then centre minus neighbour; places (found_width / 8,) int32: place
-    in the window of the first of each eight. Places beyond the end of a run hold r^2 = inf.
+    All arguments are addresses or numbers, rows an address and a width. q (3, width) positions; runs (n_runs, 4) int32;
+    shifts (translations, 3); centre (x, y, z); found (4, width): r^2, then centre minus neighbour; places (width / 8,)
+    int32: place in the window of the first of each eight. Places beyond the end of a run hold r^2 = inf.
     """
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        q, q_width, runs, n_runs, shifts, x, y, z, found, found_width, places = arguments
+        q, runs, n_runs, shifts, centre, found, places = arguments
+        found, found_width = cgutils.unpack_tuple(b, found)
         emit = Emitter(b)
         filled = cgutils.alloca_once_value(b, whole(0))
         b.store(whole(0), filled)
-        centre = [emit.splat(c) for c in (x, y, z)]
-        with cgutils.for_range(b, n_runs, intp=I64) as loop:
-            row = b.mul(loop.index, whole(RUN_WORDS))
-            begin, end, target, image = (emit.word(runs, b.add(row, whole(k))) for k in range(RUN_WORDS))
-            translation = b.mul(image, whole(3))
-            moved = [emit.splat(emit.number(shifts, b.add(translation, whole(axis)))) for axis in range(3)]
-            ahead = b.sub(target, begin)
-            with cgutils.for_range_slice(b, begin, end, whole(LANES), I64) as (k, _):
-                d = difference(b, centre, [emit.load(q, axis, q_width, k) for axis in range(3)], moved)
-                r2 = squared(b, d)
-                at = b.load(filled)
-                emit.store(b.select(emit.members(k, end), r2, _FAR), found, 0, found_width, at)
-                for axis in range(3):
-                    emit.store(d[axis], found, 1 + axis, found_width, at)
-                place = b.trunc(b.add(k, ahead), I32)
-                b.store(place, emit.pointer(places, b.sdiv(at, whole(LANES)), I32))
-                b.store(b.add(at, whole(LANES)), filled)
+        with candidates(emit, q, runs, n_runs, shifts, centre) as (place, d, r2, member):
+            at = b.load(filled)
+            emit.store(b.select(member, r2, _FAR), found, 0, found_width, at)
+            for axis in range(3):
+                emit.store(d[axis], found, 1 + axis, found_width, at)
+            b.store(b.trunc(place, I32), emit.pointer(places, b.sdiv(at, whole(LANES)), I32))
+            b.store(b.add(at, whole(LANES)), filled)
         return b.load(filled)
 
-    integer, real = types.int64, types.float64
-    return types.int64(*[integer] * 5, *[real] * 3, *[integer] * 3), generate
+    integer = types.int64
+    return integer(ROWS, integer, integer, integer, PLACE, ROWS, integer), generate
 
 
 def keep(
     typing_context: Any,
     found: Any,
-    found_width: Any,
     places: Any,
     filled: Any,
     limit2: Any,
     hits: Any,
     squares: Any,
     vectors: Any,
-    vectors_width: Any,
     kept_places: Any,
 ) -> Any:
     """What ``find_candidates`` found with r^2 < limit2, in its order; returns how many.
 
-    All arguments are addresses or numbers. found, found_width and places as there, filled what it returned; hits
-    (filled + 1,) int32 scratch; squares (n,) gets r^2, vectors (3, vectors_width) the first n of each row, and
+    All arguments are addresses or numbers, rows an address and a width. found and places as there, filled what it
+    returned; hits (filled + 1,) int32 scratch; squares (n,) gets r^2, vectors (3, width) the first n of each row, and
     kept_places (n,) int32 the places in the window.
     """
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        found, found_width, places, filled, limit2, hits, squares, vectors, vectors_width, kept_places = arguments
+        found, places, filled, limit2, hits, squares, vectors, kept_places = arguments
+        (found, found_width), (vectors, width) = (cgutils.unpack_tuple(b, rows) for rows in (found, vectors))
         emit = Emitter(b)
         count = cgutils.alloca_once_value(b, whole(0))
         b.store(whole(0), count)
@@ -140,14 +118,14 @@ def keep(
             b.store(emit.number(found, hit), emit.pointer(squares, loop.index))
             for axis in range(3):
                 value = emit.number(found, b.add(hit, b.mul(found_width, whole(1 + axis))))
-                b.store(value, emit.pointer(vectors, b.add(loop.index, b.mul(vectors_width, whole(axis)))))
+                b.store(value, emit.pointer(vectors, b.add(loop.index, b.mul(width, whole(axis)))))
             group = b.load(emit.pointer(places, b.lshr(hit, whole(3)), I32))
             inside = b.trunc(b.and_(hit, whole(LANES - 1)), I32)
             b.store(b.add(group, inside), emit.pointer(kept_places, loop.index, I32))
         return b.load(count)
 
     integer = types.int64
-    return types.int64(*[integer] * 4, types.float64, *[integer] * 5), generate
+    return integer(ROWS, integer, integer, types.float64, integer, integer, ROWS, integer), generate
 
 
 # seen from compiled code the typing context is no argument

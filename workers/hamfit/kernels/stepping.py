@@ -1,12 +1,12 @@
-"""The compiled time step of a system of pairs within a cutoff: kick, drift, forces, on any number of threads.
+"""The compiled time step of particles within a cutoff: kick, drift, forces, on any number of threads.
 
 All threads run ``advance`` on the same arrays. Each owns a slice of the particles, whose momenta and positions it
-moves, and every n-th chunk of the force sum. A chunk is a fixed set of rows of columns, and collects forces in a window
-of its own, which reaches as far ahead as its runs do; the windows are added in the order of the chunks. So chunks
-depend on the system and never on the number of threads, and neither does a bit of the result.
+moves, and every n-th chunk of the force sum (``kernels.bodies``).
 
-Threads meet twice a step (``kernels.barrier``). Where a particle has moved farther than the runs allow for, all return
-and the caller sorts anew.
+Forces of pairs take one pass (``kernels.pair_forces``), and threads meet twice a stage (``kernels.barrier``). Those of
+one-density models take two (``kernels.density``): threads meet also when the densities of all chunks are summed, and
+when F and F' of all particles are known. Where a particle has moved farther than the runs allow for, all return and the
+caller sorts anew.
 """
 
 from __future__ import annotations
@@ -17,130 +17,35 @@ import numba as nb
 import numpy as np
 
 from hamfit.kernels.barrier import meet
-from hamfit.kernels.columns import Int32Array
-from hamfit.kernels.lanes import (
-    LAW_CORE2,
-    LAW_N,
-    OUT_CORE,
-    OUT_FORCE,
-    OUT_WORDS,
-    RUN_WORDS,
-    observe_lanes_inverse,
-    observe_lanes_square,
-    push_lanes_inverse,
-    push_lanes_square,
-)
-from hamfit.kernels.pair_tables import Tables, push_table
+from hamfit.kernels.bodies import Bodies, Reach
+from hamfit.kernels.density import Densities, Pairs, embed, push_kept, scratch_of, sum_chunk
+from hamfit.kernels.lanes import OUT_WORDS
+from hamfit.kernels.pair_forces import LawRows, push_chunk
 from hamfit.types import FloatArray, IntArray
 
 
-class Bodies(NamedTuple):
-    """State of the sorted particles; rows of W >= N + LANES numbers, of which the last are spare."""
+class Team(NamedTuple):
+    """One thread of several that call the same kernel at the same time."""
 
-    q: FloatArray
-    """Positions, (3, W)."""
-    p: FloatArray
-    """Momenta, (3, W)."""
-    force: FloatArray
-    """Forces, (3, W)."""
-    start: FloatArray
-    """Positions when the runs were found, (3, W)."""
-    rate: FloatArray
-    """dq/dt = rate * p, (N,)."""
-    species: IntArray
-    """Species of each particle, (N,)."""
+    thread: int
+    """Its number."""
+    n_threads: int
+    """How many there are."""
+    counter: IntArray
+    """(1,) zero, shared: the barrier."""
+    moved: FloatArray
+    """(n_threads,) shared scratch."""
 
 
-class Reach(NamedTuple):
-    """Who may meet whom until a particle has moved too far."""
+class Steps(NamedTuple):
+    """How a step moves particles."""
 
-    runs: Int32Array
-    """(N, M, 4), see ``kernels.lanes``."""
-    ends: Int32Array
-    """Runs among particles of species b are ends[i, b] .. ends[i, b + 1], (N, S + 1)."""
-    shifts: FloatArray
-    """Lattice translations, (T, 3)."""
-    chunks: IntArray
-    """First particle of each chunk and the number of particles, (K + 1,)."""
-    window: IntArray
-    """For each chunk: first particle of its window, its length, its place in ``forces``, its row width, (K, 4)."""
-    forces: FloatArray
-    """Windows of all chunks, one after the other, each (3, width)."""
-
-
-class LawRows(NamedTuple):
-    """The laws of all channels."""
-
-    channels: IntArray
-    """Channel of each pair of species, (S, S)."""
-    rows: FloatArray
-    """Polynomials, (C, longest row); those without one have no coefficients."""
-    inverse: IntArray
-    """1 where the polynomial is in 1/r^2, (C,)."""
-    cutoff2: FloatArray
-    """(C,)."""
-    tables: Tables
-    """Piecewise polynomials."""
-
-
-@nb.njit(cache=True, nogil=True, inline="always")
-def push_centre(
-    i: int, bodies: Bodies, reach: Reach, laws: LawRows, window: FloatArray, target: int, observe: bool, out: FloatArray
-) -> None:
-    """Add the forces between particle i and its runs to ``window`` (3, width), where i stands at ``target``."""
-    q, words = bodies.q, reach.runs.shape[1] * RUN_WORDS
-    x, y, z = q[0, i], q[1, i], q[2, i]
-    runs_at = reach.runs.ctypes.data + 4 * i * words
-    for b in range(reach.ends.shape[1] - 1):
-        first, last = reach.ends[i, b], reach.ends[i, b + 1]
-        if first == last:
-            continue
-        c = laws.channels[bodies.species[i], b]
-        row = laws.rows[c]
-        limit2 = laws.cutoff2[c]
-        if row[LAW_N] > 0.0:
-            out[OUT_CORE] = 0.0
-            arguments = (
-                q.ctypes.data,
-                q.shape[1],
-                window.ctypes.data,
-                window.shape[1],
-                runs_at + 4 * RUN_WORDS * first,
-                last - first,
-                reach.shifts.ctypes.data,
-                x,
-                y,
-                z,
-                row.ctypes.data,
-                out.ctypes.data,
-            )
-            if observe:
-                if laws.inverse[c]:
-                    observe_lanes_inverse(*arguments)
-                else:
-                    observe_lanes_square(*arguments)
-            elif laws.inverse[c]:
-                push_lanes_inverse(*arguments)
-            else:
-                push_lanes_square(*arguments)
-            if out[OUT_CORE] == 0.0:
-                continue
-            limit2 = row[LAW_CORE2]
-        push_table(q, window, reach.runs[i], first, last, reach.shifts, x, y, z, laws.tables, c, limit2, observe, out)
-    for axis in range(3):
-        window[axis, target] += out[OUT_FORCE + axis]
-
-
-@nb.njit(cache=True, nogil=True)
-def push_chunk(k: int, bodies: Bodies, reach: Reach, laws: LawRows, observe: bool, out: FloatArray) -> None:
-    """Forces of all pairs whose centre lies in chunk k, into its window; energy and virial are added to ``out``."""
-    origin, place, width = reach.window[k, 0], reach.window[k, 2], reach.window[k, 3]
-    window = reach.forces[place : place + 3 * width].reshape(3, width)
-    window[:] = 0.0
-    for i in range(reach.chunks[k], reach.chunks[k + 1]):
-        out[OUT_FORCE : OUT_FORCE + 3] = 0.0
-        # chunks come in the order of the particles, so i is never before the window's origin
-        push_centre(i, bodies, reach, laws, window, i - origin, observe, out)
+    kicks: FloatArray
+    """Lengths of the kicks of one step, (s + 1,)."""
+    drifts: FloatArray
+    """Lengths of the drifts of one step, (s,)."""
+    limit2: float
+    """Square of half the skin."""
 
 
 @nb.njit(cache=True, nogil=True)
@@ -188,27 +93,16 @@ def kick_and_drift(first: int, last: int, bodies: Bodies, kick: float, drift: fl
 
 
 @nb.njit(cache=True, nogil=True)
-def start_stage(
-    thread: int,
-    n_threads: int,
-    counter: IntArray,
-    moved: FloatArray,
-    meeting: int,
-    bodies: Bodies,
-    kicks: FloatArray,
-    drifts: FloatArray,
-    stage: int,
-    limit2: float,
-) -> tuple[int, bool]:
+def start_stage(team: Team, meeting: int, bodies: Bodies, steps: Steps, stage: int) -> tuple[int, bool]:
     """This thread's part of a stage before its forces; the next meeting, and whether runs still hold for all."""
-    k, s = stage % drifts.size, drifts.size
+    k, s = stage % steps.drifts.size, steps.drifts.size
     # the last kick of one step and the first of the next are one
-    kick = kicks[k] + (kicks[s] if k == 0 and stage > 0 else 0.0)
-    first, last = share(thread, n_threads, bodies.species.size)
-    moved[thread] = kick_and_drift(first, last, bodies, kick, drifts[k])
-    meeting = meet(counter, n_threads, meeting)
-    for t in range(n_threads):
-        if moved[t] > limit2:
+    kick = steps.kicks[k] + (steps.kicks[s] if k == 0 and stage > 0 else 0.0)
+    first, last = share(team.thread, team.n_threads, bodies.species.size)
+    team.moved[team.thread] = kick_and_drift(first, last, bodies, kick, steps.drifts[k])
+    meeting = meet(team.counter, team.n_threads, meeting)
+    for t in range(team.n_threads):
+        if team.moved[t] > steps.limit2:
             return meeting, False
     return meeting, True
 
@@ -223,65 +117,82 @@ def last_kick(first: int, last: int, bodies: Bodies, kick: float) -> None:
 
 
 @nb.njit(cache=True, nogil=True)
-def observe_all(bodies: Bodies, reach: Reach, laws: LawRows, out: FloatArray) -> None:
-    """Forces into ``bodies``, and energy and virial of each chunk into ``out`` (K, 11)."""
-    for k in range(reach.chunks.size - 1):
-        out[k] = 0.0
-        push_chunk(k, bodies, reach, laws, True, out[k])
-    add_windows(0, bodies.species.size, bodies, reach)
+def observe(
+    bodies: Bodies, reach: Reach, laws: LawRows | None, kept: tuple[Densities, Pairs] | None, out: FloatArray
+) -> None:
+    """Forces into ``bodies``, and energy of the pairs and virial of each chunk into ``out`` (K, 11).
+
+    laws and kept: as ``advance`` has them; F goes into the ``Pairs``.
+    """
+    n, n_chunks = bodies.species.size, reach.chunks.size - 1
+    out[:] = 0.0
+    if laws is not None:
+        for k in range(n_chunks):
+            push_chunk(k, bodies, reach, laws, True, out[k])
+    if kept is not None:
+        d, pairs = kept
+        w = scratch_of(pairs)
+        for k in range(n_chunks):
+            sum_chunk(k, bodies, reach, d, pairs, w)
+        embed(0, n, bodies, reach, d, pairs)
+        for k in range(n_chunks):
+            push_kept(k, bodies, reach, d, pairs, True, out[k])
+    add_windows(0, n, bodies, reach)
 
 
 @nb.njit(cache=True, nogil=True)
 def advance(
-    thread: int,
-    n_threads: int,
-    counter: IntArray,
-    moved: FloatArray,
+    team: Team,
     bodies: Bodies,
     reach: Reach,
-    laws: LawRows,
-    kicks: FloatArray,
-    drifts: FloatArray,
+    laws: LawRows | None,
+    kept: tuple[Densities, Pairs] | None,
+    steps: Steps,
     stage: int,
     n_stages: int,
     drifted: bool,
-    limit2: float,
 ) -> int:
     """Stages ``stage`` .. n_stages - 1 of a composition; returns the stage at which runs must be found anew.
 
     Args:
-        thread: number of this thread of ``n_threads``.
-        n_threads: how many call this at the same time.
-        counter: (1,) zero, shared: the barrier.
-        moved: (n_threads,) shared scratch.
+        team: this thread and the others.
         bodies: with the forces at q.
         reach: runs that hold while no particle has moved farther than sqrt(limit2) from ``bodies.start``.
-        laws: of the pairs.
-        kicks: lengths of the kicks of one step, (s + 1,).
-        drifts: lengths of the drifts of one step, (s,).
+        laws: of the pairs, or None: what is None is not compiled.
+        kept: a one-density model and room for its pairs, or None.
+        steps: of the composition.
         stage: first stage, counted over all steps.
         n_stages: s times the number of steps.
         drifted: whether the first stage's kick and drift are done already.
-        limit2: square of half the skin.
 
     Returns ``n_stages`` when all is done, the last kick included.
 
     """
+    thread, n_threads, n_chunks = team.thread, team.n_threads, reach.chunks.size - 1
     first, last = share(thread, n_threads, bodies.species.size)
-    out = np.zeros(OUT_WORDS)
-    meeting = 0
+    out, meeting = np.zeros(OUT_WORDS), 0
+    if kept is not None:
+        d, pairs = kept
+        w = scratch_of(pairs)
     while stage < n_stages:
         if not drifted:
-            meeting, holds = start_stage(
-                thread, n_threads, counter, moved, meeting, bodies, kicks, drifts, stage, limit2
-            )
+            meeting, holds = start_stage(team, meeting, bodies, steps, stage)
             if not holds:
                 return stage
         drifted = False
-        for c in range(thread, reach.chunks.size - 1, n_threads):
-            push_chunk(c, bodies, reach, laws, False, out)
-        meeting = meet(counter, n_threads, meeting)
+        if laws is not None:
+            for c in range(thread, n_chunks, n_threads):
+                push_chunk(c, bodies, reach, laws, False, out)
+        if kept is not None:
+            for c in range(thread, n_chunks, n_threads):
+                sum_chunk(c, bodies, reach, d, pairs, w)
+            meeting = meet(team.counter, n_threads, meeting)
+            embed(first, last, bodies, reach, d, pairs)
+            meeting = meet(team.counter, n_threads, meeting)
+            for c in range(thread, n_chunks, n_threads):
+                push_kept(c, bodies, reach, d, pairs, False, out)
+        meeting = meet(team.counter, n_threads, meeting)
         add_windows(first, last, bodies, reach)
         stage += 1
-    last_kick(first, last, bodies, kicks[drifts.size])
+    last_kick(first, last, bodies, steps.kicks[steps.drifts.size])
     return stage

@@ -20,8 +20,6 @@ from hamfit.errors import SpecError
 from hamfit.features.registry import blocks_to_store
 from hamfit.frames import Frame
 from hamfit.inference import CompiledModel
-from hamfit.inference.blocks import BlocksEngine
-from hamfit.inference.density_engine import DensityEngine
 from hamfit.integrators import integrator
 from hamfit.model import Model
 from hamfit.rollouts.options import RolloutOptions
@@ -29,10 +27,6 @@ from hamfit.rollouts.sizes import peak_bytes_of_process, stored_bytes
 from hamfit.rollouts.starts import InitialStates
 from hamfit.rollouts.trying import proposed_step, tried_start
 
-#: Bytes of an engine for each particle: state, windows of forces, runs.
-_ENGINE_BYTES = 1100
-#: Bytes of each pair that a density engine keeps between its two passes, with room for more pairs than at the start.
-_PAIR_BYTES = 70
 #: Particle steps between two places where a rollout can be taken up: half a minute of a compiled engine.
 _SEGMENT_PARTICLE_STEPS = 2e8
 #: Part of that for engines that are not compiled.
@@ -153,7 +147,7 @@ def make_plan(
     options = options.with_changes(dt=dt)
     start = tried_start(compiled, states, method, dt)
     engine, frame, pairs = start.engine, start.frame, start.seen.pairs
-    speed = _SLOW_ENGINE if isinstance(engine, BlocksEngine) else 1.0
+    speed = 1.0 if engine.is_compiled else _SLOW_ENGINE
     most = max(t.n_particles for t in states.dataset.trajectories)
     segment = int(np.clip(speed * _SEGMENT_PARTICLE_STEPS / most, 1, _LONGEST_SEGMENT))
     plan = RolloutPlan(
@@ -163,8 +157,8 @@ def make_plan(
         segment,
         asked,
         engine.description,
-        None if isinstance(engine, BlocksEngine) else max((law.error for law in compiled.laws), default=None),
-        _ENGINE_BYTES + int(_PAIR_BYTES * pairs / frame.n_particles) * isinstance(engine, DensityEngine),
+        max((law.error for law in compiled.laws), default=None) if engine.is_compiled else None,
+        engine.particle_bytes + int(engine.pair_bytes * pairs / frame.n_particles),
         stores_momenta(compiled, frame),
     )
     return plan, compiled

@@ -5,7 +5,7 @@ Two forms, both energies as polynomials whose exact derivatives are the forces:
 - one polynomial in r^2 or 1/r^2 between the shortest distance seen in training and the cutoff. Its force is a Chebyshev
   interpolant of the exact slope, integrated once. Lennard-Jones is a polynomial in 1/r^2, and the model of one needs 8
   coefficients; ``kernels.lanes`` evaluates it for eight pairs at a time.
-- pieces of degree 7 (``inference.pieces``), for what needs more than ``MOST_COEFFICIENTS`` numbers, for systems
+- pieces of degree 7 (``features.pieces``), for what needs more than ``MOST_COEFFICIENTS`` numbers, for systems
   without a cutoff, and for distances outside those of training: there the features themselves are compiled, to
   half of the shortest and to twice the longest distance; farther out the energy follows its tangent.
 
@@ -15,18 +15,32 @@ the distances seen in training; ``Law.worst`` the same with the largest differen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.polynomial import chebyshev, polynomial
 
+from hamfit.devices import AbstractDevice
+from hamfit.features.curves import radial_function, radial_slope
+from hamfit.features.functions import PairFunctions
+from hamfit.features.pieces import NOTHING, Function, compile_functions, n_pieces, values_and_slopes
 from hamfit.features.radial import RadialFeatures
-from hamfit.inference.pieces import Function, compile_functions, values_and_slopes
+from hamfit.frames import Frame
+from hamfit.graphs import BondGraph, CutoffGraph
+from hamfit.graphs.channels import pair_channels
+from hamfit.inference.compiled import AbstractCompiled, Counted, Law
+from hamfit.inference.cutoff_engine import CutoffEngine
+from hamfit.inference.device_pair_engine import DevicePairEngine
+from hamfit.inference.engine import AbstractEngine
+from hamfit.inference.listed_engine import ListedEngine
+from hamfit.integrators import Composition
 from hamfit.kernels.cpu import SPLINE_DEGREE
 from hamfit.kernels.emitter import UNROLLED
 from hamfit.kernels.lanes import LAW_COEFFICIENTS
+from hamfit.kernels.pair_forces import LawRows
 from hamfit.kernels.pair_tables import Tables
+from hamfit.relative import relative_errors, rms
 from hamfit.types import FloatArray
 
 #: Most coefficients of a single polynomial; with more, pieces are as fast.
@@ -40,73 +54,72 @@ _GRID = 4000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Law:
-    """The compiled law of one channel."""
+class CompiledPair(AbstractCompiled[LawRows]):
+    """A pair block, ready for ``kernels.pair_forces``, or ``kernels.listed`` where its graph has no cutoffs."""
 
-    label: str
-    """Name of the channel."""
-    cutoff: float
-    """Distance beyond which there is no force; inf for none."""
-    extent: tuple[float, float]
-    """Shortest and longest distance seen in training; nan where there was none."""
-    core: float
-    """Distance below which pieces are used; the cutoff (or inf) where they are used throughout."""
-    form: str
-    """What it was compiled to, in words."""
-    row: FloatArray
-    """Numbers of the polynomial as ``kernels.lanes`` wants them; empty where there is none."""
-    inverse: bool
-    """Whether the polynomial is in 1/r^2."""
-    error: float
-    """Relative error of the compiled force, rms over the trained range."""
-    worst: float
-    """Largest error there over the same rms force."""
+    what: ClassVar[str] = "pairs"
+
+    def on_processor(
+        self, frame: Frame, rate: FloatArray, method: Composition, dt: float, threads: int
+    ) -> AbstractEngine:
+        """See ``AbstractCompiled.on_processor``."""
+        if isinstance(self.graph, CutoffGraph):
+            return CutoffEngine(self, frame, rate, method, dt, threads)
+        return ListedEngine(self, frame, rate, method, dt)
+
+    def on_device(
+        self, device: AbstractDevice, frame: Frame, rate: FloatArray, method: Composition, dt: float
+    ) -> AbstractEngine | None:
+        """See ``AbstractCompiled.on_device``: there is none for bonds and all pairs."""
+        if isinstance(self.graph, CutoffGraph):
+            return DevicePairEngine(device, self, frame, rate, method, dt)
+        return None
 
 
-def compile_laws(
-    radial: RadialFeatures, theta: FloatArray, extents: FloatArray, labels: Sequence[str]
-) -> tuple[tuple[Law, ...], Tables]:
-    """All channels of radial features with their coefficients; extents (C, 2) as in ``Model.extents``."""
+def compile_pair(pair: PairFunctions, theta: FloatArray, extents: FloatArray, constants: FloatArray) -> CompiledPair:
+    """All channels of a pair block with their coefficients.
+
+    extents (C, 2) as in ``Model.extents``; constants (S,): energy of a particle beside the features, nan where unknown.
+    """
+    radial, graph = pair.radial, pair.graph
     tables = compile_functions([_function(radial, theta, c, extents[c]) for c in range(radial.n_channels)])
-    laws = tuple(_law(radial, theta, c, extents[c], labels[c], tables) for c in range(radial.n_channels))
-    return laws, tables
+    laws = [_law(radial, theta, c, extents[c], graph.channel_labels[c], tables) for c in range(radial.n_channels)]
+    rows = np.zeros((len(laws), max(LAW_COEFFICIENTS, *(law.row.size for law in laws))))
+    for c, law in enumerate(laws):
+        rows[c, : law.row.size] = law.row
+    kernel = LawRows(
+        np.zeros((0, 0), dtype=np.int64) if isinstance(graph, BondGraph) else pair_channels(len(constants)),
+        rows,
+        np.array([int(law.inverse) for law in laws], dtype=np.int64),
+        np.array([law.cutoff * law.cutoff for law in laws]),
+        tables,
+    )
+    return CompiledPair(tuple(laws), kernel, np.nan_to_num(constants), graph, (Counted(radial.cutoffs, extents),))
 
 
 def _law(radial: RadialFeatures, theta: FloatArray, c: int, extent: FloatArray, label: str, tables: Tables) -> Law:
     cutoff, (low, high) = float(radial.cutoffs[c]), (float(extent[0]), float(extent[1]))
     part = theta[radial.columns(c)]
     if not (np.isfinite(extent).all() and high > low):
-        return Law(label, cutoff, (low, high), cutoff, "no pair was seen", np.empty(0), False, 0.0, 0.0)
-
-    def exact(r: FloatArray) -> FloatArray:
-        return np.asarray(radial.slopes_over_r(c, r) @ part) * r
-
+        return Law(label, cutoff, (low, high), cutoff, "no pair was seen", 0.0, 0.0)
+    exact = radial_slope(radial, theta, c)
     grid = np.linspace(low, min(high, cutoff), _GRID, endpoint=False)
     truth = exact(grid)
-    size = float(np.sqrt(np.mean(truth**2)))
+    size = rms(truth)
     _, compiled = values_and_slopes(tables, c, grid)
-    table_error, table_worst = _errors(compiled - truth, size)
     best: tuple[FloatArray, bool, float] | None = None
     if np.isfinite(cutoff) and size > 0.0:
         # as far as it will be used, which may be farther than pairs were seen
         reach = np.linspace(low, cutoff, _GRID, endpoint=False)
         best = _best_polynomial(radial, part, c, low, cutoff, reach, exact(reach), size)
     if best is None:
-        pieces = int(tables.pieces[tables.segments[c] : tables.segments[c + 1]].sum())
-        form = f"{pieces} pieces of degree {SPLINE_DEGREE} in {radial.input_maps[c]}"
-        return Law(label, cutoff, (low, high), cutoff, form, np.empty(0), False, table_error, table_worst)
+        form = f"{n_pieces(tables, c)} pieces of degree {SPLINE_DEGREE} in {radial.input_maps[c]}"
+        return Law(label, cutoff, (low, high), cutoff, form, *relative_errors(compiled, truth))
     row, inverse, core = best
     follows = grid >= core
     mixed = np.where(follows, _force(row, inverse, np.where(follows, grid, core)), compiled)
-    error, worst = _errors(mixed - truth, size)
     form = f"polynomial of {int(row[LAW_COEFFICIENTS - 1])} coefficients in {'1/r^2' if inverse else 'r^2'}"
-    return Law(label, cutoff, (low, high), core, form, row, inverse, error, worst)
-
-
-def _errors(difference: FloatArray, size: float) -> tuple[float, float]:
-    if size == 0.0:
-        return 0.0, 0.0
-    return float(np.sqrt(np.mean(difference**2))) / size, float(np.abs(difference).max(initial=0.0)) / size
+    return Law(label, cutoff, (low, high), core, form, *relative_errors(mixed, truth), row, inverse)
 
 
 def _best_polynomial(
@@ -129,8 +142,7 @@ def _best_polynomial(
             # r^2 first: it needs no division
             for inverse in (False, True):
                 row = _polynomial(radial, theta, c, core, cutoff, n, inverse=inverse)
-                error, _ = _errors(_force(row, inverse, grid[covered]) - truth[covered], size)
-                if error <= TOLERANCE:
+                if rms(_force(row, inverse, grid[covered]) - truth[covered]) / size <= TOLERANCE:
                     return row, inverse, core
     return None
 
@@ -174,10 +186,10 @@ def _force(row: FloatArray, inverse: bool, r: FloatArray) -> FloatArray:
 def _function(radial: RadialFeatures, theta: FloatArray, c: int, extent: FloatArray) -> Function:
     """The energy of channel c: nearer than in training, as in training, and farther (up to the cutoff)."""
     low, high = float(extent[0]), float(extent[1])
-    cutoff, part = float(radial.cutoffs[c]), theta[radial.columns(c)]
+    cutoff = float(radial.cutoffs[c])
     if cutoff == 0.0:
         # no pair is ever asked for
-        return Function(np.zeros_like, (0.5, 1.0), anchor=-1, known=0.0, input_map="r")
+        return NOTHING
     if not (np.isfinite(extent).all() and high > low):
         # no pair was seen: the features are summed all the same, over the whole range they can have
         far = cutoff if np.isfinite(cutoff) else 2.0
@@ -190,13 +202,4 @@ def _function(radial: RadialFeatures, theta: FloatArray, c: int, extent: FloatAr
             ends.append(far)
         else:
             ends[-1] = far
-    # the steepest feature must not fall between the points, whatever the others make of it
-    steepest = float(np.abs(radial.weights[c]).max(initial=0.0))
-    return Function(
-        lambda r: np.asarray(radial.slopes_over_r(c, r) @ part) * r,
-        tuple(ends),
-        anchor=-1,
-        known=float(radial.values(c, np.array([far]))[0] @ part),
-        input_map=radial.input_maps[c],
-        fewest=2 ** int(np.ceil(np.log2(max(4.0 * steepest, 1.0)))),
-    )
+    return radial_function(radial, theta, c, tuple(ends))

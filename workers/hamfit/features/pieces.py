@@ -18,6 +18,7 @@ from hamfit.features.radial import InputMap, map_inverse, map_slope_over_r, map_
 from hamfit.features.tables import MAP_CODE
 from hamfit.kernels.cpu import SPLINE_DEGREE
 from hamfit.kernels.pair_tables import Tables, law
+from hamfit.relative import relative_rms
 from hamfit.types import FloatArray
 
 Slope = Callable[[FloatArray], FloatArray]
@@ -48,6 +49,10 @@ class Function:
     """Pieces are equal in this map of r."""
     fewest: int = _FIRST_PIECES
     """Pieces of a segment to begin with, between 32 and 1024: more where it is steep in places."""
+
+
+#: A function that is zero, with as few pieces as there can be.
+NOTHING = Function(np.zeros_like, (0.5, 1.0), anchor=-1, known=0.0, input_map="r2")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +105,11 @@ def values_and_slopes(tables: Tables, c: int, r: FloatArray) -> tuple[FloatArray
     return both[:, 0], both[:, 1]
 
 
+def n_pieces(tables: Tables, c: int) -> int:
+    """Pieces of channel c."""
+    return int(tables.pieces[tables.segments[c] : tables.segments[c + 1]].sum())
+
+
 def _segments(function: Function) -> list[_Segment]:
     spans = list(zip(function.ends[:-1], function.ends[1:], strict=True))
     bare = [_segment(function, low, high) for low, high in spans]
@@ -149,9 +159,7 @@ def _slope_pieces(function: Function, first: float, last: float) -> FloatArray:
         found = (values - values[:, :1]) @ _COEFFICIENTS.T
         found[:, 0] += values[:, 0]
         exact = slope(starts + width * _PROBES)
-        difference = found @ np.vander(_PROBES, SPLINE_DEGREE, increasing=True).T - exact
-        size = float(np.sqrt(np.mean(exact**2)))
-        error = float(np.sqrt(np.mean(difference**2))) / size if size > 0.0 else 0.0
+        error = relative_rms(found @ np.vander(_PROBES, SPLINE_DEGREE, increasing=True).T, exact)
         # refining past the rounding of the function itself gains nothing
         if best is not None and error > 0.25 * best[1]:
             return best[0]

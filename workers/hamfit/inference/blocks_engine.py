@@ -10,6 +10,7 @@ with pairs and l_max 1, whose two blocks would search for themselves.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,6 +34,8 @@ class _LostError(Exception):
 
 class BlocksEngine(AbstractEngine):
     """Any model, any integrator."""
+
+    is_compiled: ClassVar[bool] = False
 
     def __init__(self, model: Model, frame: Frame, method: AbstractIntegrator, dt: float) -> None:
         check_step(dt, 0)

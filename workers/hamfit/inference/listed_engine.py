@@ -7,16 +7,22 @@ from dataclasses import replace
 import numpy as np
 
 from hamfit.frames import Frame
-from hamfit.graphs import AbstractGraph, AllPairsGraph
-from hamfit.graphs.channels import pair_channels
 from hamfit.graphs.lattice import Lattice
-from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, bounds, check_state, is_finite
-from hamfit.inference.laws import Law
+from hamfit.inference.compiled import AbstractCompiled
+from hamfit.inference.engine import (
+    AbstractEngine,
+    BlewUp,
+    Observation,
+    bounds,
+    check_state,
+    is_finite,
+    name_coincident,
+)
 from hamfit.integrators import Composition
 from hamfit.integrators.protocol import check_step
-from hamfit.kernels.lanes import OUT_ENERGY, OUT_VIRIAL, OUT_WORDS, VIRIAL_AXES
+from hamfit.kernels.lanes import OUT_ENERGY, OUT_WORDS
 from hamfit.kernels.listed import Listed, advance_listed, listed_forces
-from hamfit.kernels.pair_tables import Tables
+from hamfit.kernels.pair_forces import LawRows
 from hamfit.types import FloatArray
 
 
@@ -24,21 +30,12 @@ class ListedEngine(AbstractEngine):
     """Particles joined by bonds or each to all others, p/m velocities, an explicit composition."""
 
     def __init__(
-        self,
-        graph: AbstractGraph,
-        laws: tuple[Law, ...],
-        tables: Tables,
-        extents: FloatArray,
-        frame: Frame,
-        rate: FloatArray,
-        constant: float,
-        method: Composition,
-        dt: float,
+        self, compiled: AbstractCompiled[LawRows], frame: Frame, rate: FloatArray, method: Composition, dt: float
     ) -> None:
         check_step(dt, 0)
-        self._graph, self._frame = graph, frame
-        everybody = isinstance(graph, AllPairsGraph)
-        lattice = Lattice.of(frame)
+        self._compiled, self._graph, self._frame = compiled, compiled.graph, frame
+        kernel, (counted,), lattice = compiled.kernel, compiled.counted, Lattice.of(frame)
+        everybody = kernel.channels.size > 0
         bonds = np.zeros((0, 2), dtype=np.int64) if everybody or frame.bonds is None else frame.bonds
         types = frame.bond_types if frame.bond_types is not None else np.zeros(len(bonds), dtype=np.int64)
         # copies, because arrays that are read-only would be compiled for once more
@@ -46,19 +43,18 @@ class ListedEngine(AbstractEngine):
             np.array(bonds, dtype=np.int64).reshape(-1, 2),
             np.array(types, dtype=np.int64),
             np.array(frame.species, dtype=np.int64),
-            pair_channels(len(frame.labels)) if everybody else np.zeros((0, 0), dtype=np.int64),
+            kernel.channels,
             lattice.vectors,
             lattice.inverse,
             lattice.heights,
             lattice.periodic,
-            np.array(extents),
-            tables,
+            np.array(counted.extents),
+            kernel.tables,
         )
-        self._rate, self._constant, self._dim = np.array(rate), constant, frame.dim
-        self._dt, self._far = dt, bounds(lattice, float(tables.farthest.max()))
+        self._rate, self._dim = np.array(rate), frame.dim
+        self._dt, self._far = dt, bounds(lattice, float(kernel.tables.farthest.max()))
         self._kicks, self._drifts = method.kicks(dt), method.drifts(dt)
-        what = "all pairs" if everybody else "bonds"
-        self.description = f"{what}: {'; '.join(sorted({law.form for law in laws}))}"
+        self.description = f"{'all pairs' if everybody else 'bonds'}: {compiled.forms}"
 
     def begin(self, q: FloatArray, p: FloatArray) -> Observation:
         """See ``AbstractEngine.begin``."""
@@ -70,23 +66,12 @@ class ListedEngine(AbstractEngine):
         self._force = np.zeros_like(self._q)
         out = np.zeros(OUT_WORDS + 2)
         listed_forces(self._q, self._listed, self._force, out)
-        n = len(q)
-        if int(out[OUT_WORDS + 1]) < (n * (n - 1) // 2 if self._listed.channels.size else len(self._listed.bonds)):
-            # two particles are at one place: the graph says which
-            for i in range(n):
-                prepared.edges(np.array([i]))
-        virial = np.zeros((3, 3))
-        for word, (a, b) in enumerate(VIRIAL_AXES, OUT_VIRIAL):
-            virial[a, b] = virial[b, a] = out[word]
-        d = self._dim
-        return Observation(
-            float(out[OUT_ENERGY]) + self._constant,
-            0.5 * float(np.sum(self._rate[:, None] * self._p**2)),
-            self._force[:, :d].copy(),
-            virial[:d, :d],
-            int(out[OUT_WORDS]),
-            int(out[OUT_WORDS + 1]),
-        )
+        n, outside, pairs = len(q), int(out[OUT_WORDS]), int(out[OUT_WORDS + 1])
+        if pairs < (n * (n - 1) // 2 if self._listed.channels.size else len(self._listed.bonds)):
+            name_coincident(prepared, n)
+        kinetic, forces = 0.5 * float(np.sum(self._rate[:, None] * self._p**2)), self._force[:, : self._dim].copy()
+        more = self._compiled.constant(self._frame)
+        return Observation.summed(out[OUT_ENERGY:OUT_WORDS], more, kinetic, forces, outside, pairs)
 
     def advance(self, n_steps: int) -> None:
         """See ``AbstractEngine.advance``."""
