@@ -250,11 +250,6 @@ class Model:
         return all(block.has_virial for block in self.blocks if block.part == "force")
 
     @property
-    def is_separable(self) -> bool:
-        """Whether H(q, p) = T(p) + V(q), as explicit integrators need."""
-        return all(block.is_separable for block in self.blocks)
-
-    @property
     def conserves_momentum(self) -> bool:
         """Whether the total momentum is constant: whether no block depends on absolute positions."""
         return all(block.conserves_momentum for block in self.blocks)

@@ -28,17 +28,20 @@ class VelocityRatios:
 
 def velocity_ratios(model: Model, *, reach: float = 1.0) -> VelocityRatios | None:
     """The ratios up to ``reach`` times the largest momentum of the training; None for a model without velocities."""
-    for block, theta in zip(model.blocks, model.theta, strict=True):
-        radial = block.momentum_functions
-        if radial is None:
+    moving = [(b, t) for b, t in zip(model.blocks, model.theta, strict=True) if b.part == "velocity"]
+    if not moving:
+        return None
+    block, theta = moving[0]
+    radial, n_species = block.momentum_functions, len(model.labels)
+    if radial is None or len(moving) > 1:
+        # of what is more than functions of |p|, or several blocks together, nothing is known
+        return VelocityRatios(np.full(n_species, np.nan), np.full(n_species, np.inf))
+    ratio, spread = np.full((2, n_species), np.nan)
+    for s, (low, high) in enumerate(model.extents[block.kind]):
+        if not (np.isfinite([low, high]).all() and high > 0.0):
             continue
-        ratio, spread = np.full((2, len(model.labels)), np.nan)
-        for s, (low, high) in enumerate(model.extents[block.kind]):
-            if not (np.isfinite([low, high]).all() and high > 0.0):
-                continue
-            p = np.linspace(low + 1e-3 * (high - low), reach * high, _MOMENTA)
-            slopes = radial.slopes_over_r(s, p) @ theta[radial.columns(s)]
-            ratio[s] = np.median(slopes)
-            spread[s] = np.abs(slopes / ratio[s] - 1.0).max() if ratio[s] != 0.0 else np.inf
-        return VelocityRatios(ratio, spread)
-    return None
+        p = np.linspace(low + 1e-3 * (high - low), reach * high, _MOMENTA)
+        slopes = radial.slopes_over_r(s, p) @ theta[radial.columns(s)]
+        ratio[s] = np.median(slopes)
+        spread[s] = np.abs(slopes / ratio[s] - 1.0).max() if ratio[s] != 0.0 else np.inf
+    return VelocityRatios(ratio, spread)

@@ -18,9 +18,12 @@ from hamfit.data import Dataset
 from hamfit.errors import DataError, ModelError, SpecError, StoreError
 from hamfit.evaluation import evaluate
 from hamfit.exports import HamfitCalculator, export_lammps
+from hamfit.features.kinetic import KineticBlock
 from hamfit.features.registry import block_type
 from hamfit.fitting import fit, plan
 from hamfit.frames import Frame
+from hamfit.inference import CompiledModel
+from hamfit.integrators import VERLET, integrator
 from hamfit.model import Model
 from hamfit.options import FitOptions
 from hamfit.rollouts import rollout
@@ -134,6 +137,66 @@ def test_where_it_cannot_serve_it_is_refused_with_its_name(
     atoms.calc = HamfitCalculator(model, labels={"H": "A"})
     with pytest.raises(Exception, match="trap block holds particles around the origin, so the model has no stress"):
         atoms.get_stress()
+
+
+class Relativistic(KineticBlock):
+    """T(p) as another package may have it: nobody is told that it is functions of |p|."""
+
+    kind = "relativistic"
+    momentum_functions = None
+
+
+class Coupled(KineticBlock):
+    kind = "coupled"
+    is_separable = False
+
+
+def with_velocity_blocks(model: Model, *kinds: type[KineticBlock]) -> Model:
+    """The pair part of a model, and its kinetic block as these."""
+    kinetic, theta = model.blocks[0], model.theta[0]
+    assert isinstance(kinetic, KineticBlock)
+    blocks = [kind(kinetic.radial, kinetic.channel_labels) for kind in kinds]
+    extents = {**model.extents, **{block.kind: model.extents["kinetic"] for block in blocks}}
+    pair, pair_theta = model.blocks[1], model.theta[1]
+    return replace(model, blocks=(*blocks, pair), theta=(*[theta] * len(blocks), pair_theta), extents=extents)
+
+
+@pytest.mark.parametrize(
+    "kinds", [(Relativistic,), (KineticBlock, Relativistic)], ids=["in place of hamfit's", "beside hamfit's"]
+)
+def test_a_kinetic_energy_of_another_package_is_that_which_moves_particles(
+    kinds: tuple[type[KineticBlock], ...], model: Model, tmp_path: Path
+) -> None:
+    other, frame = with_velocity_blocks(model, *kinds), trapped(6, 1)[0]
+    assert frame.p is not None
+    engine = CompiledModel(other).engine(frame, VERLET, 0.001)
+    seen = engine.begin(frame.q, frame.p)
+    assert seen.kinetic_energy == pytest.approx(other.kinetic_energy(frame), rel=1e-12)
+    engine.advance(1)
+    q, _ = engine.state()
+    half = frame.p + 0.5 * 0.001 * other.forces(frame)
+    np.testing.assert_allclose(q - frame.q, 0.001 * other.velocities(replace(frame, p=half)), rtol=0, atol=1e-12)
+    for export in (lambda: HamfitCalculator(other), lambda: export_lammps(other, tmp_path / "lammps")):
+        with pytest.raises(ModelError, match=r"the kinetic energy that the model learned .* is not p"):
+            export()
+
+
+def test_a_block_that_couples_positions_and_momenta_is_stepped_by_implicit_methods_alone(model: Model) -> None:
+    other, frame = with_velocity_blocks(model, Coupled), trapped(6, 1)[0]
+    with pytest.raises(SpecError, match=r"coupled block couples positions and momenta.*take the integrator midpoint"):
+        CompiledModel(other).engine(frame, VERLET, 0.001)
+    CompiledModel(other).engine(frame, integrator("midpoint"), 0.001).close()
+
+
+def test_a_second_block_of_pair_functions_is_refused_where_one_is_known(model: Model, tmp_path: Path) -> None:
+    """And runs block by block, with the forces of both."""
+    pair, theta, frame = model.blocks[1], model.theta[1], trapped(6, 1)[0]
+    both = replace(model, blocks=(model.blocks[0], pair, pair), theta=(model.theta[0], theta, theta))
+    with pytest.raises(ModelError, match="the pair block has functions of the distance, where LAMMPS's styles know"):
+        export_lammps(both, tmp_path / "lammps")
+    assert frame.p is not None
+    seen = CompiledModel(both).engine(frame, VERLET, 0.001).begin(frame.q, frame.p)
+    np.testing.assert_allclose(seen.forces, both.forces(frame), rtol=0, atol=1e-10)
 
 
 def test_what_is_offered_and_cannot_be_had_is_named() -> None:

@@ -111,16 +111,16 @@ def _parts(model: Model) -> tuple[RadialCurve | None, tuple[DensityFunctions, Fl
     for block, theta in zip(model.blocks, model.theta, strict=True):
         if block.part != "force":
             continue
-        if (functions := block.pair_functions) is not None:
+        if (functions := block.pair_functions) is not None and pair is None:
             _check_graph(functions.graph)
             pair = RadialCurve.compile(functions.radial, theta, model.extents[block.kind])
-        elif (one := block.density_functions) is not None:
+        elif (one := block.density_functions) is not None and density is None:
             density = (one, theta)
         else:
             raise ModelError(
-                f"the {block.kind} block {block.form}, where LAMMPS's styles know functions of the distance within a"
-                f" cutoff and one round density (--l-max 0 --radial 1): fit without the {block.kind} block, or run the"
-                " model through ASE"
+                f"the {block.kind} block {block.form}, where LAMMPS's styles know one block of functions of the"
+                " distance within a cutoff and one round density (--l-max 0 --radial 1): fit without the"
+                f" {block.kind} block, or run the model through ASE"
             )
     if pair is None and density is None:
         raise ModelError("the model has no forces (it was fitted to velocities only): fit data that have forces")

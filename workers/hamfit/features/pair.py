@@ -28,6 +28,7 @@ class PairBlock(AbstractRadialBlock):
 
     kind: ClassVar[str] = "pair"
     part: ClassVar[Part] = "force"
+    form = "has functions of the distance"
     needs_graph: ClassVar[Literal["no", "any", "cutoff"]] = "any"
     has_virial_rows: ClassVar[bool] = True
     pooling = 0.5

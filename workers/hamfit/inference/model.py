@@ -59,12 +59,18 @@ class CompiledModel:
 
         It runs on the device given where that has an engine for the model; else on the processor, as its description
         then says. Threads are those of the processor. Raises ModelError, GraphError or DataError when the frame does
-        not fit the model, SpecError for a dt that is zero or not finite and for less than one thread, DeviceError where
-        the device has no room.
+        not fit the model, SpecError for a dt that is zero or not finite, for less than one thread, and for an explicit
+        method where a block is not separable, DeviceError where the device has no room.
         """
         check_step(dt, 0)
         if threads < 1:
             raise SpecError(f"threads is {threads}: give at least one")
+        coupled = [block.kind for block in self.model.blocks if not block.is_separable]
+        if coupled and isinstance(method, Composition):
+            raise SpecError(
+                f"the {coupled[0]} block couples positions and momenta, which {method.name} cannot step: take the"
+                " integrator midpoint"
+            )
         frame = self.model.adapt(frame)
         checked_species(frame, self.model.labels)
         rate, functions = self.rates(frame), self.functions
