@@ -20,7 +20,7 @@ from hamfit import bundles
 from hamfit.comparison import compare_rollouts
 from hamfit.data import Dataset, writer
 from hamfit.errors import RolloutWarning, SpecError, StoreError
-from hamfit.inference.blocks import BlocksEngine
+from hamfit.inference.blocks_engine import BlocksEngine
 from hamfit.integrators import NotConverged
 from hamfit.progress import Event
 from hamfit.rollouts import plan as plans
