@@ -15,12 +15,12 @@ from hamfit.inference import CompiledModel
 from hamfit.model import Model
 from hamfit.processes import peak_bytes, single_blas_thread
 from hamfit.progress import Event, Progress, silent
-from hamfit.rollouts.devices import device_of
 from hamfit.rollouts.endings import finished_rollout
 from hamfit.rollouts.executors import run_on_cluster, run_on_threads
 from hamfit.rollouts.options import RolloutOptions
 from hamfit.rollouts.plan import RolloutPlan, fingerprint, make_plan, without_history
 from hamfit.rollouts.report import per_hour, report_of, speed_of
+from hamfit.rollouts.running import device_of
 from hamfit.rollouts.starts import InitialStates, initial_states
 from hamfit.rollouts.workspace import Abandoned, Workspace, opened
 from hamfit.stores.publish import publish_folder
@@ -48,7 +48,8 @@ def plan_rollout(
 ) -> dict[str, Any]:
     """What a rollout would do and cost, as tried on the processor; raises as `rollout` does, but needs no GPU."""
     options = _options(options, changes)
-    return make_plan(*_states(model, initial, options), options)[0].to_dict()
+    model = model if isinstance(model, Model) else Model.open(model)
+    return make_plan(model, initial_states(model, initial, options), options)[0].to_dict()
 
 
 def rollout(
@@ -93,7 +94,8 @@ def rollout(
     began = time.perf_counter()
     target = Path(out).absolute()
     with single_blas_thread():
-        opened_model, states = _states(model, initial, options)
+        opened_model = model if isinstance(model, Model) else Model.open(model)
+        states = initial_states(opened_model, initial, options)
         sources = [states.dataset.path, *([] if isinstance(model, Model) else [Path(model)])]
         if any(target.resolve() == source.resolve() for source in sources):
             raise SpecError(f"{target}: the trajectories would replace what they are made from: choose another path")
@@ -112,7 +114,7 @@ def rollout(
                 without_history(compiled.model).save(workspace.model)
             names = [plan.states.name(start) for start in plan.states]
             todo = {
-                index: workspace.checkpointed(name)
+                index: workspace.steps_and_frames(name)[0]
                 for index, name in enumerate(names)
                 if finished_rollout(workspace, name) is None
             }
@@ -150,21 +152,6 @@ def rollout(
 
 def _options(options: RolloutOptions | None, changes: Mapping[str, Any]) -> RolloutOptions:
     return RolloutOptions.build(changes) if options is None else options.with_changes(**changes)
-
-
-def _states(
-    model: Model | str | Path, initial: Dataset | str | Path, options: RolloutOptions
-) -> tuple[Model, InitialStates]:
-    opened_model = model if isinstance(model, Model) else Model.open(model)
-    states = initial_states(
-        opened_model,
-        initial,
-        frames=options.frames,
-        replicas=options.replicas,
-        temperature=options.temperature,
-        seed=options.seed,
-    )
-    return opened_model, states
 
 
 def _planned(

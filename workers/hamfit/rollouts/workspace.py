@@ -109,12 +109,8 @@ class Workspace:
         attrs, arrays = read_bundle(self.checkpoint(name), "checkpoint", _CHECKPOINT_SCHEMA)
         return int(attrs["step"]), (attrs["writer"], within("pending", arrays)), attrs, arrays
 
-    def checkpointed(self, name: str) -> int:
-        """The step at which a rollout would be taken up, as its checkpoint says; 0 when there is none to be read."""
-        return self.steps_and_frames(name)[0]
-
     def steps_and_frames(self, name: str) -> tuple[int, int]:
-        """Steps made and frames stored, as the checkpoint says; 0 when there is none to be read."""
+        """Steps made, at which a rollout would be taken up, and frames stored; 0 when no checkpoint can be read."""
         try:
             attrs = peek(self.checkpoint(name))
             return int(attrs["step"]), int(attrs["writer"]["n_frames"])
