@@ -77,7 +77,8 @@ class Workspace:
     def writer(self, units: Units, model: Model, *, bonds: bool) -> DatasetWriter:
         """A writer of trajectories of the dataset to be, in the names of a model."""
         labels = model.bond_labels if bonds else ()
-        return DatasetWriter.part(self.store, self.out, units=units, labels=model.labels, bond_labels=labels, left=LEFT)
+        writer = DatasetWriter.create(self.out, units=units, labels=model.labels, bond_labels=labels)
+        return writer.below(self.store, LEFT)
 
     def begun(self) -> Sequence[str]:
         """Names of the rollouts that have begun, in alphabetical order."""
