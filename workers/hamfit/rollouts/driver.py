@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,7 +139,16 @@ def rollout(
                 reason = summaries[0]["reason"]
                 raise RolloutError(f"{target}: no rollout could begin, the first for this reason: {reason}")
             report = report_of(plan, summaries, resumed)
-            _assemble(workspace, plan, compiled.model, done, report)
+            has_bonds = any("bonds" in t.fields for t in states.dataset.trajectories)
+            writer = workspace.writer(states.dataset.units, compiled.model, bonds=has_bonds)
+            writer.attrs["rollout"] = {
+                "fingerprint": plan.fingerprint,
+                "source": states.dataset.digest,
+                "options": plan.options.physics(),
+                # where it ran and how often it was interrupted is no part of what was computed
+                "report": {key: value for key, value in report.items() if key != "resumed"},
+            }
+            writer.assemble(d["written"] for d in done)
             publish_folder(workspace.store, target, overwrite=overwrite)
             workspace.discard()
     report["seconds"] = {"rollout": round(seconds, 4), "total": round(time.perf_counter() - began, 4)}
@@ -224,25 +233,6 @@ class _StepCount:
         self._ended = done == self._total
         made = done - self._before
         self._progress(Event("rollout", done, self._total, made, self.seconds, peak_bytes(), "steps"))
-
-
-def _assemble(
-    workspace: Workspace,
-    plan: RolloutPlan,
-    model: Model,
-    done: Sequence[Mapping[str, Any]],
-    report: Mapping[str, Any],
-) -> None:
-    dataset = plan.states.dataset
-    writer = workspace.writer(dataset.units, model, bonds=any("bonds" in t.fields for t in dataset.trajectories))
-    writer.attrs["rollout"] = {
-        "fingerprint": plan.fingerprint,
-        "source": dataset.digest,
-        "options": plan.options.physics(),
-        # where it ran and how often it was interrupted is no part of what was computed
-        "report": {key: value for key, value in report.items() if key != "resumed"},
-    }
-    writer.assemble(d["written"] for d in done)
 
 
 def _warn(report: Mapping[str, Any]) -> None:
