@@ -197,15 +197,13 @@ class TrajectoryWriter:
         """
         if attrs["n_frames"]:
             fields = set(attrs["fields"]) - {"box_fixed", "bonds", "time"}
-            shapes = {name: arrays[self._key(name)].shape[1:] for name in ("position", *sorted(fields))}
+            paths = layout.series_paths(self._name, fields)
+            shapes = {name: arrays[paths[name]].shape[1:] for name in ("position", *sorted(fields))}
             self._begin(shapes, "time" in attrs["fields"])
         for writer in self._writers():
             writer.resume(list(attrs["crc32c"][writer.key]), arrays[writer.key])
         self.n_frames = int(attrs["n_frames"])
         self._last_step, self._last_time = attrs["last_step"], attrs["last_time"]
-
-    def _key(self, name: str) -> str:
-        return f"{self._name}/{layout.ELEMENTS[name].path}/value"
 
     def _writers(self) -> Iterator[ArrayWriter]:
         for writers in self._elements.values():

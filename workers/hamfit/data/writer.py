@@ -129,7 +129,8 @@ class DatasetWriter:
                 self._trajectories.append(entry)
                 self._names.add(entry.name)
                 self._dim = entry.dim
-            self._builder.adopt(arrays, part["documents"])
+            self._builder.arrays |= arrays
+            self._builder.documents |= part["documents"]
         self._finish()
 
     def __enter__(self) -> DatasetWriter:
@@ -151,11 +152,6 @@ class DatasetWriter:
     def labels(self) -> tuple[str, ...]:
         """Names of the species so far."""
         return tuple(self._labels)
-
-    @property
-    def n_trajectories(self) -> int:
-        """Number of trajectories closed so far."""
-        return len(self._trajectories)
 
     def label_index(self, names: Sequence[str]) -> tuple[int, ...]:
         """Index of each species name; names met for the first time are added to the labels."""

@@ -27,7 +27,6 @@ from hamfit.rollouts.starts import InitialState
 from hamfit.rollouts.tally import Tally
 from hamfit.rollouts.trying import NO_START, observed
 from hamfit.rollouts.workspace import Workspace
-from hamfit.types import FloatArray
 
 #: From so many particles on ``auto`` takes a GPU: a step takes some 50 us there however few they are, and some 0.1 us
 #: for each particle on one core. An estimate, not yet measured.
@@ -173,9 +172,14 @@ class _Rollout:
         return seen
 
     def _store(self, seen: Observation) -> None:
+        rate = self._compiled.rates(self.frame)
+        if rate is not None:
+            velocity = rate[:, None] * self.p
+        else:
+            velocity = self._compiled.model.velocities(replace(self.frame, q=self.q, p=self.p))
         self._writer.append(
             q=self.q[None],
-            velocity=self._velocity()[None],
+            velocity=velocity[None],
             momentum=self.p[None] if self._stores_momenta else None,
             force=seen.forces[None] if self.plan.options.forces else None,
             potential_energy=[seen.potential_energy],
@@ -184,12 +188,6 @@ class _Rollout:
             time=[self.step * abs(self.plan.dt)],
         )
         self.tally.add(seen, self.p, self._first_momentum, constant=self._constant, start=self.step == 0)
-
-    def _velocity(self) -> FloatArray:
-        rate = self._compiled.rates(self.frame)
-        if rate is not None:
-            return rate[:, None] * self.p
-        return self._compiled.model.velocities(replace(self.frame, q=self.q, p=self.p))
 
     def _pause(self, on_step: Callable[[int], None]) -> None:
         """Between two stretches: tell how far it is, see whether to go on, keep a checkpoint."""
