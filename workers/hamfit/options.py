@@ -128,7 +128,16 @@ class FitSpec(CheckedOptions):
     def _cutoff_is_readable(cls, value: str | float | None) -> str | float | None:
         if value is None:
             return None
-        _check_cutoff(str(value))
+        text = str(value)
+        # the grammar only; which species there are is known once the data are open
+        for part in text.split(","):
+            pair, equals, number = part.rpartition("=")
+            try:
+                length = float(number)
+            except ValueError:
+                length = math.nan
+            if not 0.0 <= length < math.inf or (equals and "-" not in pair) or (not equals and part != text):
+                raise ValueError("write one distance such as 2.5, or one per pair of species such as 1-1=2.5,1-2=2.0")
         # "2.5" and 2.5 are one choice, so that a fit begun by one door can be resumed by another.
         if isinstance(value, str) and "=" in value:
             return ",".join(part.strip() for part in value.split(","))
@@ -171,17 +180,3 @@ class FitOptions(PlaceOptions, FitSpec):
     checkpoint: bool = Field(
         default=True, description="Keep partial results beside the model until it is published."
     )
-
-
-def _check_cutoff(text: str) -> None:
-    """The grammar of a cutoff; which species there are is known only once the data are open."""
-    for part in text.split(","):
-        pair, equals, number = part.rpartition("=")
-        try:
-            length = float(number)
-        except ValueError:
-            length = math.nan
-        if not 0.0 <= length < math.inf or (equals and "-" not in pair) or (not equals and part != text):
-            raise ValueError(
-                "write one distance such as 2.5, or one per pair of species such as 1-1=2.5,1-2=2.0"
-            )

@@ -34,7 +34,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def part(root: Path, path: Path) -> DatasetWriter:
     root.mkdir(exist_ok=True)
-    return DatasetWriter.part(root, path, units=LJ, labels=("A", "B"), bond_labels=("soft", "hard"))
+    return DatasetWriter.create(path, units=LJ, labels=("A", "B"), bond_labels=("soft", "hard")).below(root)
 
 
 def opened(writer: DatasetWriter, name: str, arguments: dict[str, Any]) -> TrajectoryWriter:
@@ -156,8 +156,7 @@ def test_frames_go_on_where_they_were_taken_up(tmp_path: Path) -> None:
 
 def test_a_failed_write_of_a_part_says_what_is_left(tmp_path: Path) -> None:
     (tmp_path / "root").write_text("no folder")
-    writer = DatasetWriter.part(
-        tmp_path / "root", tmp_path / "d", units=LJ, labels=("A",), bond_labels=(), left="half of it is kept"
-    )
+    whole = DatasetWriter.create(tmp_path / "d", units=LJ, labels=("A",))
+    writer = whole.below(tmp_path / "root", "half of it is kept")
     with pytest.raises(StoreError, match=r"d: cannot be written \(.*\): choose another place; half of it is kept"):
         writer.open_trajectory("run-0", dim=3, species=[0], masses=1.0)

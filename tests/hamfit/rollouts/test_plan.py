@@ -181,7 +181,7 @@ def test_a_plan_is_the_same_wherever_it_is_made_and_another_for_other_physics(tm
 
     def fingerprint(model: Model, **changes: Any) -> str:
         options = RolloutOptions.build({"steps": 40, "dt": 0.01, **changes})
-        states = initial_states(model, scene.initial, frames=options.frames, seed=options.seed)
+        states = initial_states(model, scene.initial, options)
         return make_plan(model, states, options)[0].fingerprint
 
     one = fingerprint(scene.model)

@@ -17,11 +17,10 @@ from scenes import Scene
 from hamfit.data import Dataset
 from hamfit.devices import AbstractDevice, choose_device, selection
 from hamfit.errors import DeviceError, RolloutWarning
-from hamfit.rollouts import RolloutResult, devices, plan_rollout, rollout, running
-from hamfit.rollouts.devices import WORTHWHILE_PARTICLES, device_of
+from hamfit.rollouts import RolloutResult, plan_rollout, rollout, running
 from hamfit.rollouts.options import RolloutOptions
 from hamfit.rollouts.plan import make_plan
-from hamfit.rollouts.running import _Rollout
+from hamfit.rollouts.running import WORTHWHILE_PARTICLES, _Rollout, device_of
 from hamfit.rollouts.starts import initial_states
 
 # Pairs out of range are no subject but of the tests that say so.
@@ -67,7 +66,7 @@ def test_a_plan_is_made_on_the_processor_whatever_devices_there_are(monkeypatch:
         raise AssertionError
 
     scene = scenes.liquid()
-    states = initial_states(scene.model, scene.initial)
+    states = initial_states(scene.model, scene.initial, RolloutOptions(steps=5))
     for name in ("_cuda", "_emulated"):
         monkeypatch.setattr(selection, name, opened)
     plans = [
@@ -253,7 +252,7 @@ def test_workers_choose_by_what_they_have_and_their_driver_opens_no_device(
 
     scene = scenes.liquid()
     alone = run(scene, tmp_path / "alone", device="emulated")
-    monkeypatch.setattr(devices, "device_for", opened)
+    monkeypatch.setattr(running, "device_for", opened)
     with workers(tmp_path / "scratch", "emulated") as client:
         away = run(scene, tmp_path / "away", client=client)
     assert away.report["devices"] == [NAME]

@@ -15,8 +15,9 @@ from hamfit.fitting import FitResult, fit
 from hamfit.frames import Frame
 from hamfit.model import Model
 from hamfit.options import FitOptions
+from hamfit.rollouts.options import RolloutSpec
 from hamfit.rollouts.selection import FrameSelection
-from hamfit.rollouts.starts import StartPlan, initial_states, thermal_momenta
+from hamfit.rollouts.starts import InitialStates, StartPlan, initial_states, thermal_momenta
 from hamfit.types import FloatArray
 from worlds import LABELS, MASSES, liquid, liquids, soft_spring, write
 
@@ -39,6 +40,10 @@ def quick(dataset: Dataset, **options: object) -> Model:
     return fit(dataset, options=FitOptions(features=16, threads=1, checkpoint=False, **options)).model
 
 
+def starting(model: Model | Path, dataset: Dataset | Path, **options: object) -> InitialStates:
+    return initial_states(model, dataset, RolloutSpec.build({"steps": 1, **options}))
+
+
 def momenta(frame: Frame) -> FloatArray:
     assert frame.p is not None
     return frame.p
@@ -49,7 +54,7 @@ def temperature_of(frame: Frame, freedoms: int) -> float:
 
 
 def test_a_stored_state_comes_back_as_it_was_stored(model: Model, data: Dataset) -> None:
-    states = initial_states(model, data, frames="2")
+    states = starting(model, data, frames="2")
     for plan in states:
         state, stored = states.load(plan), data.trajectories[plan.trajectory].frame(plan.frame)
         assert state.frame.q.tobytes() == stored.q.tobytes()
@@ -62,12 +67,12 @@ def test_positions_outside_the_box_stay_there(model: Model, tmp_path: Path) -> N
     frame = liquids(2, 1, n_species=2)[0]
     assert frame.box is not None
     far = replace(frame, q=frame.q + 3.0 * frame.box[0])
-    states = initial_states(model, write(tmp_path / "far.zarr", [[far]]), temperature=1.0)
+    states = starting(model, write(tmp_path / "far.zarr", [[far]]), temperature=1.0)
     assert np.array_equal(states.load(states[0]).frame.q, far.q)
 
 
 def test_plans_run_through_trajectories_then_frames_then_replicas(model: Model, data: Dataset) -> None:
-    states = initial_states(model, data, frames="1,-1", replicas=2, temperature=0.5)
+    states = starting(model, data, frames="1,-1", replicas=2, temperature=0.5)
     expected = [(0, 1), (0, 6), (1, 1), (1, 4)]
     assert list(states) == [StartPlan(t, f, r) for t, f in expected for r in (0, 1)]
     assert len(states) == 8
@@ -78,23 +83,23 @@ def test_plans_run_through_trajectories_then_frames_then_replicas(model: Model, 
 
 
 def test_names_are_unique_and_name_folders(model: Model, data: Dataset) -> None:
-    states = initial_states(model, data, frames="all", replicas=3, temperature=0.5)
+    states = starting(model, data, frames="all", replicas=3, temperature=0.5)
     names = [states.name(plan) for plan in states]
     assert len(set(names)) == 36
     assert names[4] == "run-0-frame-1-replica-1"
-    single = initial_states(model, data, frames="4")
+    single = starting(model, data, frames="4")
     assert single.load(single[1]).name == single.name(single[1]) == "run-1-frame-4"
 
 
 def test_a_run_of_a_million_states_weighs_nothing(model: Model, data: Dataset) -> None:
-    states = initial_states(model, data, frames="all", replicas=100_000, temperature=1.0)
+    states = starting(model, data, frames="all", replicas=100_000, temperature=1.0)
     assert len(states) == 1_200_000
     assert states[1_199_999] == StartPlan(1, 4, 99_999)
     assert len(pickle.dumps(states)) < 50_000
 
 
 def test_pickled_plans_load_the_same_states_elsewhere(model: Model, data: Dataset) -> None:
-    states = initial_states(model, data, frames="0:4:2", replicas=2, temperature=0.8, seed=5)
+    states = starting(model, data, frames="0:4:2", replicas=2, temperature=0.8, seed=5)
     again = pickle.loads(pickle.dumps(states))
     assert list(again) == list(states)
     for plan in states:
@@ -102,8 +107,8 @@ def test_pickled_plans_load_the_same_states_elsewhere(model: Model, data: Datase
 
 
 def test_a_state_does_not_depend_on_its_company(model: Model, data: Dataset) -> None:
-    alone = initial_states(model, data, frames="3", temperature=0.8, seed=5)
-    beside = initial_states(model, data, frames="all", replicas=4, temperature=0.8, seed=5)
+    alone = starting(model, data, frames="3", temperature=0.8, seed=5)
+    beside = starting(model, data, frames="all", replicas=4, temperature=0.8, seed=5)
     one, same = alone.load(alone[1]), beside.load(StartPlan(1, 3, 0))
     assert momenta(one.frame).tobytes() == momenta(same.frame).tobytes()
 
@@ -111,14 +116,14 @@ def test_a_state_does_not_depend_on_its_company(model: Model, data: Dataset) -> 
 def test_every_part_of_the_key_gives_other_momenta(model: Model, data: Dataset) -> None:
     drawn = set()
     for seed in (0, 1):
-        states = initial_states(model, data, frames="0,1", replicas=2, temperature=1.0, seed=seed)
+        states = starting(model, data, frames="0,1", replicas=2, temperature=1.0, seed=seed)
         drawn |= {momenta(states.load(plan).frame).tobytes() for plan in states}
     assert len(drawn) == 2 * 2 * 2 * 2
 
 
 @pytest.mark.parametrize("temperature", [0.72, 3.1])
 def test_momenta_have_exactly_the_temperature_and_no_drift(model: Model, data: Dataset, temperature: float) -> None:
-    states = initial_states(model, data, replicas=3, temperature=temperature)
+    states = starting(model, data, replicas=3, temperature=temperature)
     for plan in states:
         frame = states.load(plan).frame
         freedoms = 3 * (frame.n_particles - 1)
@@ -129,7 +134,7 @@ def test_momenta_have_exactly_the_temperature_and_no_drift(model: Model, data: D
 def test_temperatures_of_ase_data_are_kelvin(model: Model, tmp_path: Path) -> None:
     metal = replace(model, units=ASE.to_attrs())
     data = write(tmp_path / "ase.zarr", [liquids(2, 1, n_species=2)], units="ase")
-    states = initial_states(metal, data, temperature=300.0)
+    states = starting(metal, data, temperature=300.0)
     frame = states.load(states[0]).frame
     freedoms = 3 * (frame.n_particles - 1)
     assert temperature_of(frame, freedoms) == pytest.approx(300.0 * ase.units.kB, rel=1e-13)
@@ -161,15 +166,15 @@ def test_two_particles_move_against_each_other(dim: int) -> None:
 
 
 def test_zero_temperature_is_rest(model: Model, data: Dataset) -> None:
-    states = initial_states(model, data, temperature=0.0)
+    states = starting(model, data, temperature=0.0)
     assert not momenta(states.load(states[0]).frame).any()
 
 
 def test_states_without_velocities_start_at_a_temperature_or_not_at_all(model: Model, tmp_path: Path) -> None:
     data = write(tmp_path / "still.zarr", [liquids(2, 2, n_species=2)], velocities=False)
     with pytest.raises(DataError, match=r"trajectory run-0: has no velocities .* give a temperature"):
-        initial_states(model, data)
-    states = initial_states(model, data, temperature=0.5)
+        starting(model, data)
+    states = starting(model, data, temperature=0.5)
     assert temperature_of(states.load(states[0]).frame, 78) == pytest.approx(0.5)
 
 
@@ -177,7 +182,7 @@ def test_a_model_without_a_kinetic_block_takes_a_temperature(tmp_path: Path) -> 
     data = write(tmp_path / "still.zarr", [liquids(2, 8)], velocities=False)
     model = quick(data, cutoff=1.75)
     assert [block.kind for block in model.blocks] == ["pair"]
-    states = initial_states(model, data, replicas=2, temperature=0.5)
+    states = starting(model, data, replicas=2, temperature=0.5)
     assert temperature_of(states.load(states[1]).frame, 78) == pytest.approx(0.5)
 
 
@@ -214,7 +219,7 @@ def chains(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def test_a_bonded_chain_in_one_dimension_starts_at_any_size(chains: Dataset, tmp_path: Path) -> None:
     model = quick(chains)
     longer = write(tmp_path / "long.zarr", [[bonded(19, 1)]])
-    states = initial_states(model, longer, temperature=2.0)
+    states = starting(model, longer, temperature=2.0)
     frame = states.load(states[0]).frame
     assert temperature_of(frame, 18) == pytest.approx(2.0)
     assert np.isfinite(model.forces(frame)).all()
@@ -223,20 +228,20 @@ def test_a_bonded_chain_in_one_dimension_starts_at_any_size(chains: Dataset, tmp
 def test_a_bonded_model_refuses_data_without_bonds(chains: Dataset, tmp_path: Path) -> None:
     free = replace(bonded(6, 1), bonds=None, bond_types=None)
     with pytest.raises(ModelError, match=r"run-0: has no bonds, along which the model's forces act"):
-        initial_states(quick(chains), write(tmp_path / "free.zarr", [[free]]))
+        starting(quick(chains), write(tmp_path / "free.zarr", [[free]]))
 
 
 def test_a_bonded_model_refuses_bonds_it_does_not_know(chains: Dataset, tmp_path: Path) -> None:
     other = replace(bonded(6, 1), bond_labels=("rope",))
     with pytest.raises(ModelError, match=r"bond type rope is unknown to the model \(known: rod\)"):
-        initial_states(quick(chains), write(tmp_path / "rope.zarr", [[other]]))
+        starting(quick(chains), write(tmp_path / "rope.zarr", [[other]]))
 
 
 def test_all_pairs_in_open_space_start_too(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frames = [liquid(rng, side=2, dim=2, periodic=False, cutoff=None, law=soft_spring) for _ in range(20)]
     data = write(tmp_path / "open.zarr", [frames])
-    states = initial_states(quick(data), data, frames="all", temperature=1.0)
+    states = starting(quick(data), data, frames="all", temperature=1.0)
     assert len(states) == 20
     assert temperature_of(states.load(states[7]).frame, 2 * 3) == pytest.approx(1.0)
 
@@ -261,7 +266,7 @@ def test_in_a_field_even_one_particle_has_a_temperature_and_may_drift(tmp_path: 
     data = write(tmp_path / "trap.zarr", [[trap(k) for k in range(20)], [trap(100, n=5)]])
     model = quick(data, blocks=("kinetic", "field"))
     assert not model.conserves_momentum
-    states = initial_states(model, data, replicas=2, temperature=0.9)
+    states = starting(model, data, replicas=2, temperature=0.9)
     for plan in states:
         frame = states.load(plan).frame
         assert temperature_of(frame, 2 * frame.n_particles) == pytest.approx(0.9)
@@ -272,7 +277,7 @@ def test_a_field_refuses_a_periodic_box(tmp_path: Path) -> None:
     model = quick(write(tmp_path / "trap.zarr", [[trap(k) for k in range(20)]]), blocks=("kinetic", "field"))
     box = replace(trap(3), box=9.0 * np.eye(2), periodic=(True, False))
     with pytest.raises(ModelError, match="run-0: is periodic, where the model's field has no meaning"):
-        initial_states(model, write(tmp_path / "box.zarr", [[box]]))
+        starting(model, write(tmp_path / "box.zarr", [[box]]))
 
 
 def test_one_free_particle_has_no_temperature(model: Model, tmp_path: Path) -> None:
@@ -280,8 +285,8 @@ def test_one_free_particle_has_no_temperature(model: Model, tmp_path: Path) -> N
     frame = replace(trap(1), q=still, p=moving, qdot=moving, pdot=still, periodic=(False,) * 3)
     data = write(tmp_path / "one.zarr", [[frame]])
     with pytest.raises(DataError, match="run-0: one particle on its own has no temperature"):
-        initial_states(model, data, temperature=1.0)
-    assert len(initial_states(model, data)) == 1
+        starting(model, data, temperature=1.0)
+    assert len(starting(model, data)) == 1
 
 
 def test_a_kinetic_energy_that_is_not_quadratic_takes_no_temperature(tmp_path: Path) -> None:
@@ -304,24 +309,24 @@ def test_a_kinetic_energy_that_is_not_quadratic_takes_no_temperature(tmp_path: P
     data = Dataset.open(tmp_path / "fast.zarr")
     model = quick(data, cutoff=1.75)
     with pytest.raises(ModelError, match=r"run-0, frame 3: .* kinetic energy of species A differs .* without a temp"):
-        initial_states(model, data, frames="3", temperature=1.0)
-    states = initial_states(model, data, frames="3")
+        starting(model, data, frames="3", temperature=1.0)
+    states = starting(model, data, frames="3")
     assert np.array_equal(momenta(states.load(states[0]).frame), p[3])
 
 
 def test_masses_that_a_kinetic_block_was_not_fitted_to_take_no_temperature(model: Model, tmp_path: Path) -> None:
     heavy = [replace(frame, masses=4.0 * frame.masses) for frame in liquids(2, 1, n_species=2)]
     with pytest.raises(ModelError, match="kinetic energy of species A differs"):
-        initial_states(model, write(tmp_path / "heavy.zarr", [heavy]), temperature=1.0)
+        starting(model, write(tmp_path / "heavy.zarr", [heavy]), temperature=1.0)
 
 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"replicas": 0}, SpecError, "replicas is 0: give 1 or more"),
-        ({"seed": -1}, SpecError, "seed is -1: give 0 or more"),
-        ({"temperature": -0.1}, SpecError, "temperature is -0.1: give a finite number, 0 or more"),
-        ({"temperature": float("nan")}, SpecError, "temperature is nan"),
+        ({"replicas": 0}, SpecError, "'replicas' cannot be 0: input should be greater than or equal to 1"),
+        ({"seed": -1}, SpecError, "'seed' cannot be -1: input should be greater than or equal to 0"),
+        ({"temperature": -0.1}, SpecError, "'temperature' cannot be -0.1: input should be greater than or equal to 0"),
+        ({"temperature": float("nan")}, SpecError, "'temperature' cannot be nan"),
         ({"replicas": 4}, SpecError, "4 replicas without a temperature would all be equal"),
         ({"replicas": 4, "temperature": 0.0}, SpecError, "4 replicas without a temperature would all be equal"),
         ({"frames": "6"}, DataError, r"trajectory run-1: frame 6 does not exist: it has 5 frames, 0 to 4"),
@@ -336,33 +341,33 @@ def test_what_cannot_be_started_is_refused(
     model: Model, data: Dataset, options: dict[str, object], error: type[HamfitError], message: str
 ) -> None:
     with pytest.raises(error, match=message) as caught:
-        initial_states(model, data, **options)
+        starting(model, data, **options)
     assert "\n" not in str(caught.value)
 
 
 def test_data_of_other_units_species_or_dimension_are_refused(model: Model, tmp_path: Path) -> None:
     metal = write(tmp_path / "ase.zarr", [liquids(2, 1, n_species=2)], units="ase")
     with pytest.raises(DataError, match="ase units, the model in lj: ingest it alike"):
-        initial_states(model, metal)
+        starting(model, metal)
     flat = write(tmp_path / "flat.zarr", [liquids(2, 1, n_species=2, dim=2)])
     with pytest.raises(ModelError, match="is 2-dimensional, the model 3-dimensional"):
-        initial_states(model, flat)
+        starting(model, flat)
     frame = liquids(2, 1, n_species=2)[0]
     strange = write(tmp_path / "c.zarr", [[replace(frame, labels=("A", "C"))]])
     with pytest.raises(ModelError, match=r"run-0: species C is unknown to the model \(known: A, B\): refit it"):
-        initial_states(model, strange)
+        starting(model, strange)
 
 
 def test_a_label_that_no_particle_bears_does_no_harm(model: Model, tmp_path: Path) -> None:
     frame = liquids(2, 1, n_species=2)[0]
     data = write(tmp_path / "spare.zarr", [[replace(frame, labels=(*LABELS, "C"))]])
-    assert len(initial_states(model, data)) == 1
+    assert len(starting(model, data)) == 1
 
 
 def test_paths_serve_as_well_as_what_they_hold(model: Model, data: Dataset, tmp_path: Path) -> None:
     model.save(tmp_path / "a.model")
-    states = initial_states(tmp_path / "a.model", data.path, temperature=1.0)
-    same = initial_states(model, data, temperature=1.0)
+    states = starting(tmp_path / "a.model", data.path, temperature=1.0)
+    same = starting(model, data, temperature=1.0)
     assert momenta(states.load(states[1]).frame).tobytes() == momenta(same.load(same[1]).frame).tobytes()
 
 

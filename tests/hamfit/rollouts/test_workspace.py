@@ -233,17 +233,16 @@ def test_what_rollouts_say_of_their_progress_is_forgotten_by_the_next_driver(tmp
 def test_finished_rollouts_and_checkpoints_are_known_by_their_names(tmp_path: Path) -> None:
     with opened(tmp_path / "r", "plan", resume=True, overwrite=False) as (space, _):
         assert space.finished("run-0") is None
-        assert space.checkpointed("run-0") == 0
+        assert space.steps_and_frames("run-0") == (0, 0)
         written = {"n_frames": 4}, {"position": np.ones((1, 2))}
         space.keep("run-0", 12, written, {"more": 1}, {"q": np.zeros(3)})
-        assert space.checkpointed("run-0") == 12
         assert space.steps_and_frames("run-0") == (12, 4)
         step, (writer, pending), attrs, state = space.kept("run-0")
         assert (step, writer, attrs["more"]) == (12, written[0], 1)
         assert [list(arrays) for arrays in (pending, state)] == [["position"], ["q", "pending/position"]]
         space.finish("run-0", {"summary": {}})
         assert space.finished("run-0") == {"summary": {}}
-        assert space.checkpointed("run-0") == 0
+        assert space.steps_and_frames("run-0") == (0, 0)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:

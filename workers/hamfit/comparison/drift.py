@@ -75,15 +75,17 @@ def drift_of(model: Model, rollout: Trajectory) -> Drift:
             finite = bool(np.isfinite(energies[t]))
         if not finite and broken is None:
             broken = t
-    stop = _told_stop(rollout)
-    firsts = [t for t in (broken, stop) if t is not None]
+    origin = rollout.attrs.get("rollout")
+    if broken is None and isinstance(origin, Mapping) and origin.get("first_non_finite") is not None:
+        # a dataset holds finite numbers only, so a rollout that ran away ends before that frame and says so
+        broken = rollout.n_frames
     time = rollout.time - rollout.time[0] if rollout.has_time else np.arange(rollout.n_frames, dtype=np.float64)
     return Drift(
         name=rollout.name,
         n_frames=rollout.n_frames,
         time=time,
         energy=_relative(energies, kinetics, constant),
-        first_non_finite=min(firsts) if firsts else None,
+        first_non_finite=broken,
         momentum=_momentum_drift(totals, sizes),
     )
 
@@ -106,14 +108,3 @@ def _momentum_drift(totals: FloatArray, sizes: FloatArray) -> float | None:
         return None
     largest = float(sizes[known].max())
     return float(moved[known].max()) / largest if largest > 0.0 else 0.0
-
-
-def _told_stop(rollout: Trajectory) -> int | None:
-    """The first frame that could not be stored because a value was not finite, from the rollout's attributes.
-
-    A dataset holds finite numbers only, so a rollout that ran away ends before that frame and says so.
-    """
-    origin = rollout.attrs.get("rollout")
-    if not isinstance(origin, Mapping) or origin.get("first_non_finite") is None:
-        return None
-    return rollout.n_frames

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from hamfit.model import Model
-from hamfit.systems.truth import TrueLaw, Truth
+from hamfit.systems.truth import Truth
 from hamfit.types import FloatArray
 
 _POINTS = 400
@@ -55,14 +54,9 @@ def pair_curves(model: Model, truth: Truth | None) -> tuple[PairCurve, ...]:
                 continue
             r = np.linspace(extent[0], extent[1], _POINTS)
             learned = functions.radial.contract(r, np.full(r.size, channel, dtype=np.int64), theta)[0]
-            curves.append(_curve(label, r, learned, bool(np.isfinite(functions.radial.cutoffs[channel])), laws))
+            true = laws[label](r) if label in laws else None
+            is_open = not np.isfinite(functions.radial.cutoffs[channel])
+            if is_open:
+                learned = learned - float(learned.min() if true is None else np.mean(learned - true))
+            curves.append(PairCurve(label, r, learned, true, aligned=is_open and true is not None))
     return tuple(curves)
-
-
-def _curve(label: str, r: FloatArray, learned: FloatArray, has_cutoff: bool, laws: Mapping[str, TrueLaw]) -> PairCurve:
-    law = laws.get(label)
-    true = None if law is None else law(r)
-    if has_cutoff:
-        return PairCurve(label, r, learned, true, aligned=False)
-    zero = float(learned.min()) if true is None else float(np.mean(learned - true))
-    return PairCurve(label, r, learned - zero, true, aligned=true is not None)

@@ -69,7 +69,62 @@ class RolloutComparison:
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers, JSON-able; None where a number is unknown or not finite."""
-        return _comparison_to_dict(self)
+        errors, liquid, forces = self.errors, self.liquid, self.forces
+        out: dict[str, Any] = {
+            "units": dict(self.model.units),
+            "model": {
+                "labels": list(self.model.labels),
+                "dim": self.model.dim,
+                "blocks": [{"kind": b.kind, "part": b.part, "columns": b.n_columns} for b in self.model.blocks],
+                "constants": self.model.constants,
+                "data": self.model.provenance.get("data", []),
+            },
+            "reference": _dataset_to_dict(self.reference),
+            "rollouts": _dataset_to_dict(self.rollouts) | {"each": _rollouts_to_list(self)},
+            "errors": None,
+            "drift": {
+                "energy_fluctuation": _worst(drift.fluctuation for drift in self.drifts),
+                "energy_largest": _worst(drift.largest for drift in self.drifts),
+                "energy_trend": _trend(self.trend),
+                "momentum": _worst(drift.momentum for drift in self.drifts),
+                "non_finite": sum(drift.first_non_finite is not None for drift in self.drifts),
+            },
+            "liquid": None,
+            "pair_curves": [
+                {
+                    "channel": curve.channel,
+                    "range": [curve.r[0], curve.r[-1]],
+                    "largest_difference": curve.largest_difference,
+                    "aligned": curve.aligned,
+                }
+                for curve in self.pair_curves
+            ],
+            "forces": None if forces is None else {"relative_error": forces.relative_error, "frames": forces.n_frames},
+            "extrapolated_share": self.extrapolated,
+            "true_law": None if self.truth is None else self.truth.name,
+            "warnings": list(self.warnings),
+        }
+        if errors is not None:
+            out["errors"] = {
+                "rollouts": len(errors.names),
+                "frames": len(errors.time),
+                "energy_source": errors.energy_source,
+                "energy_aligned": errors.energy_aligned,
+                **{metric: errors.overall(metric) for metric in METRICS},
+                "zeros": {metric: errors.zeros(metric) for metric in METRICS},
+                "time": errors.time,
+                "curves": {metric: errors.curve(metric) for metric in METRICS},
+            }
+        if liquid is not None:
+            out["liquid"] = {
+                "block_frames": {"reference": liquid.block_frames[0], "rollouts": liquid.block_frames[1]},
+                "frames": {"reference": liquid.n_frames[0], "rollouts": liquid.n_frames[1]},
+                "still_following": liquid.is_following,
+                "observables": [_observable_to_dict(pair) for pair in liquid.observables],
+            }
+        # numbers that JSON cannot hold become null, arrays lists
+        plain: dict[str, Any] = json.loads(to_json(out, inf_nan_mode="null", fallback=lambda array: array.tolist()))
+        return plain
 
 
 def warnings_of(comparison: RolloutComparison) -> list[str]:
@@ -117,64 +172,6 @@ def warnings_of(comparison: RolloutComparison) -> list[str]:
     return out
 
 
-def _comparison_to_dict(comparison: RolloutComparison) -> dict[str, Any]:
-    errors, liquid, forces = comparison.errors, comparison.liquid, comparison.forces
-    out: dict[str, Any] = {
-        "units": dict(comparison.model.units),
-        "model": _model_to_dict(comparison.model),
-        "reference": _dataset_to_dict(comparison.reference),
-        "rollouts": _dataset_to_dict(comparison.rollouts) | {"each": _rollouts_to_list(comparison)},
-        "errors": None,
-        "drift": _drift_to_dict(comparison),
-        "liquid": None,
-        "pair_curves": [
-            {
-                "channel": curve.channel,
-                "range": [curve.r[0], curve.r[-1]],
-                "largest_difference": curve.largest_difference,
-                "aligned": curve.aligned,
-            }
-            for curve in comparison.pair_curves
-        ],
-        "forces": None if forces is None else {"relative_error": forces.relative_error, "frames": forces.n_frames},
-        "extrapolated_share": comparison.extrapolated,
-        "true_law": None if comparison.truth is None else comparison.truth.name,
-        "warnings": list(comparison.warnings),
-    }
-    if errors is not None:
-        out["errors"] = {
-            "rollouts": len(errors.names),
-            "frames": len(errors.time),
-            "energy_source": errors.energy_source,
-            "energy_aligned": errors.energy_aligned,
-            **{metric: errors.overall(metric) for metric in METRICS},
-            "zeros": {metric: errors.zeros(metric) for metric in METRICS},
-            "time": errors.time,
-            "curves": {metric: errors.curve(metric) for metric in METRICS},
-        }
-    if liquid is not None:
-        out["liquid"] = {
-            "block_frames": {"reference": liquid.block_frames[0], "rollouts": liquid.block_frames[1]},
-            "frames": {"reference": liquid.n_frames[0], "rollouts": liquid.n_frames[1]},
-            "still_following": liquid.is_following,
-            "observables": [_observable_to_dict(pair) for pair in liquid.observables],
-        }
-    # numbers that JSON cannot hold become null, arrays lists
-    plain: dict[str, Any] = json.loads(to_json(out, inf_nan_mode="null", fallback=lambda array: array.tolist()))
-    return plain
-
-
-def _model_to_dict(model: Model) -> dict[str, Any]:
-    """What the model is."""
-    return {
-        "labels": list(model.labels),
-        "dim": model.dim,
-        "blocks": [{"kind": block.kind, "part": block.part, "columns": block.n_columns} for block in model.blocks],
-        "constants": model.constants,
-        "data": model.provenance.get("data", []),
-    }
-
-
 def _dataset_to_dict(dataset: Dataset) -> dict[str, Any]:
     """What a dataset is."""
     numbers = [trajectory.n_particles for trajectory in dataset.trajectories]
@@ -187,45 +184,33 @@ def _dataset_to_dict(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _drift_to_dict(comparison: RolloutComparison) -> dict[str, Any]:
-    """Conservation over all rollouts: the worst of each number, and the trend."""
-    drifts = comparison.drifts
-    return {
-        "energy_fluctuation": _worst(drift.fluctuation for drift in drifts),
-        "energy_largest": _worst(drift.largest for drift in drifts),
-        "energy_trend": _trend(comparison.trend),
-        "momentum": _worst(drift.momentum for drift in drifts),
-        "non_finite": sum(drift.first_non_finite is not None for drift in drifts),
-    }
-
-
 def _rollouts_to_list(comparison: RolloutComparison) -> list[dict[str, Any]]:
     """One entry for each rollout."""
-    rows = {} if comparison.errors is None else {name: k for k, name in enumerate(comparison.errors.names)}
+    errors = comparison.errors
+    rows = {} if errors is None else {name: k for k, name in enumerate(errors.names)}
     return [
-        _rollout(comparison, found, drift, rows.get(found.rollout.name))
+        {
+            "name": found.rollout.name,
+            "trajectory": None if found.reference is None else found.reference.name,
+            "frame": found.start,
+            "replica": found.replica,
+            "frames": drift.n_frames,
+            "compared": len(found.frames),
+            "why_not": found.why,
+            **{metric: _mean_of(errors, metric, rows.get(found.rollout.name)) for metric in METRICS},
+            "energy_fluctuation": drift.fluctuation,
+            "energy_largest": drift.largest,
+            "energy_trend": _trend(drift.trend),
+            "momentum": drift.momentum,
+            "first_non_finite": drift.first_non_finite,
+        }
         for found, drift in zip(comparison.matches, comparison.drifts, strict=True)
     ]
 
 
-def _rollout(comparison: RolloutComparison, found: Match, drift: Drift, row: int | None) -> dict[str, Any]:
-    errors = comparison.errors
-    known = errors is not None and row is not None
-    return {
-        "name": found.rollout.name,
-        "trajectory": None if found.reference is None else found.reference.name,
-        "frame": found.start,
-        "replica": found.replica,
-        "frames": drift.n_frames,
-        "compared": len(found.frames),
-        "why_not": found.why,
-        **{metric: float(geometric_mean(getattr(errors, metric)[row, 1:])) if known else None for metric in METRICS},
-        "energy_fluctuation": drift.fluctuation,
-        "energy_largest": drift.largest,
-        "energy_trend": _trend(drift.trend),
-        "momentum": drift.momentum,
-        "first_non_finite": drift.first_non_finite,
-    }
+def _mean_of(errors: PairedErrors | None, metric: str, row: int | None) -> float | None:
+    """Geometric mean of one rollout's errors after the start."""
+    return None if errors is None or row is None else float(geometric_mean(getattr(errors, metric)[row, 1:]))
 
 
 def _observable_to_dict(pair: ObservablePair) -> dict[str, Any]:
@@ -266,5 +251,4 @@ def _trend(trend: Trend | None) -> dict[str, Any] | None:
 
 
 def _worst(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return max(known) if known else None
+    return max((value for value in values if value is not None), default=None)

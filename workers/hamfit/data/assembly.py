@@ -97,8 +97,12 @@ class Assembler:
         bond_types = None if frame.bond_types is None else self.writer.bond_label_index(frame.bond_types)
         if frame.bonds is not None and frame.bond_types is None:
             bond_types = (self.writer.bond_label_index(("1",))[0],) * len(frame.bonds)
+        free, k = name, 1
+        while free in self._names:
+            free, k = f"{name}.{k}", k + 1
+        self._names.add(free)
         writer = self.writer.open_trajectory(
-            self._free_name(name),
+            free,
             dim=frame.q.shape[1],
             species=self.writer.label_index(names),
             masses=masses,
@@ -181,13 +185,6 @@ class Assembler:
         if self.dt is None:
             return None
         return (n_before if frame.step is None else frame.step) * self.dt * self.units.time
-
-    def _free_name(self, name: str) -> str:
-        free, k = name, 1
-        while free in self._names:
-            free, k = f"{name}.{k}", k + 1
-        self._names.add(free)
-        return free
 
     def finish(self) -> None:
         """Close the open trajectory."""

@@ -175,9 +175,6 @@ class Trajectory:
         """What ingest or simulate recorded about this trajectory (a copy)."""
         return dict(self._attrs)
 
-    def _has(self, field: str) -> bool:
-        return field in self.fields
-
     def _array(self, path: str) -> StoredArray:
         key = f"{self.name}/{path}"
         entry = self._manifest.arrays.get(key)
@@ -198,12 +195,12 @@ class Trajectory:
     @cached_property
     def bonds(self) -> IntArray | None:
         """Bonded pairs, (B, 2), or None where the trajectory has no bonds."""
-        return self._array(layout.BONDS).read() if self._has("bonds") else None
+        return self._array(layout.BONDS).read() if "bonds" in self.fields else None
 
     @cached_property
     def bond_types(self) -> IntArray | None:
         """Index into the dataset's bond labels, (B,), or None."""
-        return self._array(layout.BOND_TYPES).read() if self._has("bonds") else None
+        return self._array(layout.BOND_TYPES).read() if "bonds" in self.fields else None
 
     @cached_property
     def step(self) -> IntArray:
@@ -219,7 +216,7 @@ class Trajectory:
 
     @cached_property
     def _fixed_box(self) -> FloatArray | None:
-        return self._array(layout.EDGES).read() if self._has("box_fixed") else None
+        return self._array(layout.EDGES).read() if "box_fixed" in self.fields else None
 
     def _block(self, name: str, start: int, stop: int) -> FloatArray:
         return self._array(f"{layout.ELEMENTS[name].path}/value").read(start, stop)
@@ -241,7 +238,7 @@ class Trajectory:
         read = {
             name: self._block(name, start, stop)
             for name in ("velocity", "force", "momentum", "momentum_rate", "potential_energy", "stress", "box")
-            if self._has(name)
+            if name in self.fields
         }
         q = self._block("position", start, stop)
         p, rate = read.get("momentum"), read.get("momentum_rate", read.get("force"))

@@ -122,29 +122,26 @@ def _read_atoms(
             f"{n * len(columns)}: the file is cut short or damaged, remove that frame or copy it again"
         )
     table = _Columns(where, tokens, columns)
-    q, wrapped = _positions(table, *box)
-    order = np.arange(n)
     if "id" in columns:
         ids = table.numbers("id").astype(np.int64)
-        order = np.argsort(ids, kind="stable")
-        if n > 1 and not np.diff(ids[order]).all():
+        table.order = np.argsort(ids, kind="stable")
+        if n > 1 and not np.diff(ids[table.order]).all():
             raise DataError(f"{where}: two atoms have the same id: write the dump of one run only")
+    q, wrapped = _positions(table, *box)
     names = (
         table.words("element" if "element" in columns else "type") if {"element", "type"} & set(columns) else ["1"] * n
     )
     edges, _, periodic = box
-    masses = table.numbers("mass") if "mass" in columns else None
-    velocity, force = table.vectors("v"), table.vectors("f")
     return RawFrame(
         where=where,
-        names=tuple(names[k] for k in order),
-        q=q[order],
+        names=tuple(names),
+        q=q,
         box=edges,
         periodic=periodic,
         wrapped=wrapped and any(periodic),
-        masses=None if masses is None else masses[order],
-        velocity=None if velocity is None else velocity[order],
-        force=None if force is None else force[order],
+        masses=table.numbers("mass") if "mass" in columns else None,
+        velocity=table.vectors("v"),
+        force=table.vectors("f"),
         step=step,
         time=time,
         columns=tuple(columns),
@@ -158,17 +155,19 @@ class _Columns:
         self._where = where
         self._tokens = tokens
         self._columns = list(columns)
+        self.order = np.arange(len(tokens) // max(len(columns), 1))
+        """Rows in the order in which they are given."""
 
     def words(self, name: str) -> list[str]:
         words = self._tokens[self._columns.index(name) :: len(self._columns)]
         # One string for each species, not for each atom: a million atoms share a handful of names.
         known = {word: word.decode("utf-8", "replace") for word in set(words)}
-        return [known[word] for word in words]
+        return [known[words[row]] for row in self.order]
 
     def numbers(self, name: str) -> FloatArray:
         words = self._tokens[self._columns.index(name) :: len(self._columns)]
         try:
-            return np.array(list(map(float, words)), dtype=np.float64)
+            return np.array(list(map(float, words)), dtype=np.float64)[self.order]
         except ValueError as error:
             raise DataError(f"{self._where}: column {name} holds a word that is no number: repair the file") from error
 

@@ -133,7 +133,13 @@ class TrajectoryWriter:
             checks.checked_increase(where, "time", times, self._last_time)
         if self.n_frames == 0:
             self._begin({name: block.shape[1:] for name, block in values.items()}, times is not None)
-        self._refuse_other_fields(values, times is not None)
+        now = set(values) | ({"time"} if times is not None else set())
+        before = set(self._elements) | ({"time"} & self._fields)
+        if now != before:
+            raise DataError(
+                f"{where}: {', '.join(sorted(now ^ before))} is given for some frames only: "
+                "give it for all frames or for none"
+            )
         with self._builder.writing():
             for field, block in values.items():
                 value_writer, step_writer, time_writer = self._elements[field]
@@ -191,15 +197,13 @@ class TrajectoryWriter:
         """
         if attrs["n_frames"]:
             fields = set(attrs["fields"]) - {"box_fixed", "bonds", "time"}
-            shapes = {name: arrays[self._key(name)].shape[1:] for name in ("position", *sorted(fields))}
+            paths = layout.series_paths(self._name, fields)
+            shapes = {name: arrays[paths[name]].shape[1:] for name in ("position", *sorted(fields))}
             self._begin(shapes, "time" in attrs["fields"])
         for writer in self._writers():
             writer.resume(list(attrs["crc32c"][writer.key]), arrays[writer.key])
         self.n_frames = int(attrs["n_frames"])
         self._last_step, self._last_time = attrs["last_step"], attrs["last_time"]
-
-    def _key(self, name: str) -> str:
-        return f"{self._name}/{layout.ELEMENTS[name].path}/value"
 
     def _writers(self) -> Iterator[ArrayWriter]:
         for writers in self._elements.values():
@@ -218,15 +222,6 @@ class TrajectoryWriter:
             step = self._builder.array(f"{path}/step", ("time",), (), "int64", None)
             time = self._builder.array(f"{path}/time", ("time",), (), "float64", self._units.time) if has_time else None
             self._elements[name] = (value, step, time)
-
-    def _refuse_other_fields(self, values: Mapping[str, FloatArray], has_time: bool) -> None:
-        now = set(values) | ({"time"} if has_time else set())
-        before = set(self._elements) | ({"time"} & self._fields)
-        if now != before:
-            raise DataError(
-                f"{self._where}: {', '.join(sorted(now ^ before))} is given for some frames only: "
-                "give it for all frames or for none"
-            )
 
     def close(self) -> None:
         """Finish the trajectory; DataError when it has no frames."""

@@ -91,25 +91,14 @@ class DatasetWriter:
         """
         return cls(Path(path).absolute(), consistent_units(units), labels, bond_labels, attrs or {}, overwrite)
 
-    @classmethod
-    def part(
-        cls,
-        root: Path,
-        path: Path,
-        *,
-        units: Units,
-        labels: Sequence[str],
-        bond_labels: Sequence[str],
-        left: str = NOTHING_KEPT,
-    ) -> Self:
-        """A writer of some trajectories of the dataset `path` below the folder `root`, which must be there and in which
+    def below(self, root: Path, left: str = NOTHING_KEPT) -> Self:
+        """This writer, for some trajectories of its dataset below the folder `root`, which must be there and in which
         other processes write others: nothing is published, and `written` says what `assemble` needs.
 
         `left` ends the sentence of a StoreError: what a failed write leaves.
         """
-        writer = cls(path, units, labels, bond_labels, {}, overwrite=False)
-        writer._builder = StoreBuilder(root, path, left)
-        return writer
+        self._builder = StoreBuilder(root, self.path, left)
+        return self
 
     def written(self) -> dict[str, Any]:
         """The trajectories closed so far, as JSON-able values for `assemble`."""
@@ -140,7 +129,8 @@ class DatasetWriter:
                 self._trajectories.append(entry)
                 self._names.add(entry.name)
                 self._dim = entry.dim
-            self._builder.adopt(arrays, part["documents"])
+            self._builder.arrays |= arrays
+            self._builder.documents |= part["documents"]
         self._finish()
 
     def __enter__(self) -> DatasetWriter:
@@ -162,11 +152,6 @@ class DatasetWriter:
     def labels(self) -> tuple[str, ...]:
         """Names of the species so far."""
         return tuple(self._labels)
-
-    @property
-    def n_trajectories(self) -> int:
-        """Number of trajectories closed so far."""
-        return len(self._trajectories)
 
     def label_index(self, names: Sequence[str]) -> tuple[int, ...]:
         """Index of each species name; names met for the first time are added to the labels."""

@@ -50,15 +50,12 @@ class CupyDevice(AbstractDevice):
             raise DeviceError(f"{self.name} is there, but CuPy cannot compute on it ({reason}): {_INSTALL}") from None
 
     def _start(self, kernel: str, blocks: int, threads: int, arguments: list[Any], shared_bytes: int) -> None:
-        self._function(kernel, shared_bytes)((blocks,), (threads,), tuple(arguments), shared_mem=shared_bytes)
-
-    def _function(self, kernel: str, shared_bytes: int) -> Any:
         if kernel not in self._functions:
             self._functions[kernel] = self._module.get_function(kernel)
         function = self._functions[kernel]
         if shared_bytes > _PLAIN_SHARED_BYTES and function.max_dynamic_shared_size_bytes < shared_bytes:
             function.max_dynamic_shared_size_bytes = shared_bytes
-        return function
+        function((blocks,), (threads,), tuple(arguments), shared_mem=shared_bytes)
 
     def upload(self, array: np.ndarray) -> DeviceArray:
         """See ``AbstractDevice.upload``."""

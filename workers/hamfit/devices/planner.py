@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from hamfit.devices.device import AbstractDevice, DeviceMemoryFull
 from hamfit.errors import DeviceError
@@ -49,19 +50,15 @@ class PanelPlan:
         taken = 0
         while taken < order.size:
             some = order[taken : taken + self.centres]
-            if self._fits(work, some):
+            fits = False
+            with suppress(DeviceMemoryFull), self._device.guarded():
+                work(some)
+                fits = True
+            if fits:
                 taken += some.size
             else:
                 # only here has the exception let go of the arrays of the panel
                 self.halve(some.size)
-
-    def _fits(self, work: Callable[[IntArray], None], some: IntArray) -> bool:
-        try:
-            with self._device.guarded():
-                work(some)
-        except DeviceMemoryFull:
-            return False
-        return True
 
     def halve(self, tried: int) -> None:
         """A panel of ``tried`` centres did not fit: this and all later ones are half as large.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from hamfit.errors import StoreError
@@ -34,8 +34,7 @@ def publishing_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Pa
                     os.fsync(file.fileno())
                 partial.replace(path)
         finally:
-            with suppress(FileNotFoundError):
-                partial.unlink()
+            partial.unlink(missing_ok=True)
 
 
 def refuse_taken(path: Path, *, overwrite: bool) -> None:

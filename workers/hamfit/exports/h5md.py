@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hamfit import __version__
-from hamfit.data import Dataset, Trajectory, Units, input_units
+from hamfit.data import Dataset, Trajectory, input_units
 from hamfit.errors import SpecError
 from hamfit.exports.files import publishing_file
 from hamfit.progress import Event, Progress, silent
@@ -63,22 +63,18 @@ def export_h5md(
 def _written(h5py: Any, path: Path, partial: Path, dataset: Dataset, author: str) -> Iterator[int]:
     """Write the file that is to be ``path``; the number of frames in each block that was written."""
     with disk_errors(path), h5py.File(partial, "w") as file:
-        _write_head(file, dataset.units, author)
+        head = file.create_group("h5md")
+        head.attrs["version"] = np.array([1, 1], dtype=np.int32)
+        head.create_group("author").attrs["name"] = author
+        creator = head.create_group("creator")
+        creator.attrs["name"], creator.attrs["version"] = "hamfit", __version__
+        if dataset.units.name == "ase":
+            head.create_group("modules/units").attrs["version"] = np.array([1, 0], dtype=np.int32)
         for trajectory in dataset.trajectories:
             writer = _Writer(h5py, file, dataset, trajectory)
             for frames in trajectory.blocks(writer.frames_per_block):
                 writer.append(frames)
                 yield len(frames)
-
-
-def _write_head(file: Any, units: Units, author: str) -> None:
-    head = file.create_group("h5md")
-    head.attrs["version"] = np.array([1, 1], dtype=np.int32)
-    head.create_group("author").attrs["name"] = author
-    creator = head.create_group("creator")
-    creator.attrs["name"], creator.attrs["version"] = "hamfit", __version__
-    if units.name == "ase":
-        head.create_group("modules/units").attrs["version"] = np.array([1, 0], dtype=np.int32)
 
 
 class _Writer:

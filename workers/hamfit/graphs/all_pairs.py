@@ -50,10 +50,8 @@ class AllPairsGraph(AbstractGraph):
 class PreparedPairs(Prepared):
     """Positions of an open system, whose particles come as they are numbered."""
 
-    __slots__ = ("_channels", "_q", "_species")
-
     def __init__(self, q: FloatArray, species: IntArray, channels: IntArray) -> None:
-        super().__init__(np.arange(len(q), dtype=np.int64))
+        self.order = np.arange(len(q), dtype=np.int64)
         self._q, self._species, self._channels = q, species, channels
 
     def edges(self, centres: IntArray) -> Edges:

@@ -104,12 +104,10 @@ def _checked_bonds(frame: Frame) -> IntArray:
 class PreparedBonds(Prepared):
     """Bonds as vectors, and the bonds of each particle in the order of the list; particles as they are numbered."""
 
-    __slots__ = ("_kernel_arguments",)
-
     def __init__(self, offsets: IntArray, *bonds: npt.NDArray[Any]) -> None:
-        super().__init__(np.arange(len(offsets) - 1, dtype=np.int64))
+        self.order = np.arange(len(offsets) - 1, dtype=np.int64)
         self._kernel_arguments = (offsets, *bonds)
 
     def edges(self, centres: IntArray) -> Edges:
         """Every bond of every centre. Raises GraphError when a centre is no particle."""
-        return Edges(*bonded_edges(checked_centres(centres, len(self._order)), *self._kernel_arguments))
+        return Edges(*bonded_edges(checked_centres(centres, len(self.order)), *self._kernel_arguments))

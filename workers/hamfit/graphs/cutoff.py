@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hamfit.errors import SpecError
+from hamfit.errors import GraphError, SpecError
 from hamfit.frames import Frame
 from hamfit.graphs.channels import checked_species, pair_channels, pair_labels, species_pairs
 from hamfit.graphs.graph import AbstractGraph, Edges, Prepared, coincident, no_such_centre, padded_positions
@@ -82,34 +82,29 @@ class CutoffGraph(AbstractGraph):
         order, rank, cell, start = sort_into_cells(s, grid.low, grid.scale, grid.shape)
         return PreparedCells(
             order,
-            (
-                order,
-                rank,
-                cell,
-                start,
-                grid.shape,
-                grid.reach,
-                lattice.periodic,
-                np.ascontiguousarray(x[order].T),
-                species[order],
-                lattice.vectors,
-                self.cutoffs**2,
-                (self.cutoffs**2).max(axis=1),
-                grid.search**2,
-                pair_channels(len(self.labels)),
-                min(int(1.2 * grid.expected) + 16, _MOST_ROOM),
-            ),
+            rank,
+            cell,
+            start,
+            grid.shape,
+            grid.reach,
+            lattice.periodic,
+            np.ascontiguousarray(x[order].T),
+            species[order],
+            lattice.vectors,
+            self.cutoffs**2,
+            (self.cutoffs**2).max(axis=1),
+            grid.search**2,
+            pair_channels(len(self.labels)),
+            min(int(1.2 * grid.expected) + 16, _MOST_ROOM),
         )
 
 
 class PreparedCells(Prepared):
     """Particles sorted into cells, in which order they come."""
 
-    __slots__ = ("_kernel_arguments",)
-
-    def __init__(self, order: IntArray, kernel_arguments: tuple[Any, ...]) -> None:
-        super().__init__(order)
-        self._kernel_arguments = kernel_arguments
+    def __init__(self, order: IntArray, *others: Any) -> None:
+        self.order = order
+        self._kernel_arguments = (order, *others)
 
     def edges(self, centres: IntArray) -> Edges:
         """Every neighbour of every centre; fastest for panels cut from ``order``.
@@ -119,7 +114,7 @@ class PreparedCells(Prepared):
         cutoff).
         """
         found = find_edges(np.ascontiguousarray(centres, dtype=np.int64), *self._kernel_arguments)
-        return checked_edges(found, len(self._order))
+        return checked_edges(found, len(self.order))
 
 
 def checked_edges(found: tuple[Any, ...], n_particles: int) -> Edges:
@@ -127,7 +122,10 @@ def checked_edges(found: tuple[Any, ...], n_particles: int) -> Edges:
     *arrays, verdict = found
     if verdict[0] != OK:
         first, second = verdict.tolist()
-        if first == OUT_OF_RANGE:
-            raise no_such_centre(second, n_particles)
-        raise coincident(first, second)
+        raise refused(first, second, n_particles)
     return Edges(*arrays)
+
+
+def refused(first: int, second: int, n_particles: int) -> GraphError:
+    """The error for a verdict that is not OK."""
+    return no_such_centre(second, n_particles) if first == OUT_OF_RANGE else coincident(first, second)

@@ -15,11 +15,11 @@ from hamfit.devices import AbstractDevice, DeviceArray
 from hamfit.errors import GraphError
 from hamfit.frames import Frame
 from hamfit.graphs.channels import checked_species, pair_channels
-from hamfit.graphs.cutoff import CutoffGraph
-from hamfit.graphs.graph import AbstractGraph, Prepared, coincident, no_such_centre, padded_positions
+from hamfit.graphs.cutoff import CutoffGraph, refused
+from hamfit.graphs.graph import AbstractGraph, Prepared, padded_positions
 from hamfit.graphs.grid import CellGrid
 from hamfit.graphs.lattice import Lattice
-from hamfit.kernels.cells import OK, OUT_OF_RANGE
+from hamfit.kernels.cells import OK
 from hamfit.kernels.gpu import DeviceEdges
 from hamfit.kernels.gpu_cells import SortedCells, count_edges, find_edges, sort_by_cell, wrap
 from hamfit.types import FloatArray, IntArray
@@ -60,16 +60,10 @@ class DeviceCells(AbstractDevicePrepared):
     """Particles sorted into cells on a device, for a cutoff graph."""
 
     def __init__(self, device: AbstractDevice, graph: CutoffGraph, frame: Frame) -> None:
-        species = checked_species(frame, graph.labels)
-        q = padded_positions(frame)
+        species: DeviceArray = checked_species(frame, graph.labels)
         self._device = device
-        self._cells = cells_of(
-            device,
-            device.upload(q.T),
-            device.upload(species.astype(np.int32)),
-            Lattice.of(frame),
-            graph.cutoffs,
-        )
+        q, species = device.upload(padded_positions(frame).T), device.upload(species.astype(np.int32))
+        self._cells = cells_of(device, q, species, Lattice.of(frame), graph.cutoffs)
         self._channels = device.upload(pair_channels(len(graph.labels)))
         self.order = device.download(self._cells.order).astype(np.int64)
 
@@ -82,10 +76,8 @@ class DeviceCells(AbstractDevicePrepared):
     def edges(self, centres: DeviceArray) -> DeviceEdges:
         """Every neighbour of every centre; fastest for panels cut from ``order``."""
         edges, (first, second) = find_edges(self._device, centres, self._cells, self._channels)
-        if first == OUT_OF_RANGE:
-            raise no_such_centre(second, self.order.size)
         if first != OK or edges is None:
-            raise coincident(first, second)
+            raise refused(first, second, self.order.size)
         return edges
 
 
@@ -105,12 +97,8 @@ class HostEdgeSource(AbstractDevicePrepared):
     def edges(self, centres: DeviceArray) -> DeviceEdges:
         """The source's edges, with its errors."""
         found = self._source.edges(self._device.download(centres))
-        return DeviceEdges(
-            *(
-                self._device.upload(array)
-                for array in (found.offsets, found.neighbour, found.vector, found.distance, found.channel)
-            )
-        )
+        arrays = (found.offsets, found.neighbour, found.vector, found.distance, found.channel)
+        return DeviceEdges(*map(self._device.upload, arrays))
 
 
 def cells_of(

@@ -43,10 +43,6 @@ class DeviceLists:
         """Neighbours that a particle may have."""
         return int(self.listed.shape[0])
 
-    def is_made_for(self, cells: SortedCells) -> bool:
-        """Whether lists of these particles may fit into the arrays, and have these translations."""
-        return self.counts.size == cells.n_particles and np.array_equal(self.images, cells.images)
-
 
 def build_lists(
     device: AbstractDevice,
@@ -72,7 +68,7 @@ def build_lists(
     # rounding of positions in the box must not hide a pair
     wide = np.where(cutoffs > 0.0, cutoffs * (1.0 + 1e-9) + skin, 0.0)
     cells = cells_of(device, q, species, lattice, wide)
-    if into is not None and into.is_made_for(cells):
+    if into is not None and into.counts.size == cells.n_particles and np.array_equal(into.images, cells.images):
         lists = into
         lists.order[...] = cells.order
         lists.x[...] = cells.x

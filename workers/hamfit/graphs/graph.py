@@ -51,15 +51,8 @@ class Edges:
 class Prepared(ABC):
     """A frame made ready for asking the edges of any of its particles, by any number of threads at once."""
 
-    __slots__ = ("_order",)
-
-    def __init__(self, order: IntArray) -> None:
-        self._order = order
-
-    @property
-    def order(self) -> IntArray:
-        """All particles, near ones close together, (N,): panels cut from it share most memory."""
-        return self._order
+    order: IntArray
+    """All particles, near ones close together, (N,): panels cut from it share most memory."""
 
     @abstractmethod
     def edges(self, centres: IntArray) -> Edges:

@@ -54,18 +54,14 @@ class CellGrid:
         expected = 4 / 3 * np.pi * cutoff**3 * n / volume
         if expected > _MOST_NEIGHBOURS:
             raise GraphError(f"cutoff {cutoff:g} means about {expected:.0e} neighbours of each particle: lower it")
-        shape = _cells(widths, search, n)
+        # at least one cell along each axis, else none narrower than the search length, and O(N) in all
+        most = _MOST_CELLS_PER_PARTICLE * n
+        shape = np.clip(np.floor(widths / search), 1, most)
+        while np.prod(shape) > most:
+            shape = np.maximum(1, np.floor(0.9 * shape))
+        shape = shape.astype(np.int64)
         scale = np.divide(shape, span, out=np.zeros(3), where=span > 0)
         reach = np.ceil(np.divide(search * shape, widths, out=np.zeros(3), where=widths > 0)).astype(np.int64)
         # Along open directions there is nothing to reach beyond the last cell.
         reach = np.where(lattice.periodic, reach, np.minimum(reach, shape - 1))
         return cls(low, scale, shape, reach, search, expected)
-
-
-def _cells(widths: FloatArray, search: float, n_particles: int) -> IntArray:
-    """Cells along each axis, (3,): at least one, else no narrower than the search length, and O(N) in all."""
-    most = _MOST_CELLS_PER_PARTICLE * n_particles
-    shape = np.clip(np.floor(widths / search), 1, most)
-    while np.prod(shape) > most:
-        shape = np.maximum(1, np.floor(0.9 * shape))
-    return shape.astype(np.int64)

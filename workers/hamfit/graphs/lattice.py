@@ -44,7 +44,12 @@ class Lattice:
                 periodic[k] = 1
         if not np.isfinite(vectors).all():
             raise GraphError("box has entries that are not finite: give the lattice vectors as finite numbers")
-        _check_independent(vectors[periodic == 1])
+        repeating = vectors[periodic == 1]
+        least = np.linalg.svd(repeating, compute_uv=False).min(initial=np.inf)
+        if not least > _SMALLEST_HEIGHT_RATIO * np.abs(repeating).max(initial=0.0):
+            raise GraphError(
+                f"box is singular: its periodic vectors {repeating.tolist()} span no volume; give independent ones"
+            )
         _complete(vectors, periodic)
         inverse: FloatArray = np.linalg.inv(vectors).astype(np.float64)
         return cls(vectors, inverse, 1.0 / np.sqrt((inverse**2).sum(axis=0)), periodic)
@@ -64,16 +69,6 @@ def padded(values: FloatArray) -> FloatArray:
     out = np.zeros((len(values), 3))
     out[:, : values.shape[1]] = values
     return out
-
-
-def _check_independent(vectors: FloatArray) -> None:
-    if len(vectors) == 0:
-        return
-    least = np.linalg.svd(vectors, compute_uv=False)[-1]
-    if not least > _SMALLEST_HEIGHT_RATIO * np.abs(vectors).max():
-        raise GraphError(
-            f"box is singular: its periodic vectors {vectors.tolist()} span no volume; give independent ones"
-        )
 
 
 def _complete(vectors: FloatArray, periodic: IntArray) -> None:

@@ -38,10 +38,8 @@ class MomentumGraph(AbstractGraph):
 class PreparedMomenta(Prepared):
     """Momenta padded to three components, (N, 3), and species, (N,), of particles as they are numbered."""
 
-    __slots__ = ("_species", "_vector")
-
     def __init__(self, vector: FloatArray, species: IntArray) -> None:
-        super().__init__(np.arange(species.size, dtype=np.int64))
+        self.order = np.arange(species.size, dtype=np.int64)
         self._vector, self._species = vector, species
 
     def edges(self, centres: IntArray) -> Edges:

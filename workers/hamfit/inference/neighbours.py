@@ -127,10 +127,8 @@ class SkinGraphs(AbstractGraphs):
 class PreparedLists(Prepared):
     """Particles that were sorted into cells some time ago, with lists that still hold."""
 
-    __slots__ = ("_kernel_arguments", "_order")
-
     def __init__(self, lists: _Lists, x: FloatArray, passed: Int32Array, frame: Frame, graph: CutoffGraph) -> None:
-        self._order = lists.order
+        self.order = lists.order
         self._kernel_arguments = (
             lists.offsets,
             lists.rank,
@@ -144,12 +142,7 @@ class PreparedLists(Prepared):
             pair_channels(len(graph.labels)),
         )
 
-    @property
-    def order(self) -> IntArray:
-        """Particles cell by cell, as they were when the lists were made, (N,)."""
-        return self._order
-
     def edges(self, centres: IntArray) -> Edges:
         """Every neighbour of every centre within the cutoff; errors as those of ``CutoffGraph``'s cells."""
         found = near_edges(np.ascontiguousarray(centres, dtype=np.int64), *self._kernel_arguments)
-        return checked_edges(found, len(self._order))
+        return checked_edges(found, len(self.order))

@@ -79,18 +79,15 @@ class Composition(AbstractIntegrator):
         With kicks first the step is p += kicks[0] F, then for k = 0 .. s-1: q += drifts[k] dT/dp, F = force(q),
         p += kicks[k + 1] F. The last F serves the first kick of the next step.
         """
-        return self._ends(dt) if self.first == "kick" else self._middles(dt)
+        return self._times(dt, ends=self.first == "kick")
 
     def drifts(self, dt: float) -> FloatArray:
         """Times by which the velocity changes q in one step: s numbers when kicks come first, else s + 1."""
-        return self._middles(dt) if self.first == "kick" else self._ends(dt)
+        return self._times(dt, ends=self.first == "drift")
 
-    def _middles(self, dt: float) -> FloatArray:
-        return np.array(self.fractions) * dt
-
-    def _ends(self, dt: float) -> FloatArray:
+    def _times(self, dt: float, *, ends: bool) -> FloatArray:
         padded = np.array((0.0, *self.fractions, 0.0))
-        return np.asarray(0.5 * (padded[:-1] + padded[1:]) * dt)
+        return np.asarray((0.5 * (padded[:-1] + padded[1:]) if ends else padded[1:-1]) * dt)
 
     def advance(
         self, q: FloatArray, p: FloatArray, dt: float, n_steps: int, hamiltonian: Hamiltonian

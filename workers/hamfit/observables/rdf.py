@@ -49,26 +49,11 @@ def pair_distribution(frame: Frame, r_max: float, n_bins: int) -> FloatArray:
     if not all(frame.periodic):
         raise DataError("the frame is open in some direction, so its density is unknown: use periodic data for g(r)")
     n_species = len(frame.labels)
-    counts = _histogram(frame, r_max, n_bins)
-    numbers = np.bincount(frame.species, minlength=n_species).astype(np.float64)
-    shells = shell_volumes(np.linspace(0.0, r_max, n_bins + 1), frame.dim)
-    out = np.full(counts.shape, np.nan)
-    for channel, (a, b) in enumerate(species_pairs(n_species)):
-        # full lists see an unlike pair from both sides
-        ordered = numbers[a] * (numbers[a] - 1.0) if a == b else 2.0 * numbers[a] * numbers[b]
-        if ordered > 0.0:
-            out[channel] = counts[channel] * volume_of(frame) / (ordered * shells)
-    return out
-
-
-def _histogram(frame: Frame, r_max: float, n_bins: int) -> FloatArray:
-    """Ordered pairs in each channel and bin, (channels, n)."""
-    n_species = len(frame.labels)
-    n_channels = len(species_pairs(n_species))
+    channels = species_pairs(n_species)
     prepared = CutoffGraph(frame.labels, np.full((n_species, n_species), r_max)).prepare(frame)
     # a lattice vector is no shorter than the smallest height
     meets_itself = r_max > smallest_height(frame)
-    counts = np.zeros(n_channels * n_bins, dtype=np.int64)
+    counts = np.zeros((len(channels), n_bins), dtype=np.int64)
     for start in range(0, frame.n_particles, _PANEL):
         centres = prepared.order[start : start + _PANEL]
         edges = prepared.edges(centres)
@@ -77,5 +62,13 @@ def _histogram(frame: Frame, r_max: float, n_bins: int) -> FloatArray:
         place += edges.channel * n_bins
         if meets_itself:
             place = place[edges.neighbour != np.repeat(centres, np.diff(edges.offsets))]
-        counts += np.bincount(place, minlength=counts.size)
-    return counts.reshape(n_channels, n_bins).astype(np.float64)
+        counts += np.bincount(place, minlength=counts.size).reshape(counts.shape)
+    numbers = np.bincount(frame.species, minlength=n_species).astype(np.float64)
+    shells = shell_volumes(np.linspace(0.0, r_max, n_bins + 1), frame.dim)
+    out = np.full(counts.shape, np.nan)
+    for channel, (a, b) in enumerate(channels):
+        # full lists see an unlike pair from both sides
+        ordered = numbers[a] * (numbers[a] - 1.0) if a == b else 2.0 * numbers[a] * numbers[b]
+        if ordered > 0.0:
+            out[channel] = counts[channel] * volume_of(frame) / (ordered * shells)
+    return out

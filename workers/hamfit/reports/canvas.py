@@ -70,10 +70,11 @@ def name_heights(axes: Any, text: str) -> None:
     axes.set_title(text, loc="left", fontsize=9.5, color=_SOFT, x=0.0, pad=5)
 
 
-def linear_ticks(axis: Any, most: int = 5) -> None:
+def linear_ticks(*axes: Any, most: int = 5) -> None:
     """Few round ticks, written without an offset that would stand apart from them."""
-    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(_plain))
+    for axis in axes:
+        axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
+        axis.set_major_formatter(FuncFormatter(_plain))
 
 
 def log_ticks(axis: Any, most: int = 6) -> None:

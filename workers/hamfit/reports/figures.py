@@ -85,8 +85,7 @@ class Panels:
         axes.axhline(0.0, color=INK, linewidth=0.7)
         axes.set(xlabel=self._time_label())
         canvas.name_heights(axes, "(E(t) − E(0)) / scale")
-        canvas.linear_ticks(axes.xaxis)
-        canvas.linear_ticks(axes.yaxis)
+        canvas.linear_ticks(axes.xaxis, axes.yaxis)
         trend = self._comparison.trend
         slope = "too few frames to tell a trend"
         if trend is not None:
@@ -110,8 +109,7 @@ class Panels:
         axes.plot(sample.true, sample.learned, **dots)
         axes.set(xlabel=f"reference, {force}")
         canvas.name_heights(axes, f"model, {force}")
-        canvas.linear_ticks(axes.xaxis)
-        canvas.linear_ticks(axes.yaxis)
+        canvas.linear_ticks(axes.xaxis, axes.yaxis)
         caption = f"Components of {counted(sample.n_frames, 'frame')} of the reference; relative error "
         yield self._panel(figure, "Forces", caption + f"{number(sample.relative_error)}.")
         size, difference = np.abs(sample.true), np.abs(sample.learned - sample.true)
@@ -126,12 +124,8 @@ class Panels:
         canvas.log_ticks(axes.yaxis)
         yield self._panel(figure, "Errors of the forces", "Size of the difference against size of the force.")
 
-    def potentials(self) -> Iterator[Panel]:
-        """V(r) of each channel."""
-        for curve in self._comparison.pair_curves:
-            yield self._potential(curve)
-
-    def _potential(self, curve: PairCurve) -> Panel:
+    def potential(self, curve: PairCurve) -> Panel:
+        """V(r) of one channel."""
         if curve.true is None:
             figure, upper = canvas.single()
             bottom = upper
@@ -146,8 +140,7 @@ class Panels:
             canvas.name_heights(bottom, "size of the difference")
         upper.plot(curve.r, curve.learned, color=BLUE, linewidth=1.5, label="learned")
         upper.set_ylim(*_window(curve.learned))
-        canvas.linear_ticks(upper.yaxis)
-        canvas.linear_ticks(bottom.xaxis)
+        canvas.linear_ticks(upper.yaxis, bottom.xaxis)
         canvas.name_heights(upper, f"V(r), {self._units['energy']}")
         bottom.set_xlabel(f"r, {self._units['length']}")
         if curve.true is not None:
@@ -159,16 +152,8 @@ class Panels:
             caption += f"; largest difference {number(curve.largest_difference)} of the range of V"
         return self._panel(figure, f"V(r) of {curve.channel}", caption + ".")
 
-    def liquids(self, kind: str) -> Iterator[Panel]:
-        """All curves of one observable of a liquid."""
-        liquid = self._comparison.liquid
-        if liquid is None:
-            return
-        for pair in liquid.observables:
-            if pair.kind == kind and pair.reference.x.size > 1:
-                yield self._observable(pair)
-
-    def _observable(self, pair: ObservablePair) -> Panel:
+    def observable(self, pair: ObservablePair) -> Panel:
+        """Both curves of one observable of a liquid."""
         length, time = self._units["length"], self._units["time"]
         labels = {
             "rdf": (f"r, {length}", "g(r)"),
@@ -191,9 +176,8 @@ class Panels:
             caption = f"χ² per bin {number(pair.difference.chi2_per_bin)}, p = {number(pair.difference.p_value, 2)}"
         lower.set(xlabel=x_label)
         canvas.name_heights(lower, "difference in combined errors")
-        for axis in (upper.yaxis, lower.xaxis):
-            canvas.linear_ticks(axis)
-        canvas.linear_ticks(lower.yaxis, 3)
+        canvas.linear_ticks(upper.yaxis, lower.xaxis)
+        canvas.linear_ticks(lower.yaxis, most=3)
         title = OBSERVABLES[pair.kind].capitalize()
         note = "bands: two standard errors; below: rollouts − reference, grey within two combined standard errors"
         return self._panel(figure, f"{title} of {pair.label}", f"{caption}; {note}.")

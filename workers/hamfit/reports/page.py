@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 
 from hamfit.comparison import RolloutComparison
+from hamfit.comparison.liquids import LiquidComparison
 from hamfit.comparison.summary import OBSERVABLES
 from hamfit.reports.canvas import STYLE
 from hamfit.reports.figures import Panel, Panels
@@ -63,8 +64,8 @@ def page(comparison: RolloutComparison, title: str) -> str:
             _cards(numbers),
             _section("Errors against time", panels.errors(), _error_words(numbers)),
             _section("Conservation", panels.conservation(), _conservation_words(numbers), beside=True),
-            _liquid(panels, numbers),
-            _section("The model", chain(panels.forces(), panels.potentials())),
+            "" if comparison.liquid is None else _liquid(panels, comparison.liquid, numbers["liquid"]),
+            _section("The model", chain(panels.forces(), map(panels.potential, comparison.pair_curves))),
             _rollouts(numbers),
             _sources(comparison, numbers),
         ]
@@ -153,10 +154,7 @@ def _conservation_words(numbers: dict[str, Any]) -> str:
     return words
 
 
-def _liquid(panels: Panels, numbers: dict[str, Any]) -> str:
-    liquid = numbers["liquid"]
-    if liquid is None:
-        return ""
+def _liquid(panels: Panels, comparison: LiquidComparison, liquid: dict[str, Any]) -> str:
     rows = []
     for pair in liquid["observables"]:
         sides = pair["reference"], pair["rollouts"]
@@ -181,7 +179,7 @@ def _liquid(panels: Panels, numbers: dict[str, Any]) -> str:
         " as far apart. Small p means that the liquids differ."
     )
     header = ["observable", "of", "reference", "rollouts", "bins", "χ² per bin", "p"]
-    drawn = chain(*map(panels.liquids, ("rdf", "msd", "vacf")))
+    drawn = [panels.observable(pair) for pair in comparison.observables if pair.reference.x.size > 1]
     body = _paragraph(words) + table(header, rows, text_columns=2) + _grid(drawn)
     return f"<section><h2>The liquid</h2>\n{body}</section>\n"
 

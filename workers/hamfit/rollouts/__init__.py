@@ -4,8 +4,7 @@ selection, starts       which states to start from
 stepsize, trying        how long a step may be, and from which states it holds
 options, plan, sizes    how to run, and all that follows from it
 workspace               what a running rollout keeps, and for whom
-devices                 which device moves the particles
-running, tally, endings one rollout from start or checkpoint to end
+running, tally, endings one rollout from start or checkpoint to end, and the device that moves its particles
 executors, driver       threads or workers, all of it in order
 report                  what is said of them at the end
 """

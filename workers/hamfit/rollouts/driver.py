@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,12 @@ from hamfit.inference import CompiledModel
 from hamfit.model import Model
 from hamfit.processes import peak_bytes, single_blas_thread
 from hamfit.progress import Event, Progress, silent
-from hamfit.rollouts.devices import device_of
 from hamfit.rollouts.endings import finished_rollout
 from hamfit.rollouts.executors import run_on_cluster, run_on_threads
 from hamfit.rollouts.options import RolloutOptions
 from hamfit.rollouts.plan import RolloutPlan, fingerprint, make_plan, without_history
 from hamfit.rollouts.report import per_hour, report_of, speed_of
+from hamfit.rollouts.running import device_of
 from hamfit.rollouts.starts import InitialStates, initial_states
 from hamfit.rollouts.workspace import Abandoned, Workspace, opened
 from hamfit.stores.publish import publish_folder
@@ -48,7 +48,8 @@ def plan_rollout(
 ) -> dict[str, Any]:
     """What a rollout would do and cost, as tried on the processor; raises as `rollout` does, but needs no GPU."""
     options = _options(options, changes)
-    return make_plan(*_states(model, initial, options), options)[0].to_dict()
+    model = model if isinstance(model, Model) else Model.open(model)
+    return make_plan(model, initial_states(model, initial, options), options)[0].to_dict()
 
 
 def rollout(
@@ -93,7 +94,8 @@ def rollout(
     began = time.perf_counter()
     target = Path(out).absolute()
     with single_blas_thread():
-        opened_model, states = _states(model, initial, options)
+        opened_model = model if isinstance(model, Model) else Model.open(model)
+        states = initial_states(opened_model, initial, options)
         sources = [states.dataset.path, *([] if isinstance(model, Model) else [Path(model)])]
         if any(target.resolve() == source.resolve() for source in sources):
             raise SpecError(f"{target}: the trajectories would replace what they are made from: choose another path")
@@ -112,7 +114,7 @@ def rollout(
                 without_history(compiled.model).save(workspace.model)
             names = [plan.states.name(start) for start in plan.states]
             todo = {
-                index: workspace.checkpointed(name)
+                index: workspace.steps_and_frames(name)[0]
                 for index, name in enumerate(names)
                 if finished_rollout(workspace, name) is None
             }
@@ -137,7 +139,16 @@ def rollout(
                 reason = summaries[0]["reason"]
                 raise RolloutError(f"{target}: no rollout could begin, the first for this reason: {reason}")
             report = report_of(plan, summaries, resumed)
-            _assemble(workspace, plan, compiled.model, done, report)
+            has_bonds = any("bonds" in t.fields for t in states.dataset.trajectories)
+            writer = workspace.writer(states.dataset.units, compiled.model, bonds=has_bonds)
+            writer.attrs["rollout"] = {
+                "fingerprint": plan.fingerprint,
+                "source": states.dataset.digest,
+                "options": plan.options.physics(),
+                # where it ran and how often it was interrupted is no part of what was computed
+                "report": {key: value for key, value in report.items() if key != "resumed"},
+            }
+            writer.assemble(d["written"] for d in done)
             publish_folder(workspace.store, target, overwrite=overwrite)
             workspace.discard()
     report["seconds"] = {"rollout": round(seconds, 4), "total": round(time.perf_counter() - began, 4)}
@@ -150,21 +161,6 @@ def rollout(
 
 def _options(options: RolloutOptions | None, changes: Mapping[str, Any]) -> RolloutOptions:
     return RolloutOptions.build(changes) if options is None else options.with_changes(**changes)
-
-
-def _states(
-    model: Model | str | Path, initial: Dataset | str | Path, options: RolloutOptions
-) -> tuple[Model, InitialStates]:
-    opened_model = model if isinstance(model, Model) else Model.open(model)
-    states = initial_states(
-        opened_model,
-        initial,
-        frames=options.frames,
-        replicas=options.replicas,
-        temperature=options.temperature,
-        seed=options.seed,
-    )
-    return opened_model, states
 
 
 def _planned(
@@ -237,25 +233,6 @@ class _StepCount:
         self._ended = done == self._total
         made = done - self._before
         self._progress(Event("rollout", done, self._total, made, self.seconds, peak_bytes(), "steps"))
-
-
-def _assemble(
-    workspace: Workspace,
-    plan: RolloutPlan,
-    model: Model,
-    done: Sequence[Mapping[str, Any]],
-    report: Mapping[str, Any],
-) -> None:
-    dataset = plan.states.dataset
-    writer = workspace.writer(dataset.units, model, bonds=any("bonds" in t.fields for t in dataset.trajectories))
-    writer.attrs["rollout"] = {
-        "fingerprint": plan.fingerprint,
-        "source": dataset.digest,
-        "options": plan.options.physics(),
-        # where it ran and how often it was interrupted is no part of what was computed
-        "report": {key: value for key, value in report.items() if key != "resumed"},
-    }
-    writer.assemble(d["written"] for d in done)
 
 
 def _warn(report: Mapping[str, Any]) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: Seconds between two looks at how far the rollouts are.
 _LOOKING_SECONDS = 1.0
 
+_compiling = threading.Lock()
+
 Listener = Callable[[int], None]
 """Hears how many steps all rollouts have made together."""
 
@@ -79,16 +81,13 @@ def run_on_cluster(
         tell(sum(whole if index in summaries else step for index, step in list(steps.items())))
 
     tasks = ClusterTasks[int](client, "rollout", on_look=look)
-    threads = _threads_of_each(tasks.threads(), len(states))
+    workers = tasks.threads()
+    # more than one each where workers have more threads than there are rollouts
+    threads = max(1, min(min(workers, default=1), sum(workers) // max(len(states), 1)))
     with tasks, _watching(plan, workspace, tasks, steps), _given_up(workspace):
         for index, summary in tasks.results(map(task, states)):
             summaries[index] = summary
     return [summaries[index] for index in states]
-
-
-def _threads_of_each(workers: list[int], n_states: int) -> int:
-    """Threads of one rollout: more than one where workers have more threads than there are rollouts."""
-    return max(1, min(min(workers, default=1), sum(workers) // max(n_states, 1)))
 
 
 @contextmanager
@@ -125,7 +124,8 @@ def _watching(
 def rollout_task(plan: RolloutPlan, workspace: Workspace, index: int, threads: int) -> dict[str, Any]:
     """Runs on a worker: one rollout."""
     _ready()
-    compiled = _compiled(str(workspace.model), workspace.token)
+    with _compiling:
+        compiled = _compiled(str(workspace.model), workspace.token)
     try:
         return run_rollout(plan, compiled, workspace, index, threads=threads)
     except Abandoned:
@@ -141,15 +141,7 @@ def _ready() -> None:
     warm_up_inference()
 
 
-_compiling = threading.Lock()
-
-
-def _compiled(path: str, token: str) -> CompiledModel:
-    with _compiling:
-        return _compiled_once(path, token)
-
-
 @lru_cache(maxsize=2)
-def _compiled_once(path: str, token: str) -> CompiledModel:
+def _compiled(path: str, token: str) -> CompiledModel:
     del token  # another driver may have put another model in the same place
     return CompiledModel(Model.open(Path(path)))

@@ -68,9 +68,8 @@ def follow(
     interval, n_frames = _spacing(dataset)
     method = integrator or smooth_integrator(opened)
     if dt is None:
-        states = initial_states(opened, dataset)
         options = RolloutOptions.build({"steps": 1, "integrator": method, **changes})
-        dt = 0.5 * make_plan(opened, states, options)[0].dt
+        dt = 0.5 * make_plan(opened, initial_states(opened, dataset, options), options)[0].dt
     # two intervals that differ by rounding are one
     between = max(1, math.ceil(interval / abs(dt) * (1.0 - 1e-9)))
     return rollout(

@@ -14,24 +14,31 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from hamfit.data.trajectory_writer import TrajectoryWriter
+from hamfit.devices import AbstractDevice, DeviceChoice, device_for
 from hamfit.errors import DataError, GraphError, ModelError, StoreError, located
 from hamfit.frames import Frame
 from hamfit.inference import BlewUp, CompiledModel, Observation
 from hamfit.inference.engine import AbstractEngine
 from hamfit.integrators import NotConverged, integrator
 from hamfit.processes import peak_bytes
-from hamfit.rollouts.devices import device_of
 from hamfit.rollouts.endings import finished_rollout, not_begun, origin_of
 from hamfit.rollouts.plan import RolloutPlan, stores_momenta
 from hamfit.rollouts.starts import InitialState
 from hamfit.rollouts.tally import Tally
 from hamfit.rollouts.trying import NO_START, observed
 from hamfit.rollouts.workspace import Workspace
-from hamfit.types import FloatArray
 
+#: From so many particles on ``auto`` takes a GPU: a step takes some 50 us there however few they are, and some 0.1 us
+#: for each particle on one core. An estimate, not yet measured.
+WORTHWHILE_PARTICLES = 4000
 #: Seconds between two words about progress.
 _TELLING_SECONDS = 0.5
 _NOT_FINITE = "its numbers are no longer finite"
+
+
+def device_of(particles: int, choice: DeviceChoice) -> AbstractDevice | None:
+    """The device of this process for a rollout of so many particles; None for the processor."""
+    return device_for(particles, choice, WORTHWHILE_PARTICLES)
 
 
 class _Rollout:
@@ -165,9 +172,14 @@ class _Rollout:
         return seen
 
     def _store(self, seen: Observation) -> None:
+        rate = self._compiled.rates(self.frame)
+        if rate is not None:
+            velocity = rate[:, None] * self.p
+        else:
+            velocity = self._compiled.model.velocities(replace(self.frame, q=self.q, p=self.p))
         self._writer.append(
             q=self.q[None],
-            velocity=self._velocity()[None],
+            velocity=velocity[None],
             momentum=self.p[None] if self._stores_momenta else None,
             force=seen.forces[None] if self.plan.options.forces else None,
             potential_energy=[seen.potential_energy],
@@ -176,12 +188,6 @@ class _Rollout:
             time=[self.step * abs(self.plan.dt)],
         )
         self.tally.add(seen, self.p, self._first_momentum, constant=self._constant, start=self.step == 0)
-
-    def _velocity(self) -> FloatArray:
-        rate = self._compiled.rates(self.frame)
-        if rate is not None:
-            return rate[:, None] * self.p
-        return self._compiled.model.velocities(replace(self.frame, q=self.q, p=self.p))
 
     def _pause(self, on_step: Callable[[int], None]) -> None:
         """Between two stretches: tell how far it is, see whether to go on, keep a checkpoint."""
@@ -249,7 +255,7 @@ def run_rollout(
         try:
             rollout = _begun(plan, compiled, workspace, state, threads)
         except (DataError, GraphError, ModelError) as error:
-            if workspace.checkpointed(name):
+            if workspace.steps_and_frames(name)[0]:
                 raise
             taken_up, done = 0, not_begun(workspace, state, error)
         else:

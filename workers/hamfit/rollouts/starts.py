@@ -22,6 +22,7 @@ from hamfit.errors import DataError, ModelError, SpecError, located
 from hamfit.frames import Frame
 from hamfit.graphs import BondGraph
 from hamfit.model import Model
+from hamfit.rollouts.options import RolloutSpec
 from hamfit.rollouts.selection import FrameSelection
 from hamfit.types import FloatArray
 
@@ -63,21 +64,12 @@ class InitialState:
 class InitialStates:
     """The plans of all states, trajectory by trajectory, and the way to load one; see `initial_states`."""
 
-    def __init__(
-        self,
-        model: Model,
-        dataset: Dataset,
-        selection: FrameSelection,
-        replicas: int,
-        temperature: float | None,
-        seed: int,
-    ) -> None:
+    def __init__(self, model: Model, dataset: Dataset, options: RolloutSpec) -> None:
         self.dataset = dataset
-        self.replicas = replicas
-        self.temperature = temperature
-        self.seed = seed
+        self._replicas, self._temperature, self._seed = options.replicas, options.temperature, options.seed
+        selection = FrameSelection.parse(options.frames)
         self._frames = [selection.of(t.n_frames, f"{dataset.path}, trajectory {t.name}") for t in dataset.trajectories]
-        self._ends = list(accumulate(len(frames) * replicas for frames in self._frames))
+        self._ends = list(accumulate(len(frames) * options.replicas for frames in self._frames))
         self._conserved = model.conserves_momentum
         # Of the model only what checks the momenta: a factor of its covariance may take hundreds of megabytes.
         kinetic = [(b, t) for b, t in zip(model.blocks, model.theta, strict=True) if b.part == "velocity"]
@@ -101,13 +93,13 @@ class InitialStates:
             raise IndexError(f"state {index} does not exist: there are {len(self)}")
         trajectory = bisect_right(self._ends, index)
         first = self._ends[trajectory - 1] if trajectory else 0
-        frame, replica = divmod(index - first, self.replicas)
+        frame, replica = divmod(index - first, self._replicas)
         return StartPlan(trajectory, self._frames[trajectory][frame], replica)
 
     def name(self, plan: StartPlan) -> str:
         """The name of a state, unique among these; nothing is read."""
         name = f"{self.dataset.trajectories[plan.trajectory].name}-frame-{plan.frame}"
-        return name if self.replicas == 1 else f"{name}-replica-{plan.replica}"
+        return name if self._replicas == 1 else f"{name}-replica-{plan.replica}"
 
     def load(self, plan: StartPlan) -> InitialState:
         """Read one state, and draw its momenta where a temperature was given.
@@ -120,41 +112,28 @@ class InitialStates:
         trajectory = self.dataset.trajectories[plan.trajectory]
         stored = trajectory.frame(plan.frame)
         p = stored.p
-        if self.temperature is not None:
-            entropy = [self.seed, plan.trajectory, plan.frame, plan.replica]
+        if self._temperature is not None:
+            entropy = [self._seed, plan.trajectory, plan.frame, plan.replica]
             rng = np.random.default_rng(np.random.SeedSequence(entropy))
-            energy = self.dataset.units.boltzmann * self.temperature
+            energy = self.dataset.units.boltzmann * self._temperature
             p = thermal_momenta(stored.masses, stored.dim, energy, rng, conserved=self._conserved)
         frame = replace(stored, p=p, qdot=None, pdot=None, potential_energy=None, stress=None)
-        if self.temperature is not None:
+        if self._temperature is not None:
             with located(self.dataset.path, trajectory.name, plan.frame):
                 _check_quadratic(self._kinetic, frame)
         return InitialState(self.name(plan), frame, trajectory.name, plan.frame, plan.replica)
 
 
-def initial_states(
-    model: Model | str | Path,
-    dataset: Dataset | str | Path,
-    *,
-    frames: str = "0",
-    replicas: int = 1,
-    temperature: float | None = None,
-    seed: int = 0,
-) -> InitialStates:
+def initial_states(model: Model | str | Path, dataset: Dataset | str | Path, options: RolloutSpec) -> InitialStates:
     """The states from which to run a model: frames of every trajectory of a dataset.
 
     Args:
         model: what will be run.
         dataset: where the states are stored.
-        frames: frame numbers of each trajectory: "0", "0,10,-1" (the last), "first:last:step" (last included; each
-            part may be missing) or "all".
-        replicas: copies of each state with momenta of their own; more than one needs a temperature.
-        temperature: of momenta drawn in place of the stored ones, in kelvin for ase units and in epsilon / k_B for lj
-            units; None takes the stored ones.
-        seed: of the momenta, 0 or more.
+        options: ``frames`` of each trajectory, and the ``replicas``, ``temperature`` and ``seed`` of their momenta.
 
     Raises:
-        SpecError: an option is out of range or they contradict each other.
+        SpecError: options contradict each other.
         DataError: a frame does not exist, states have no momenta and no temperature is given, or units differ.
         ModelError: the model does not know the species, bonds or dimension of the data, or its kinetic energy is not
             |p|^2 / 2m, so that momenta of a temperature cannot be drawn.
@@ -162,9 +141,11 @@ def initial_states(
     """
     model = model if isinstance(model, Model) else Model.open(model)
     dataset = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
-    _check_options(replicas, temperature, seed)
+    replicas, temperature = options.replicas, options.temperature
+    if replicas > 1 and not temperature:
+        raise SpecError(f"{replicas} replicas without a temperature would all be equal: give one above 0, or 1 replica")
     check_compatible(model, dataset)
-    states = InitialStates(model, dataset, FrameSelection.parse(frames), replicas, temperature, seed)
+    states = InitialStates(model, dataset, options)
     for trajectory in dataset.trajectories:
         where = f"{dataset.path}, trajectory {trajectory.name}"
         if temperature is None and not trajectory.has_momenta:
@@ -218,17 +199,6 @@ def thermal_momenta(
         return np.zeros_like(p)
     kinetic = 0.5 * float(np.sum(p**2 / masses[:, None]))
     return np.asarray(p * math.sqrt(0.5 * freedoms * thermal_energy / kinetic))
-
-
-def _check_options(replicas: int, temperature: float | None, seed: int) -> None:
-    if replicas < 1:
-        raise SpecError(f"replicas is {replicas}: give 1 or more")
-    if seed < 0:
-        raise SpecError(f"seed is {seed}: give 0 or more")
-    if temperature is not None and not (math.isfinite(temperature) and temperature >= 0.0):
-        raise SpecError(f"temperature is {temperature:g}: give a finite number, 0 or more")
-    if replicas > 1 and not temperature:
-        raise SpecError(f"{replicas} replicas without a temperature would all be equal: give one above 0, or 1 replica")
 
 
 def _check_quadratic(model: Model, frame: Frame) -> None:

@@ -115,20 +115,19 @@ def proposed_step(compiled: CompiledModel, states: InitialStates, order: int, se
     stiffest = 0.0
     for start in chain([first], (_begun(compiled, states, index, verlet, 1.0) for index in rest.tolist())):
         if isinstance(start, Start):
+            q, p = start.frame.q, start.frame.p
             try:
-                stiffest = max(stiffest, _stiffest(compiled, start, seed))
+                rate = compiled.rates(start.frame)
+                if rate is None:
+                    raise SpecError(
+                        "the model's velocities are no multiples of momenta, so no step is proposed: give dt"
+                    )
+                assert p is not None
+                stiffest = max(stiffest, stiffest_ahead(_forces(start.engine, p), q, p, rate, seed=seed))
             finally:
                 start.engine.close()
     # two digits: a number that people can read and repeat
     return float(f"{propose_dt(stiffest, order):.1e}")
-
-
-def _stiffest(compiled: CompiledModel, start: Start, seed: int) -> float:
-    rate, p = compiled.rates(start.frame), start.frame.p
-    if rate is None:
-        raise SpecError("the model's velocities are no multiples of momenta, so no step is proposed: give dt")
-    assert p is not None
-    return stiffest_ahead(_forces(start.engine, p), start.frame.q, p, rate, seed=seed)
 
 
 def _forces(engine: AbstractEngine, p: FloatArray) -> Forces:

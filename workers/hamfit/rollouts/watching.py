@@ -20,6 +20,7 @@ from hamfit.data.readable import Readable
 from hamfit.data.trajectory_writer import TrajectoryWriter
 from hamfit.data.writer import read_part
 from hamfit.errors import StoreError
+from hamfit.rollouts.options import RolloutSpec
 from hamfit.rollouts.starts import initial_states
 from hamfit.rollouts.workspace import Workspace
 from hamfit.stores.replacing import read_steadily
@@ -59,15 +60,15 @@ def watched(workspace: Workspace, name: str) -> Watched:
 
 def open_published(path: Path, name: str) -> Readable | None:
     """A trajectory of a dataset that is complete; None when it has none of that name. Raises StoreError."""
-    return read_steadily(path, lambda: _published(path, name))
 
+    def found() -> Readable | None:
+        manifest = read_manifest(path)
+        for entry in manifest.trajectories:
+            if entry.name == name:
+                return Readable.of_entries(path, entry, manifest.arrays, manifest.labels)
+        return None
 
-def _published(path: Path, name: str) -> Readable | None:
-    manifest = read_manifest(path)
-    for entry in manifest.trajectories:
-        if entry.name == name:
-            return Readable.of_entries(path, entry, manifest.arrays, manifest.labels)
-    return None
+    return read_steadily(path, found)
 
 
 def open_running(workspace: Workspace, name: str) -> Readable | None:
@@ -93,7 +94,6 @@ def expected(
 
     Raises StoreError, DataError or ModelError when model or dataset are no longer what they were.
     """
-    states = initial_states(
-        home / "model", initial, frames=frames, replicas=replicas, temperature=temperature, seed=seed
-    )
+    options = RolloutSpec(steps=1, frames=frames, replicas=replicas, temperature=temperature, seed=seed)
+    states = initial_states(home / "model", initial, options)
     return tuple(states.name(plan) for plan in islice(states, MOST_NAMES))

@@ -77,7 +77,8 @@ class Workspace:
     def writer(self, units: Units, model: Model, *, bonds: bool) -> DatasetWriter:
         """A writer of trajectories of the dataset to be, in the names of a model."""
         labels = model.bond_labels if bonds else ()
-        return DatasetWriter.part(self.store, self.out, units=units, labels=model.labels, bond_labels=labels, left=LEFT)
+        writer = DatasetWriter.create(self.out, units=units, labels=model.labels, bond_labels=labels)
+        return writer.below(self.store, LEFT)
 
     def begun(self) -> Sequence[str]:
         """Names of the rollouts that have begun, in alphabetical order."""
@@ -109,12 +110,8 @@ class Workspace:
         attrs, arrays = read_bundle(self.checkpoint(name), "checkpoint", _CHECKPOINT_SCHEMA)
         return int(attrs["step"]), (attrs["writer"], within("pending", arrays)), attrs, arrays
 
-    def checkpointed(self, name: str) -> int:
-        """The step at which a rollout would be taken up, as its checkpoint says; 0 when there is none to be read."""
-        return self.steps_and_frames(name)[0]
-
     def steps_and_frames(self, name: str) -> tuple[int, int]:
-        """Steps made and frames stored, as the checkpoint says; 0 when there is none to be read."""
+        """Steps made, at which a rollout would be taken up, and frames stored; 0 when no checkpoint can be read."""
         try:
             attrs = peek(self.checkpoint(name))
             return int(attrs["step"]), int(attrs["writer"]["n_frames"])

@@ -75,11 +75,6 @@ class StoreBuilder:
             writer.append(values)
         self.finish_array(writer)
 
-    def adopt(self, arrays: Mapping[str, ArrayEntry], documents: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take in what another builder made below the same root."""
-        self.arrays |= arrays
-        self.documents |= {key: dict(document) for key, document in documents.items()}
-
     def write_metadata(self, attributes: Mapping[str, Any]) -> None:
         """Write every zarr.json, the root's with the consolidated metadata of all others."""
         with self.writing():

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,15 +38,13 @@ class Place:
         """The hidden folder."""
         return self.out.with_name(f".{self.out.name}.{self.kind}")
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> AbstractContextManager[None]:
         """Be the only one who works there.
 
         The lock is another than that of the store ``out``, which the same process takes to publish. Raises StoreError
         when another process works there, DiskError when the place cannot be written.
         """
-        with locked(self.out, self.hidden.with_name(f"{self.hidden.name}.lock")):
-            yield
+        return locked(self.out, self.hidden.with_name(f"{self.hidden.name}.lock"))
 
     def left(self) -> tuple[str, Path] | None:
         """Fingerprint and folder of the work that is there; None when there is none, or its note cannot be read."""

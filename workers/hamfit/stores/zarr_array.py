@@ -188,9 +188,7 @@ class StoredArray:
 
     def _chunk(self, index: tuple[int, ...], keep: bool) -> NumericArray:
         entry = self.entry
-        position = 0
-        for i, n in zip(index, entry.grid, strict=True):
-            position = position * n + i
+        position = int(np.ravel_multi_index(index, entry.grid))
         key = (str(self.root), entry.key, entry.crc32c[position], str(position), entry.sha256)
         cached = _CACHE.get(key)
         if cached is not None:

@@ -63,9 +63,7 @@ class LennardJones(AbstractPotential):
         self._sigma2 = table.sigma**2
         self._shift = table.shift
         self._built_at: FloatArray | None = None
-        self._first: npt.NDArray[np.int32] = np.empty(0, dtype=np.int32)
-        self._second: npt.NDArray[np.int32] = np.empty(0, dtype=np.int32)
-        self._image: npt.NDArray[np.int16] = np.empty((0, 3), dtype=np.int16)
+        self._listed: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int16]]
 
     def energy(self, q: FloatArray) -> FloatArray:
         """Potential energy of positions (N, d), shape ()."""
@@ -86,9 +84,7 @@ class LennardJones(AbstractPotential):
         forces = np.zeros_like(points)
         energy = sum_pairs(
             points,
-            self._first,
-            self._second,
-            self._image,
+            *self._listed,
             self._edges,
             self.species,
             self.table.epsilon,
@@ -108,6 +104,5 @@ class LennardJones(AbstractPotential):
         # One thread, so that the order of pairs, and with it the last bit of a force, is always the same.
         search = NeighborList(cutoff=self._reach, full_list=False, n_threads=1)
         first, second, image = search.compute(points, np.diag(self._edges), periodic, "ijS")
-        self._first, self._second = first.astype(np.int32), second.astype(np.int32)
-        self._image = image.astype(np.int16)
+        self._listed = (first.astype(np.int32), second.astype(np.int32), image.astype(np.int16))
         self._built_at = points.copy()

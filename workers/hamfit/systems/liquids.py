@@ -136,14 +136,11 @@ class _Box:
     def potential(self, skin: float) -> LennardJones:
         return LennardJones(self.table, self.species, self.edges, skin=skin)
 
-    def tiled(self, times: int) -> _Box:
-        copies = times ** len(self.edges)
-        return replace(self, species=np.tile(self.species, copies), edges=self.edges * times)
-
 
 def _run(spec: LiquidSpec, cell: _Box, sites: FloatArray, progress: Progress) -> Simulation:
     tell = frame_counter(progress, spec.n_trajectories * spec.n_frames)
-    box = cell.tiled(spec.tile)
+    species = np.tile(cell.species, spec.tile ** len(cell.edges))
+    box = replace(cell, species=species, edges=cell.edges * spec.tile)
     runs = tuple(_trajectory(spec, cell, box, sites, k, tell) for k in range(spec.n_trajectories))
     return assembled(spec, box.particles, runs, _VERLET_NAME)
 

@@ -30,12 +30,7 @@ class Law:
 
 def spring(beta: Parameter, r0: Parameter) -> Law:
     """beta (r - r0)^2 / 2: stiffness and rest length; 0 gives the spring of the textbook, beta r^2 / 2."""
-
-    def slope(squared: FloatArray) -> FloatArray:
-        r = np.sqrt(squared)
-        return _over(beta * (r - r0), r)
-
-    return Law(lambda squared: np.asarray(0.5 * beta * (np.sqrt(squared) - r0) ** 2), slope)
+    return anharmonic(beta, 0.0, r0)
 
 
 def anharmonic(beta: Parameter, gamma: Parameter, r0: Parameter) -> Law:

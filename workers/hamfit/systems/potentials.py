@@ -45,8 +45,7 @@ class PairSum(AbstractPotential):
         self.law = law
         self.pairs = pairs
         self.n_particles = n_particles
-        self._edges = edges
-        self._wrapped = [axis for axis, repeats in enumerate(periodic) if repeats]
+        self._periods = {} if edges is None else {axis: edges[axis] for axis, flag in enumerate(periodic) if flag}
         # Row b of the incidence matrix is +1 at the first and -1 at the second particle of pair b: it makes
         # bond vectors from positions, and its transpose makes forces from bond tensions, both in compiled
         # loops whose order of summation is fixed. All entries being +-1, the products are exact.
@@ -60,10 +59,8 @@ class PairSum(AbstractPotential):
         """Vectors from the second to the first particle of each pair, (B, d) or (B, T, d)."""
         flat = q.reshape(self.n_particles, -1)
         vectors: FloatArray = (self._incidence @ flat).reshape(len(self.pairs), *q.shape[1:])
-        for axis in self._wrapped:
-            if self._edges is not None:
-                length = self._edges[axis]
-                vectors[..., axis] -= length * np.round(vectors[..., axis] / length)
+        for axis, length in self._periods.items():
+            vectors[..., axis] -= length * np.round(vectors[..., axis] / length)
         return vectors
 
     def energy(self, q: FloatArray) -> FloatArray:
