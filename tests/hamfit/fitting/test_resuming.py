@@ -125,9 +125,10 @@ def test_threads_may_change_between_the_two_runs(data: Dataset, interrupted: Pat
 
 
 def test_tasks_of_a_pass_whose_driver_is_gone_keep_nothing_once_another_has_begun(interrupted: Path) -> None:
-    basis = stage.stored_basis(interrupted, "stream")
+    (home,) = (path.parent for path in interrupted.glob("*/stream-basis"))
+    basis = stage.stored_basis(home, "stream")
     assert basis is not None
-    again = stage.Stage(basis, "stream", interrupted)
+    again = stage.Stage(basis, "stream", home)
     shard = Shard(999, 0, ())
     state = PartialState({"force": Triangle(np.ones(3), 2)}, {"force": 1.0}, {}, {})
     with again.keeping() as of_the_first:
@@ -140,6 +141,6 @@ def test_tasks_of_a_pass_whose_driver_is_gone_keep_nothing_once_another_has_begu
             assert heir is not None
             heir.save(state)
             assert Path(heir.path).exists()
-    shutil.rmtree(interrupted)
+    shutil.rmtree(home)
     heir.save(state)
-    assert not interrupted.exists()
+    assert not home.exists()
