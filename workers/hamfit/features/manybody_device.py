@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hamfit.devices import AbstractDevice, DeviceArray
-from hamfit.devices.planner import PanelPlan
 from hamfit.features.block import Outside, Panel
-from hamfit.features.device_block import AbstractGraphedBlock, DeviceSource
+from hamfit.features.device_block import AbstractGraphedBlock
 from hamfit.features.manybody_moments import monomials
 from hamfit.features.manybody_radial import RadialBumps
 from hamfit.features.manybody_round import Round
+from hamfit.features.source import Source
 from hamfit.graphs.device_cells import AbstractDevicePrepared
 from hamfit.kernels.gpu import DeviceEdges
 from hamfit.kernels.gpu_manybody import (
@@ -111,9 +111,9 @@ class DeviceManyBody(AbstractGraphedBlock):
         )
         self._species = [_upload_species(device, layer, s) for s in range(layer.n_species)]
 
-    def fill(self, source: DeviceSource, panel: Panel, column: int, seen: FloatArray) -> Outside | None:
+    def fill(self, source: Source, panel: Panel, column: int, seen: FloatArray) -> Outside | None:
         """See ``AbstractDeviceBlock.fill``: chunk by chunk."""
-        prepared, wanted, dim = source.prepared, panel.on_device, source.frame.dim
+        prepared, wanted, dim = source.on_device, panel.on_device, source.frame.dim
         assert prepared is not None
         if not panel.centres.size:
             return None
@@ -129,10 +129,6 @@ class DeviceManyBody(AbstractGraphedBlock):
             self._fill_chunk(prepared, chunk, dim, panel.rows, start * dim, column)
             start += int(part.size)
         return None
-
-    def features(self, source: DeviceSource, plan: PanelPlan) -> FloatArray:
-        """See ``AbstractDeviceBlock.features``: by the processor: a row a frame is no work for a GPU."""
-        return self.block.features(self.block.prepare(source.frame))
 
     def _environment_bytes(self) -> int:
         """Memory of what is kept of one environment."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from hamfit.frames import Frame
 from hamfit.graphs import Edges, Prepared
 from hamfit.kernels.cpu import count_outside
 from hamfit.types import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from hamfit.graphs.device_cells import AbstractDevicePrepared
 
 
 class Range:
@@ -44,18 +48,21 @@ class Source:
     """Its edges; None for a block without a graph."""
     range: Range | None = field(default=None, kw_only=True)
     """Where edges are counted as they are asked for; None where nobody wants to know."""
+    on_device: AbstractDevicePrepared | None = field(default=None, kw_only=True)
+    """Its edges on a device, for a block that has them there instead."""
 
     @property
     def order(self) -> IntArray:
         """All particles, (N,), in the order in which panels of neighbouring particles share most memory."""
-        if self.prepared is not None:
-            return self.prepared.order
+        prepared = self.prepared or self.on_device
+        if prepared is not None:
+            return prepared.order
         return np.arange(self.frame.n_particles, dtype=np.int64)
 
     @property
     def has_order(self) -> bool:
         """Whether ``order`` puts near particles close together: whether there is a graph."""
-        return self.prepared is not None
+        return self.prepared is not None or self.on_device is not None
 
     def edges(self, centres: IntArray) -> Edges:
         """Edges of the centres, in their order; ModelError for a block that has no graph."""
