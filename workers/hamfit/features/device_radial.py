@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,13 +71,7 @@ class DeviceRadialBlock(AbstractGraphedBlock):
 
 def upload_table(device: AbstractDevice, table: RadialTable) -> DeviceTable:
     """What the kernels want of a table."""
-    return DeviceTable(
-        maps=device.upload(table.maps),
-        low=device.upload(table.low),
-        scale=device.upload(table.scale),
-        pieces=device.upload(table.pieces),
-        first_column=device.upload(table.first_column),
-    )
+    return DeviceTable(**{field.name: device.upload(getattr(table, field.name)) for field in fields(DeviceTable)})
 
 
 def upload_radial(device: AbstractDevice, radial: RadialFeatures) -> DeviceRadial:

@@ -9,7 +9,6 @@ centres is mostly halo. The derivatives of the invariants are standardised from 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from hamfit.features.device_block import AbstractGraphedBlock
 from hamfit.features.manybody_moments import monomials
 from hamfit.features.manybody_radial import RadialBumps
 from hamfit.features.manybody_round import Round
-from hamfit.features.source import Source
+from hamfit.features.source import Source, stretches
 from hamfit.graphs.device_cells import AbstractDevicePrepared
 from hamfit.kernels.gpu import DeviceEdges
 from hamfit.kernels.gpu_manybody import (
@@ -35,7 +34,7 @@ from hamfit.kernels.gpu_manybody import (
     tanh_slopes,
     term_derivatives,
 )
-from hamfit.types import FloatArray, IntArray
+from hamfit.types import FloatArray
 
 if TYPE_CHECKING:
     from hamfit.features.manybody import ManyBodyBlock
@@ -87,11 +86,6 @@ class _Chunk:
     position: DeviceArray
     """Place of each of them in its own list, (N,) int64."""
 
-    @property
-    def n_environments(self) -> int:
-        """Number of centres and neighbours, each counted once."""
-        return sum(int(own.size) for own in self.particles)
-
 
 class DeviceManyBody(AbstractGraphedBlock):
     """A many-body block made ready for a device, once for all frames."""
@@ -109,6 +103,9 @@ class DeviceManyBody(AbstractGraphedBlock):
             device.upload(tensor.multiplicity),
             layer.l_max,
         )
+        # what is kept of one environment
+        widest = int(np.diff(layer.first).max())
+        self._environment_bytes = 8 * (self._monomials.count * int(layer.mixing.shape[2]) + widest)
         self._species = [_upload_species(device, layer, s) for s in range(layer.n_species)]
 
     def fill(self, source: Source, panel: Panel, column: int, seen: FloatArray) -> Outside | None:
@@ -118,31 +115,20 @@ class DeviceManyBody(AbstractGraphedBlock):
         if not panel.centres.size:
             return None
         everyone = self.device.upload(source.frame.species)
-        size = self._first_guess(prepared.edges_per_centre)
+        # centres of a chunk if they had no halo
+        each = self._environment_bytes + _EDGE_BYTES * prepared.edges_per_centre
+        size = max(1, int(self._budget_bytes / 2 / each))
         start = 0
         while start < panel.centres.size:
             part = wanted[start : start + size]
             chunk = self._gather(prepared, part, everyone)
-            if part.size > 1 and self._held_bytes(chunk) > self._budget_bytes // 2:
+            held = sum(int(own.size) for own in chunk.particles) * self._environment_bytes
+            if part.size > 1 and held + chunk.edges.n_edges * _EDGE_BYTES > self._budget_bytes // 2:
                 size = -(-int(part.size) // 2)
                 continue
             self._fill_chunk(prepared, chunk, dim, panel.rows, start * dim, column)
             start += int(part.size)
         return None
-
-    def _environment_bytes(self) -> int:
-        """Memory of what is kept of one environment."""
-        layer = self._layer
-        widest = int(np.diff(layer.first).max())
-        return 8 * (self._monomials.count * int(layer.mixing.shape[2]) + widest)
-
-    def _held_bytes(self, chunk: _Chunk) -> int:
-        return chunk.n_environments * self._environment_bytes() + chunk.edges.n_edges * _EDGE_BYTES
-
-    def _first_guess(self, edges_per_centre: float) -> int:
-        """Centres of a chunk if they had no halo."""
-        each = self._environment_bytes() + _EDGE_BYTES * edges_per_centre
-        return max(1, int(self._budget_bytes / 2 / each))
 
     def _gather(self, prepared: AbstractDevicePrepared, centres: DeviceArray, species: DeviceArray) -> _Chunk:
         xp = self.device.xp
@@ -166,7 +152,10 @@ class DeviceManyBody(AbstractGraphedBlock):
         for s in range(n_species):
             halo = self._evaluate(prepared, s, chunk.particles[s], chunk.species)
             begin = s * n_centres
-            for low, high in self._panels(first[begin : begin + n_centres + 1], s, dim):
+            # terms and products of a panel take half the budget
+            each = 8 * dim * (self._layer.n_invariants + int(self._species[s].bias.size))
+            most = max(1, self._budget_bytes // 2 // each)
+            for low, high in stretches(first[begin : begin + n_centres + 1], most):
                 bounds = slice(begin + low, begin + high + 1)
                 span = int(first[begin + low]), int(first[begin + high])
                 self._fill_panel(chunk, terms, s, halo, bounds, span, dim, out, row + low * dim, column)
@@ -192,18 +181,6 @@ class DeviceManyBody(AbstractGraphedBlock):
             slopes[part] = standard @ own.weights
             tanh_slopes(device, slopes[part], own.bias)
         return _Environments(response, slopes)
-
-    def _panels(self, first: IntArray, s: int, dim: int) -> Iterator[tuple[int, int]]:
-        """Ranges of centres whose terms and products take half the budget, at least one centre."""
-        each = 8 * dim * (self._layer.n_invariants + int(self._species[s].bias.size))
-        most = max(1, self._budget_bytes // 2 // each)
-        low = 0
-        while low < first.size - 1:
-            high = int(np.searchsorted(first, first[low] + most, side="right")) - 1
-            # centres without terms have rows too: zeros
-            high = max(high, low + 1)
-            yield low, high
-            low = high
 
     def _fill_panel(
         self,

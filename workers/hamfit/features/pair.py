@@ -18,7 +18,7 @@ from hamfit.features.radial_choice import RadialSettings, choose_radial
 from hamfit.features.source import Source
 from hamfit.features.survey import Sampling
 from hamfit.frames import Frame
-from hamfit.graphs import AbstractGraph, BondGraph, CutoffGraph, graph_from_attrs
+from hamfit.graphs import BondGraph, CutoffGraph, graph_from_attrs
 from hamfit.options import FitSpec
 from hamfit.types import FloatArray
 
@@ -31,9 +31,6 @@ class PairBlock(AbstractRadialBlock):
     needs_graph: ClassVar[Literal["no", "any", "cutoff"]] = "any"
     has_virial_rows: ClassVar[bool] = True
     pooling = 0.5
-
-    def __init__(self, radial: RadialFeatures, graph: AbstractGraph) -> None:
-        super().__init__(radial, graph)
 
     @property
     def pair_functions(self) -> PairFunctions:

@@ -15,7 +15,7 @@ import numpy as np
 
 from hamfit.features.block import AbstractBlock, Evaluator, Outside, Panel
 from hamfit.features.radial import RadialFeatures, map_inverse, map_value
-from hamfit.features.source import Source
+from hamfit.features.source import Source, stretches
 from hamfit.frames import Frame
 from hamfit.graphs import AbstractGraph, Edges
 from hamfit.kernels.cpu import radial_rows, widen_extent
@@ -68,12 +68,7 @@ class AbstractRadialBlock(AbstractBlock):
     def _rows_of(self, edges: Edges, dim: int) -> FloatArray:
         out = np.zeros(((edges.offsets.size - 1) * dim, self.n_columns))
         width = self.radial.per_channel
-        step = max(1, _PIECE_VALUES // width)
-        first = 0
-        while first < edges.offsets.size - 1:
-            # whole centres, about _PIECE_VALUES feature values at a time
-            last = int(np.searchsorted(edges.offsets, edges.offsets[first] + step, side="right")) - 1
-            last = min(max(last, first + 1), edges.offsets.size - 1)
+        for first, last in stretches(edges.offsets, max(1, _PIECE_VALUES // width)):
             begin, end = int(edges.offsets[first]), int(edges.offsets[last])
             radial_rows(
                 edges.offsets[first : last + 1] - begin,
@@ -85,7 +80,6 @@ class AbstractRadialBlock(AbstractBlock):
                 0,
                 out[first * dim : last * dim],
             )
-            first = last
         return out
 
     def features(self, source: Source) -> FloatArray:

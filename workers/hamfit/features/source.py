@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,17 @@ from hamfit.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from hamfit.graphs.device_cells import AbstractDevicePrepared
+
+
+def stretches(offsets: IntArray, most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of centres with about ``most`` of what ``offsets`` (C + 1,) count, at least one centre each."""
+    first = 0
+    while first < offsets.size - 1:
+        last = int(np.searchsorted(offsets, offsets[first] + most, side="right")) - 1
+        # centres that have nothing are ranges too
+        last = max(last, first + 1)
+        yield first, last
+        first = last
 
 
 class Range:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,7 +74,8 @@ def leaf_task(
 ) -> PartialState:
     """Runs on a worker: reduce one shard, on a GPU where the worker has one and nothing else is asked for."""
     basis = _cached_basis(stored)
-    _ready(tuple(sorted({block.kind for part in basis.parts for block in part.blocks})))
+    prepare_worker()
+    warm_up(tuple(sorted({block.kind for part in basis.parts for block in part.blocks})))
     return reduce_and_keep(shard, basis, keeper, device)
 
 
@@ -82,15 +83,8 @@ def merge_task(
     stored: StoredBasis, left: PartialState, right: PartialState, device: DeviceChoice = "auto"
 ) -> PartialState:
     """Runs on a worker: merge two states, by the same rule as threads of one process do."""
-    _ready(())
-    return merge_partial(reductions_of(_cached_basis(stored)), left, right, device)
-
-
-@cache
-def _ready(kinds: tuple[str, ...]) -> None:
-    """Prepare this worker once: its process, and kernels compiled one process at a time."""
     prepare_worker()
-    warm_up(kinds)
+    return merge_partial(reductions_of(_cached_basis(stored)), left, right, device)
 
 
 @lru_cache(maxsize=2)

@@ -23,7 +23,7 @@ from hamfit.fitting.clock import Clock
 from hamfit.fitting.cluster import DaskExecutor
 from hamfit.fitting.executors import AbstractExecutor, ThreadExecutor
 from hamfit.fitting.first_look import few_energy_frames
-from hamfit.fitting.partial import PartialState
+from hamfit.fitting.partial import PartialState, joined_extents
 from hamfit.fitting.prediction import Prediction, columns_of, predict
 from hamfit.fitting.preparing import Prepared, most_particles, prepare
 from hamfit.fitting.problem import Problem, frame_weights, pose
@@ -59,10 +59,9 @@ def plan(data: Dataset | str | Path | Sequence[Dataset | str | Path], options: F
     options = options or FitOptions()
     problem = pose(as_datasets(data), options)
     table = FrameTable.of(problem.datasets)
-    n_channels = problem.n_channels
-    columns = columns_of(problem, options, n_channels)
+    columns = columns_of(problem, options)
     shards = plan_shards(table, options.groups, most_particles(problem.dim, max(columns.values())))
-    return predict(problem, options, table, shards, n_channels)
+    return predict(problem, options, table, shards)
 
 
 def fit(
@@ -164,15 +163,6 @@ def _model(
     blocks = tuple(block for part in solved for block in part.basis.blocks)
     theta = tuple(t for part in solved for t in theta_of_blocks(part.basis.blocks, part.theta))
     constants = next((part.constants for part in solved if part.constants is not None), None)
-    extents = {
-        name: np.column_stack(
-            [
-                np.min([g.extents[name][:, 0] for g in groups], axis=0),
-                np.max([g.extents[name][:, 1] for g in groups], axis=0),
-            ]
-        )
-        for name in groups[0].extents
-    }
     model = Model(
         blocks=blocks,
         theta=theta,
@@ -181,7 +171,7 @@ def _model(
         bond_labels=problem.bond_labels,
         dim=problem.dim,
         units=problem.datasets[0].units.to_attrs(),
-        extents=extents,
+        extents=joined_extents(groups),
         provenance={
             "options": _json_options(options),
             "data": [{"digest": d.digest, "frames": d.n_frames} for d in problem.datasets],
