@@ -229,8 +229,8 @@ class Model:
         outside = total = 0
         for _, source, _ in self._sources(self.adapt(frame), "force", FrameGraphs()):
             if source.range is not None:
-                for start in range(0, frame.n_particles, 4096):
-                    source.edges(source.order[start : start + 4096])
+                for _ in source.pieces(4096):
+                    pass
                 outside, total = outside + source.range.outside, total + source.range.total
         return outside, total
 

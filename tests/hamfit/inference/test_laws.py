@@ -121,8 +121,8 @@ def test_a_lennard_jones_model_becomes_a_polynomial(binary_fit: FitResult) -> No
     position = [block.kind for block in model.blocks].index("pair")
     block = model.blocks[position]
     assert isinstance(block, PairBlock)
-    laws, _ = compile_laws(block.radial, model.theta[position], model.extents["pair"], block.channel_labels)
-    assert [one.label for one in laws] == list(block.channel_labels)
+    laws, _ = compile_laws(block.radial, model.theta[position], model.extents["pair"], block.graph.channel_labels)
+    assert [one.label for one in laws] == list(block.graph.channel_labels)
     for one in laws:
         assert one.form.startswith("polynomial of ")
         assert one.form.endswith(" in 1/r^2")

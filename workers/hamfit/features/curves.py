@@ -32,11 +32,6 @@ class RadialCurve:
         """Compile the curves on ``extent`` (channels, 2); where that is nan or empty, the features themselves serve."""
         return cls(radial, theta, build_table(radial, extent, theta[:, None], np.ones(1)))
 
-    @property
-    def error(self) -> float:
-        """Relative error of the compiled force, rms over the range."""
-        return self.table.error
-
     def __call__(self, distance: FloatArray, channel: IntArray) -> tuple[FloatArray, FloatArray]:
         """f(r) and f'(r)/r for distances of mixed channels, both (E,)."""
         value, slope = np.empty_like(distance), np.empty_like(distance)

@@ -74,7 +74,7 @@ class KineticBlock(AbstractRadialBlock):
     def to_store(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Attributes and arrays that ``from_store`` turns back into the same block."""
         attrs, arrays = self.radial.to_store()
-        return {"radial": attrs, "labels": list(self.channel_labels)}, arrays
+        return {"radial": attrs, "labels": list(self.graph.channel_labels)}, arrays
 
     @classmethod
     def from_store(cls, attrs: dict[str, Any], arrays: dict[str, np.ndarray]) -> KineticBlock:

@@ -26,7 +26,6 @@ from hamfit.kernels.gpu import DeviceEdges
 from hamfit.kernels.gpu_manybody import (
     DeviceBumps,
     DeviceMonomials,
-    DeviceTerms,
     bump_moments,
     list_terms,
     standardise,
@@ -145,20 +144,36 @@ class DeviceManyBody(AbstractGraphedBlock):
     def _fill_chunk(
         self, prepared: AbstractDevicePrepared, chunk: _Chunk, dim: int, out: DeviceArray, row: int, column: int
     ) -> None:
-        device, n_species, n_centres = self.device, self._layer.n_species, chunk.edges.n_centres
-        terms = list_terms(device, chunk.edges, chunk.centres, chunk.species, chunk.position, n_species)
+        device, layer, n_centres = self.device, self._layer, chunk.edges.n_centres
+        terms = list_terms(device, chunk.edges, chunk.centres, chunk.species, chunk.position, layer.n_species)
         # where panels are cut; the only array that the host sees
         first = device.download(terms.first)
-        for s in range(n_species):
+        for s, own in enumerate(self._species):
             halo = self._evaluate(prepared, s, chunk.particles[s], chunk.species)
-            begin = s * n_centres
+            begin, columns = s * n_centres, layer.columns(s)
             # terms and products of a panel take half the budget
-            each = 8 * dim * (self._layer.n_invariants + int(self._species[s].bias.size))
-            most = max(1, self._budget_bytes // 2 // each)
+            most = max(1, self._budget_bytes // 2 // (8 * dim * (layer.n_invariants + int(own.bias.size))))
             for low, high in stretches(first[begin : begin + n_centres + 1], most):
-                bounds = slice(begin + low, begin + high + 1)
-                span = int(first[begin + low]), int(first[begin + high])
-                self._fill_panel(chunk, terms, s, halo, bounds, span, dim, out, row + low * dim, column)
+                derivatives = term_derivatives(
+                    device,
+                    chunk.edges,
+                    chunk.centres,
+                    chunk.species,
+                    terms,
+                    int(first[begin + low]),
+                    int(first[begin + high]),
+                    s,
+                    self._bumps,
+                    own.mixing,
+                    self._monomials,
+                    halo.response,
+                    dim,
+                )
+                where = terms.first[begin + low : begin + high + 1], terms.owner, dim, out, row + low * dim
+                if columns.stop > columns.start:
+                    sum_rows(device, derivatives @ own.weights, halo.slopes, *where, column + columns.start)
+                if layer.direct_links:
+                    sum_rows(device, derivatives, None, *where, column + layer.direct(s).start)
 
     def _evaluate(
         self, prepared: AbstractDevicePrepared, s: int, particles: DeviceArray, species: DeviceArray
@@ -181,43 +196,6 @@ class DeviceManyBody(AbstractGraphedBlock):
             slopes[part] = standard @ own.weights
             tanh_slopes(device, slopes[part], own.bias)
         return _Environments(response, slopes)
-
-    def _fill_panel(
-        self,
-        chunk: _Chunk,
-        terms: DeviceTerms,
-        s: int,
-        halo: _Environments,
-        bounds: slice,
-        span: tuple[int, int],
-        dim: int,
-        out: DeviceArray,
-        row: int,
-        column: int,
-    ) -> None:
-        """Write the columns of one species for the centres of terms.first[bounds], whose terms are ``span``."""
-        device, layer, own = self.device, self._layer, self._species[s]
-        derivatives = term_derivatives(
-            device,
-            chunk.edges,
-            chunk.centres,
-            chunk.species,
-            terms,
-            *span,
-            s,
-            self._bumps,
-            own.mixing,
-            self._monomials,
-            halo.response,
-            dim,
-        )
-        first = terms.first[bounds]
-        columns = layer.columns(s)
-        if columns.stop > columns.start:
-            product = derivatives @ own.weights
-            sum_rows(device, product, halo.slopes, first, terms.owner, dim, out, row, column + columns.start)
-        if layer.direct_links:
-            sum_rows(device, derivatives, None, first, terms.owner, dim, out, row, column + layer.direct(s).start)
 
 
 def _upload_bumps(device: AbstractDevice, radial: RadialBumps) -> DeviceBumps:

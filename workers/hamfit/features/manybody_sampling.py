@@ -30,16 +30,26 @@ def sample_round(
     graph: CutoffGraph,
     *,
     n_features: int,
-    n_radial: int,
-    n_bumps: int,
-    bump_width: float,
-    l_max: int,
-    weight_scale: float,
-    sampler: str,
-    direct_links: bool,
+    n_radial: int = 32,
+    n_bumps: int = 10,
+    bump_width: float = 2.0,
+    l_max: int = 3,
+    weight_scale: float = 0.05,
+    sampler: str = "elm",
+    direct_links: bool = True,
     rng: np.random.Generator,
 ) -> Round:
-    """Draw a round from the environments met in ``frames``; arguments as for ``ManyBodyBlock.sample``."""
+    """Draw a round of ``n_features`` tanh features from the environments met, shared out evenly among the species.
+
+    frames: training frames, whose species index ``graph.labels``. n_radial mixtures of n_bumps bumps,
+    each bump ``bump_width`` spacings wide. ``elm`` draws W ~ N(0, weight_scale^2 / n_invariants), b ~
+    U(-1, 1); ``swim`` draws pairs of environments and ignores weight_scale. Raises FeatureError when
+    there are no frames, no particle has a neighbour, or an option is out of range.
+    """
+    if not frames:
+        raise FeatureError("the many-body block has no frames to sample from: give at least one")
+    if n_features < 1 or n_radial < 1:
+        raise FeatureError(f"n_features is {n_features} and n_radial {n_radial}: the many-body block needs both")
     if sampler not in SAMPLERS:
         raise FeatureError(f"sampler {sampler!r} is unknown to the many-body block: use one of {', '.join(SAMPLERS)}")
     n_species = len(graph.labels)

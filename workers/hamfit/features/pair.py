@@ -12,7 +12,7 @@ import numpy as np
 
 from hamfit.features.block import Part, Sampled
 from hamfit.features.functions import PairFunctions
-from hamfit.features.pooled import AbstractRadialBlock
+from hamfit.features.pooled import PIECE_CENTRES, AbstractRadialBlock
 from hamfit.features.radial import N_LINKS, RadialFeatures, Taper
 from hamfit.features.radial_choice import RadialSettings, choose_radial
 from hamfit.features.source import Source
@@ -41,7 +41,7 @@ class PairBlock(AbstractRadialBlock):
         """The virial of each pooled feature, (n_columns, d, d): -1/2 sum over edges of phi_k'(r)/r v_a v_b."""
         d, width = source.frame.dim, self.radial.per_channel
         out = np.zeros((self.n_columns, d, d))
-        for edges, _ in self.pieces(source):
+        for edges, _ in source.pieces(PIECE_CENTRES):
             for c in range(self.radial.n_channels):
                 own = np.flatnonzero(edges.channel == c)
                 for start in range(0, own.size, max(1, 2**19 // width)):

@@ -84,3 +84,10 @@ class Source:
         if self.range is not None:
             self.range.count(edges)
         return edges
+
+    def pieces(self, size: int) -> Iterator[tuple[Edges, IntArray]]:
+        """The edges of all particles in their order, those of ``size`` particles at a time, and whose they are."""
+        order = self.order
+        for start in range(0, order.size, size):
+            centres = order[start : start + size]
+            yield self.edges(centres), centres
