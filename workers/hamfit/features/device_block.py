@@ -73,7 +73,5 @@ class AbstractGraphedBlock(AbstractDeviceBlock):
         graph = self.block.graph
         assert graph is not None
         self.block.check(frame)
-        prepared = graphs.once(
-            self.device.name, graph, frame, lambda: prepare_on_device(self.device, graph, frame)
-        )
+        prepared = graphs.once(self.device.name, graph, frame, lambda: prepare_on_device(self.device, graph, frame))
         return Source(frame, on_device=prepared)

@@ -44,6 +44,7 @@ BUDGET_BYTES = 2**30
 #: Bytes of one edge: what ``DeviceEdges`` holds, its term, and what finding it takes.
 _EDGE_BYTES = 16 * 8
 
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Species:
     """The arrays of a round that belong to one species of centre."""

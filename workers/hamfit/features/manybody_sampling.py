@@ -62,10 +62,12 @@ def sample_round(
         # One density alone is that of an embedded-atom model, which other programs tabulate from zero upwards; of one
         # sign it is as accurate (cu-256 and ka-500: within the scatter of seeds).
         np.abs(mixing, out=mixing)
-    species = np.concatenate([f.species[c] for f, c in zip(frames, chosen, strict=True)])
-    values = np.concatenate(
-        [_raw_invariants(source, c, radial, mixing, l_max) for source, c in zip(sources, chosen, strict=True)]
-    )
+    met, parts = [frame.species for frame in frames], []
+    for source, own, centres in zip(sources, met, chosen, strict=True):
+        moments = bump_moments(source.edges(centres), centres, own, radial, l_max)
+        parts.append(invariants(mix(moments, mixing, own[centres]), l_max))
+    species = np.concatenate([own[centres] for own, centres in zip(met, chosen, strict=True)])
+    values = np.concatenate(parts)
     mean, deviation = _moments_per_species(values, species, n_species)
     standard = (values - mean[species]) / deviation[species]
     first = np.linspace(0, n_features, n_species + 1).astype(np.int64)
@@ -107,14 +109,6 @@ def _shortest_distances(sources: list[Source], chosen: list[IntArray], graph: Cu
             "no particle has a neighbour within the cutoff: give a larger cutoff for the many-body block"
         )
     return np.where(np.isfinite(shortest), shortest, 0.5 * graph.cutoffs)
-
-
-def _raw_invariants(
-    source: Source, centres: IntArray, radial: RadialBumps, mixing: FloatArray, l_max: int
-) -> FloatArray:
-    species = source.frame.species
-    moments = bump_moments(source.edges(centres), centres, species, radial, l_max)
-    return invariants(mix(moments, mixing, species[centres]), l_max)
 
 
 def _moments_per_species(values: FloatArray, species: IntArray, n_species: int) -> tuple[FloatArray, FloatArray]:

@@ -14,7 +14,7 @@ from hamfit.features.block import Part, Sampled
 from hamfit.features.functions import PairFunctions
 from hamfit.features.pooled import PIECE_CENTRES, AbstractRadialBlock
 from hamfit.features.radial import N_LINKS, RadialFeatures, Taper
-from hamfit.features.radial_choice import RadialSettings, choose_radial
+from hamfit.features.radial_choice import choose_radial
 from hamfit.features.source import Source
 from hamfit.features.survey import Sampling
 from hamfit.frames import Frame
@@ -57,19 +57,15 @@ class PairBlock(AbstractRadialBlock):
         """Input map, taper and sampler chosen by held-out error, unless they are given."""
         graph, options = sampling.known_graph, sampling.options
         sample = sampling.edges(graph, sampling.rng(4))
+        beside_smooth = any(block.is_smooth for block in sampling.beside)
         taper: Taper | None = None
-        if options.taper == "smooth" or (options.taper == "auto" and sampling.beside_smooth):
+        if options.taper == "smooth" or (options.taper == "auto" and beside_smooth):
             taper = "smooth"
         elif options.taper == "none":
             taper = "shift"
-        settings = RadialSettings(
-            n_features=options.features,
-            input_map=None if options.input_map == "auto" else options.input_map,
-            taper=taper,
-            sampler=None if options.sampler == "auto" else options.sampler,
-            links=options.direct_links,
-        )
-        radial, judged = choose_radial(sample, graph.channel_cutoffs, settings, options.seed)
+        input_map = None if options.input_map == "auto" else options.input_map
+        sampler = None if options.sampler == "auto" else options.sampler
+        radial, judged = choose_radial(sample, graph.channel_cutoffs, options, input_map, taper, sampler)
         choices = {
             "input_maps": list(radial.input_maps),
             "taper": radial.tapers[0],

@@ -20,8 +20,8 @@ from hamfit.errors import FitError, FitWarning, SpecError, StoreError
 from hamfit.features.survey import Survey
 from hamfit.fitting.caveats import caveats
 from hamfit.fitting.clock import Clock
-from hamfit.fitting.cluster import DaskExecutor
-from hamfit.fitting.executors import AbstractExecutor, ThreadExecutor
+from hamfit.fitting.cluster import on_cluster
+from hamfit.fitting.executors import Executor, on_threads
 from hamfit.fitting.first_look import few_energy_frames
 from hamfit.fitting.partial import PartialState, joined_extents
 from hamfit.fitting.prediction import Prediction, columns_of, predict
@@ -36,6 +36,7 @@ from hamfit.options import FitOptions, FitSpec
 from hamfit.processes import single_blas_thread
 from hamfit.progress import Progress, silent
 from hamfit.reductions import solver_named
+from hamfit.tasks import check_client
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -104,8 +105,14 @@ def fit(
     with clock.phase("reading"):
         problem = pose(as_datasets(data), options)
         target = None if out is None else Path(out).absolute()
-        _refuse(target, overwrite)
-    executor: AbstractExecutor = ThreadExecutor(options.threads) if client is None else DaskExecutor(client)
+        if target is not None and target.exists():
+            if not overwrite:
+                raise StoreError(f"{target} exists: choose another place, or allow overwriting")
+            if not is_model(target):
+                raise StoreError(f"{target} exists and is no model of hamfit: choose another place")
+    if client is not None:
+        check_client(client, "fit")
+    executor: Executor = partial(on_threads, options.threads) if client is None else partial(on_cluster, client)
     keep = client is not None or options.checkpoint
     fingerprint = _fingerprint(problem, options)
     with workspace(target, fingerprint, resume=options.resume, keep=keep) as home:
@@ -126,7 +133,7 @@ def fit(
 def _run(
     problem: Problem,
     options: FitOptions,
-    executor: AbstractExecutor,
+    executor: Executor,
     home: Path | None,
     clock: Clock,
     fingerprint: str,
@@ -137,7 +144,7 @@ def _run(
     solve = partial(solve_part, solver=solver, ridge=options.ridge, weights=weights)
     passes = 2 if options.precision == "mixed" else 1
     with clock.phase("features", passes * len(shards), passes * prepared.n_rows) as done:
-        roots = executor.run(stage, shards, done)
+        roots = executor(stage, shards, done)
         groups = [roots[g] for g in sorted(roots)]
         if options.precision == "mixed":
             basis, groups = refine(stage, shards, groups, executor, done, partial(solve, basis), solver)
@@ -213,15 +220,6 @@ def _report(
         "compute_seconds": sum(group.seconds for group in groups),
         "peak_bytes_per_worker": max(group.peak_bytes for group in groups),
     }
-
-
-def _refuse(target: Path | None, overwrite: bool) -> None:
-    if target is None or not target.exists():
-        return
-    if not overwrite:
-        raise StoreError(f"{target} exists: choose another place, or allow overwriting")
-    if not is_model(target):
-        raise StoreError(f"{target} exists and is no model of hamfit: choose another place")
 
 
 def _json_options(options: FitOptions) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hamfit.features.survey import Survey
 from hamfit.fitting.basis import Basis, PartBasis, whitened_basis
 from hamfit.fitting.building import Built, build
 from hamfit.fitting.clock import Clock
-from hamfit.fitting.executors import AbstractExecutor
+from hamfit.fitting.executors import Executor
 from hamfit.fitting.first_look import survey
 from hamfit.fitting.frame_rows import KINDS
 from hamfit.fitting.part_stream import MOST_RARE_COLUMNS
@@ -51,9 +51,7 @@ class Prepared:
     """Rows of all parts."""
 
 
-def prepare(
-    problem: Problem, options: FitOptions, executor: AbstractExecutor, home: Path | None, clock: Clock
-) -> Prepared:
+def prepare(problem: Problem, options: FitOptions, executor: Executor, home: Path | None, clock: Clock) -> Prepared:
     """Survey, sample and whiten; an interrupted fit's basis is taken up from ``home``."""
     table = FrameTable.of(problem.datasets)
     with clock.phase("survey"), single_blas_thread():
@@ -72,7 +70,7 @@ def prepare(
             stage = Stage(sample, "sample", home, "cpu", keep_states=False)
             stage.store()
             with clock.phase("sampling", len(shards)) as done:
-                triangles = executor.run(stage, shards, done)[0].triangles
+                triangles = executor(stage, shards, done)[0].triangles
             with clock.phase("whitening"), single_blas_thread():
                 raw = tuple(whitened_basis(b.part, _whiten(b.part, triangles, options), b.extents) for b in built)
         basis = Basis(raw, problem.labels, problem.bond_labels, reduction.name)

@@ -58,10 +58,7 @@ class AbstractGram(AbstractReduction):
     @staticmethod
     def joined(weighted: Sequence[tuple[FloatArray, float]]) -> FloatArray:
         """The weighted sum."""
-        total = np.zeros_like(weighted[0][0])
-        for matrix, weight in weighted:
-            total += weight * matrix
-        return total
+        return np.asarray(sum(weight * matrix for matrix, weight in weighted))
 
     @staticmethod
     def square(matrix: FloatArray, shift: FloatArray) -> float:
