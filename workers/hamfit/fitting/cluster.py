@@ -61,9 +61,7 @@ def on_cluster(
     return roots
 
 
-def leaf_task(
-    shard: Shard, stored: StoredBasis, keeper: StateKeeper | None, device: DeviceChoice = "auto"
-) -> PartialState:
+def leaf_task(shard: Shard, stored: StoredBasis, keeper: StateKeeper | None, device: DeviceChoice) -> PartialState:
     """Runs on a worker: reduce one shard, on a GPU where the worker has one and nothing else is asked for."""
     basis = _cached_basis(stored)
     prepare_worker()
@@ -71,9 +69,7 @@ def leaf_task(
     return reduce_and_keep(shard, basis, keeper, device)
 
 
-def merge_task(
-    stored: StoredBasis, left: PartialState, right: PartialState, device: DeviceChoice = "auto"
-) -> PartialState:
+def merge_task(stored: StoredBasis, left: PartialState, right: PartialState, device: DeviceChoice) -> PartialState:
     """Runs on a worker: merge two states, by the same rule as threads of one process do."""
     prepare_worker()
     return merge_partial(reductions_of(_cached_basis(stored)), left, right, device)
