@@ -24,7 +24,7 @@ from hamfit.data import Dataset, as_datasets
 from hamfit.devices import AbstractDevice, DeviceChoice, choose_device
 from hamfit.fitting import FitResult, fit
 from hamfit.fitting.clock import Clock
-from hamfit.fitting.executors import ThreadExecutor
+from hamfit.fitting.executors import on_threads
 from hamfit.fitting.preparing import prepare
 from hamfit.fitting.problem import pose
 from hamfit.model import Model
@@ -219,10 +219,10 @@ def _fits(device: AbstractDevice, liquid: Path, sizes: Sizes, solver: Solver, ti
 def _kernels(device: AbstractDevice, floors: Floors, liquid: Path, sizes: Sizes, solver: Solver) -> Case:
     cores = available_cores()
     options = _options(sizes, solver, device.kind)
-    prepared = prepare(pose(as_datasets(liquid), options), options, ThreadExecutor(cores), None, Clock())
+    prepared = prepare(pose(as_datasets(liquid), options), options, partial(on_threads, cores), None, Clock())
     parts = panel_parts(device, prepared.stage.basis, Dataset.open(liquid).trajectories[0].frame(0), floors)
-    executor = ThreadExecutor(cores)
-    stream = partial(executor.run, prepared.stage, prepared.shards, lambda shard: None)
+    executor = partial(on_threads, cores)
+    stream = partial(executor, prepared.stage, prepared.shards, lambda shard: None)
     frame = wall(stream, sizes.repeats, sizes.seconds) / sizes.frames
     spent = sum(part.seconds for part in parts.values())
     limit = sum(part.limit for part in parts.values())

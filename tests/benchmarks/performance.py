@@ -17,7 +17,7 @@ import hamfit
 from hamfit.checked_options import available_cores
 from hamfit.data import as_datasets
 from hamfit.fitting.clock import Clock
-from hamfit.fitting.executors import ThreadExecutor
+from hamfit.fitting.executors import on_threads
 from hamfit.fitting.preparing import prepare
 from hamfit.fitting.problem import pose
 from hamfit.options import FitOptions
@@ -58,12 +58,12 @@ def _one_frame(path: Path) -> Iterator[Case]:
         product = _median(lambda: matrix.T @ matrix)
     for solver, repeats in (("sketched", REPEATS), ("tsqr", 1), ("normal", 1)):
         options = FitOptions.build({**OPTIONS, "solver": solver, "threads": cores})
-        executor = ThreadExecutor(cores)
+        executor = partial(on_threads, cores)
         problem = pose(as_datasets(path), options)
         began = time.perf_counter()
         prepared = prepare(problem, options, executor, None, Clock())
         once = time.perf_counter() - began
-        frame = _median(partial(executor.run, prepared.stage, prepared.shards, _ignore), repeats) / FRAMES
+        frame = _median(partial(executor, prepared.stage, prepared.shards, _ignore), repeats) / FRAMES
         bar = 1.0 if solver == "sketched" else None
         values = (
             Value("frame, ms", round(1e3 * frame, 2)),

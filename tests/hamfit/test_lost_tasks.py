@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hamfit.errors import ClusterError, DataError, HamfitError, TaskError
-from hamfit.tasks.lost import task_error
+from hamfit.tasks.cluster import task_error
 
 
 class KilledWorker(Exception):

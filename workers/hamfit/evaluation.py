@@ -11,9 +11,8 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -120,15 +119,8 @@ def plan_evaluation(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Some consecutive frames of one trajectory."""
-
-    path: str
-    digest: str
-    trajectory: int
-    start: int
-    stop: int
+_Piece: TypeAlias = tuple[str, str, int, int, int]
+"""Some consecutive frames of one trajectory: path and digest of the dataset, its trajectory, first and last frame."""
 
 
 def _pieces(datasets: Sequence[Dataset]) -> Iterator[_Piece]:
@@ -137,7 +129,7 @@ def _pieces(datasets: Sequence[Dataset]) -> Iterator[_Piece]:
             step = max(1, _PIECE_PARTICLES // max(1, trajectory.n_particles))
             for start in range(0, trajectory.n_frames, step):
                 stop = min(start + step, trajectory.n_frames)
-                yield _Piece(str(dataset.path), dataset.digest, number, start, stop)
+                yield str(dataset.path), dataset.digest, number, start, stop
 
 
 def _judge_all(
@@ -168,12 +160,13 @@ _COUNT, _SQUARE, _ABSOLUTE, _SIZE = range(4)
 
 def _judge(model: Model, piece: _Piece) -> FloatArray:
     """Judge the frames of a piece, in their order, (frames, _WORDS + S)."""
-    dataset = reopened(piece.path, piece.digest)
-    trajectory = dataset.trajectories[piece.trajectory]
-    found = np.zeros((piece.stop - piece.start, _WORDS + len(model.labels)))
-    for index, stored in enumerate(trajectory.frames(piece.start, piece.stop), piece.start):
+    path, digest, number, start, stop = piece
+    dataset = reopened(path, digest)
+    trajectory = dataset.trajectories[number]
+    found = np.zeros((stop - start, _WORDS + len(model.labels)))
+    for index, stored in enumerate(trajectory.frames(start, stop), start):
         with located(dataset.path, trajectory.name, index):
-            _judge_frame(model, model.adapt(stored), found[index - piece.start])
+            _judge_frame(model, model.adapt(stored), found[index - start])
     return found
 
 
@@ -196,13 +189,8 @@ def _sums(predicted: FloatArray, true: FloatArray) -> tuple[float, float, float,
 
 def _judge_there(model: Model, piece: _Piece) -> FloatArray:
     """Runs on a worker."""
-    _ready()
-    return _judge(model, piece)
-
-
-@lru_cache(maxsize=1)
-def _ready() -> None:
     prepare_worker()
+    return _judge(model, piece)
 
 
 def _summary(found: FloatArray, model: Model, datasets: Sequence[Dataset]) -> dict[str, Any]:

@@ -7,18 +7,18 @@ and diagnostics.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hamfit.bundles import kind_of, read_bundle, write_bundle
+from hamfit.bundles import kind_of, read_bundle, within, write_bundle
 from hamfit.errors import ModelError, StoreError
 from hamfit.features.block import AbstractBlock, Evaluator
 from hamfit.features.registry import blocks_from_store, blocks_to_store
-from hamfit.features.source import Range
+from hamfit.features.source import Range, Source
 from hamfit.frames import Frame
 from hamfit.graphs import AbstractGraphs, FrameGraphs
 from hamfit.types import FloatArray
@@ -44,20 +44,6 @@ class Potential:
     """Edges outside the range seen in training, over all blocks that have edges; every pair is an edge of both ends."""
     edges: int = 0
     """Edges in all."""
-
-
-class _Evaluated:
-    """What the blocks of one part add up to."""
-
-    def __init__(self, gradient: FloatArray) -> None:
-        self.energy, self.gradient = 0.0, gradient
-        self.outside = self.edges = 0
-
-    def add(self, found: tuple[float, FloatArray], range: Range | None) -> None:
-        self.energy += found[0]
-        self.gradient += found[1]
-        if range is not None:
-            self.outside, self.edges = self.outside + range.outside, self.edges + range.total
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,11 +95,11 @@ class Model:
         """
         frame = self.adapt(frame)
         strained = np.zeros((frame.dim, frame.dim)) if virial else None
-        found = self._evaluated(frame, "force", strained, graphs)
+        energy, gradient, outside, edges = self._evaluated(frame, "force", strained, graphs)
         if strained is not None:
             # no torque acts on the whole, so the virial is symmetric but for rounding
             strained = 0.5 * (strained + strained.T)
-        return Potential(self.constant(frame) + found.energy, -found.gradient, strained, found.outside, found.edges)
+        return Potential(self.constant(frame) + energy, -gradient, strained, outside, edges)
 
     def kinetic_energy(self, frame: Frame) -> float:
         """T(p), in the data's energy unit; ModelError when the frame has no momenta."""
@@ -124,7 +110,7 @@ class Model:
             return float(0.5 * np.sum(frame.p**2 / frame.masses[:, None]))
         # T(0) = 0 fixes the constant that velocities leave open
         rest = replace(frame, p=np.zeros_like(frame.p))
-        return self._evaluated(frame, "velocity").energy - self._evaluated(rest, "velocity").energy
+        return self._evaluated(frame, "velocity")[0] - self._evaluated(rest, "velocity")[0]
 
     def energy(self, frame: Frame) -> float:
         """H(q, p): potential energy, and kinetic energy where the frame has momenta."""
@@ -142,24 +128,32 @@ class Model:
             raise ModelError("the frame has no momenta, so its velocities are unknown: give velocities")
         if not self._of("velocity"):
             return frame.p / frame.masses[:, None]
-        return self._evaluated(frame, "velocity").gradient
+        return self._evaluated(frame, "velocity")[1]
 
     def _evaluated(
         self, frame: Frame, part: str, virial: FloatArray | None = None, graphs: AbstractGraphs | None = None
-    ) -> _Evaluated:
-        """One part, every block with its coefficients compiled in; fills ``virial``."""
-        found, graphs = _Evaluated(np.zeros_like(frame.q)), graphs or FrameGraphs()
-        for position, block in enumerate(self.blocks):
-            if block.part != part:
-                continue
-            seen = block.extent(self.extents.get(block.kind))
-            source = block.prepare(frame, graphs)
-            if seen is not None and part == "force":
-                source = replace(source, range=Range(seen))
+    ) -> tuple[float, FloatArray, int, int]:
+        """Energy, gradient, edges outside and all edges of one part; fills ``virial``. Coefficients are compiled in."""
+        energy, gradient, outside, edges = 0.0, np.zeros_like(frame.q), 0, 0
+        for position, source, seen in self._sources(frame, part, graphs or FrameGraphs()):
             if position not in self._compiled:
-                self._compiled[position] = block.compiled(self.theta[position], seen)
-            found.add(self._compiled[position](source, virial), source.range)
-        return found
+                self._compiled[position] = self.blocks[position].compiled(self.theta[position], seen)
+            found, slope = self._compiled[position](source, virial)
+            energy += found
+            gradient += slope
+            if source.range is not None:
+                outside, edges = outside + source.range.outside, edges + source.range.total
+        return energy, gradient, outside, edges
+
+    def _sources(
+        self, frame: Frame, part: str, graphs: AbstractGraphs
+    ) -> Iterator[tuple[int, Source, FloatArray | None]]:
+        """The blocks of a part, by their positions, with the frame made ready for each and the extent of training."""
+        for position, block in enumerate(self.blocks):
+            if block.part == part:
+                seen, source = block.extent(self.extents.get(block.kind)), block.prepare(frame, graphs)
+                counting = Range(seen) if seen is not None and part == "force" else None
+                yield position, replace(source, range=counting), seen
 
     def force_uncertainty(self, frame: Frame) -> FloatArray:
         """Standard error of every force component from the noise of the training data, (N, d)."""
@@ -174,7 +168,7 @@ class Model:
         if part not in self.factors:
             raise ModelError(f"the model holds no covariance of its {part} part: fit again with this version")
         graphs = FrameGraphs()
-        sources = [(block, block.prepare(frame, graphs)) for block, _ in self._of(part)]
+        sources = [(block, block.prepare(frame, graphs)) for block in self._of(part)]
         factor = self.factors[part]
         out = np.empty(frame.q.shape)
         for start in range(0, frame.n_particles, 256):
@@ -183,8 +177,8 @@ class Model:
             out[centres] = np.sqrt(np.sum((rows @ factor) ** 2, axis=1)).reshape(centres.size, -1)
         return out
 
-    def _of(self, part: str) -> list[tuple[AbstractBlock, FloatArray]]:
-        return [(b, t) for b, t in zip(self.blocks, self.theta, strict=True) if b.part == part]
+    def _of(self, part: str) -> list[AbstractBlock]:
+        return [block for block in self.blocks if block.part == part]
 
     def save(self, path: str | Path) -> None:
         """Write the model as a bundle, replacing one that is there; StoreError on a full or read-only disk."""
@@ -220,9 +214,9 @@ class Model:
                 bond_labels=tuple(attrs["bond_labels"]),
                 dim=int(attrs["dim"]),
                 units=attrs["units"],
-                extents=_with_prefix("extents/", arrays),
+                extents=within("extents", arrays),
                 provenance=attrs["provenance"],
-                factors=_with_prefix("readout/factor/", arrays),
+                factors=within("readout/factor", arrays),
             )
         except KeyError as error:
             raise StoreError(f"model {path} lacks {error}: it is damaged; fit it again") from error
@@ -232,31 +226,23 @@ class Model:
 
         As ``potential`` counts them, without computing anything else.
         """
-        frame, graphs = self.adapt(frame), FrameGraphs()
         outside = total = 0
-        for block, _ in self._of("force"):
-            seen = block.extent(self.extents.get(block.kind))
-            if seen is None:
-                continue
-            source = replace(block.prepare(frame, graphs), range=(found := Range(seen)))
-            for start in range(0, frame.n_particles, 4096):
-                source.edges(source.order[start : start + 4096])
-            outside, total = outside + found.outside, total + found.total
+        for _, source, _ in self._sources(self.adapt(frame), "force", FrameGraphs()):
+            if source.range is not None:
+                for _ in source.pieces(4096):
+                    pass
+                outside, total = outside + source.range.outside, total + source.range.total
         return outside, total
 
     @property
     def has_virial(self) -> bool:
         """Whether ``potential`` can give a virial."""
-        return all(block.has_virial for block in self.blocks if block.part == "force")
+        return all(block.has_virial for block in self._of("force"))
 
     @property
     def conserves_momentum(self) -> bool:
         """Whether the total momentum is constant: whether no block depends on absolute positions."""
         return all(block.conserves_momentum for block in self.blocks)
-
-
-def _with_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, FloatArray]:
-    return {name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)}
 
 
 def is_model(path: str | Path) -> bool:

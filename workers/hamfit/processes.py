@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 
 import psutil
 
@@ -21,29 +22,23 @@ def single_blas_thread() -> Iterator[None]:
         yield
 
 
+@cache
 def prepare_worker() -> None:
-    """Prepare a worker for the rest of its life: BLAS on one thread, freed memory kept."""
-    from threadpoolctl import threadpool_limits
-
-    # not a context: tasks run side by side, and the first to end must not restore the others' BLAS
-    threadpool_limits(limits=1, user_api="blas")
-    _keep_freed_memory()
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next panel instead of handing it back.
+    """Prepare a worker for the rest of its life, once: BLAS on one thread, freed memory kept for the next panel.
 
     Dask starts workers with MALLOC_TRIM_THRESHOLD_ = 64 kB, so that idle ones stay small; panels are freed and
     allocated thousands of times a second, and fetching their pages anew made shards take 1.8 times as long.
     """
+    from threadpoolctl import threadpool_limits
+
+    # not a context: tasks run side by side, and the first to end must not restore the others' BLAS
+    threadpool_limits(limits=1, user_api="blas")
     m_trim_threshold, m_mmap_threshold = -1, -3
-    try:
+    # another C library than glibc has nothing to be told
+    with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(m_mmap_threshold, 32 * 2**20)
         libc.mallopt(m_trim_threshold, 128 * 2**20)
-    except (OSError, AttributeError):
-        # another C library: nothing to tell it
-        return
 
 
 def peak_bytes() -> int:

@@ -155,7 +155,7 @@ def with_velocity_blocks(model: Model, *kinds: type[KineticBlock]) -> Model:
     """The pair part of a model, and its kinetic block as these."""
     kinetic, theta = model.blocks[0], model.theta[0]
     assert isinstance(kinetic, KineticBlock)
-    blocks = [kind(kinetic.radial, kinetic.channel_labels) for kind in kinds]
+    blocks = [kind(kinetic.radial, kinetic.graph.channel_labels) for kind in kinds]
     extents = {**model.extents, **{block.kind: model.extents["kinetic"] for block in blocks}}
     pair, pair_theta = model.blocks[1], model.theta[1]
     return replace(model, blocks=(*blocks, pair), theta=(*[theta] * len(blocks), pair_theta), extents=extents)

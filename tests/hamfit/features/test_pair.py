@@ -164,5 +164,5 @@ def test_the_store_gives_the_same_block_bit_for_bit(case: Case) -> None:
     block = block_of(case)
     attrs, arrays = block.to_store()
     again = PairBlock.from_store(json.loads(json.dumps(attrs)), arrays)
-    assert again.channel_labels == block.channel_labels
+    assert again.graph.channel_labels == block.graph.channel_labels
     assert rows_of(again, frame).tobytes() == rows_of(block, frame).tobytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from hamfit.features.pair import PairBlock
 from hamfit.fitting import fit, preparing
 from hamfit.fitting.basis import Basis, PartBasis
 from hamfit.fitting.clock import Clock
-from hamfit.fitting.executors import ThreadExecutor
+from hamfit.fitting.executors import on_threads
 from hamfit.fitting.preparing import prepare
 from hamfit.fitting.problem import pose
 from hamfit.fitting.shards import FrameTable, Shard
@@ -157,7 +158,7 @@ class Grudging(EmulatedDevice):
 
 def basis_of(data: Dataset, **options: object) -> Basis:
     whole = FitOptions.model_validate({"cutoff": 1.75, "threads": 1, "features": 12, "seed": 3, **options})
-    return prepare(pose([data], whole), whole, ThreadExecutor(1), None, Clock(silent)).stage.basis
+    return prepare(pose([data], whole), whole, partial(on_threads, 1), None, Clock(silent)).stage.basis
 
 
 @pytest.mark.parametrize("reduction", ["tsqr", "normal", Residuals.name])

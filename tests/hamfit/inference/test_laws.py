@@ -125,7 +125,7 @@ def test_a_lennard_jones_model_becomes_a_polynomial(binary_fit: FitResult) -> No
     block = model.blocks[position]
     assert isinstance(block, PairBlock)
     laws = compile_pair(block.pair_functions, model.theta[position], model.extents["pair"], model.constants).laws
-    assert [one.label for one in laws] == list(block.channel_labels)
+    assert [one.label for one in laws] == list(block.graph.channel_labels)
     for one in laws:
         assert one.form.startswith("polynomial of ")
         assert one.form.endswith(" in 1/r^2")

@@ -278,4 +278,3 @@ def targets_of(frame: Frame, part: Part) -> FloatArray:
     if frame.qdot is None or frame.p is None:
         raise DataError("a frame has no velocities, which blocks of momenta need: give them, or leave such blocks out")
     return frame.qdot
-

@@ -9,8 +9,9 @@ import numpy as np
 from hamfit.devices import AbstractDevice
 from hamfit.devices.planner import PanelPlan
 from hamfit.features.block import Outside, Panel
-from hamfit.features.device_block import AbstractGraphedBlock, DeviceSource
+from hamfit.features.device_block import AbstractGraphedBlock
 from hamfit.features.radial import RadialFeatures
+from hamfit.features.source import Source
 from hamfit.features.tables import MAP_CODE, RadialTable, spline_slopes
 from hamfit.kernels.gpu import DeviceRadial, DeviceTable, radial_rows, radial_sums, spline_rows, widen_extent
 from hamfit.types import FloatArray, IntArray
@@ -32,11 +33,11 @@ class DeviceRadialBlock(AbstractGraphedBlock):
         self._table = None if table is None else upload_table(device, table)
         self._slope_basis = device.upload(spline_slopes())
 
-    def fill(self, source: DeviceSource, panel: Panel, column: int, seen: FloatArray) -> Outside | None:
+    def fill(self, source: Source, panel: Panel, column: int, seen: FloatArray) -> Outside | None:
         """See ``AbstractDeviceBlock.fill``."""
         device, dim, out = self.device, source.frame.dim, panel.rows
-        assert source.prepared is not None
-        edges = source.prepared.edges(panel.on_device)
+        assert source.on_device is not None
+        edges = source.on_device.edges(panel.on_device)
         widen_extent(device, edges.distance, edges.channel, seen)
         if self._table is None:
             radial_rows(device, edges, self._radial, dim, column, out)
@@ -52,9 +53,9 @@ class DeviceRadialBlock(AbstractGraphedBlock):
             device.download(edges.vector[outside]),
         )
 
-    def features(self, source: DeviceSource, plan: PanelPlan) -> FloatArray:
+    def features(self, source: Source, plan: PanelPlan) -> FloatArray:
         """See ``AbstractDeviceBlock.features``; panel by panel in the order of the frame."""
-        device, prepared, total = self.device, source.prepared, np.zeros(self.block.n_columns)
+        device, prepared, total = self.device, source.on_device, np.zeros(self.block.n_columns)
         assert prepared is not None
 
         def add(centres: IntArray) -> None:
@@ -69,13 +70,7 @@ class DeviceRadialBlock(AbstractGraphedBlock):
 
 def upload_table(device: AbstractDevice, table: RadialTable) -> DeviceTable:
     """What the kernels want of a table."""
-    return DeviceTable(
-        maps=device.upload(table.maps),
-        low=device.upload(table.low),
-        scale=device.upload(table.scale),
-        pieces=device.upload(table.pieces),
-        first_column=device.upload(table.first_column),
-    )
+    return DeviceTable(*(device.upload(getattr(table, name)) for name in DeviceTable._fields))
 
 
 def upload_radial(device: AbstractDevice, radial: RadialFeatures) -> DeviceRadial:

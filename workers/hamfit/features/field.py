@@ -57,9 +57,7 @@ class FieldBlock(AbstractBlock):
         """Functions of the positions met."""
         options = sampling.options
         rng = sampling.rng(6)
-        return Sampled(
-            cls.sample(sampling.frames, n_features=options.features, sampler=options.plain_sampler, rng=rng)
-        )
+        return Sampled(cls.sample(sampling.frames, n_features=options.features, sampler=options.plain_sampler, rng=rng))
 
     @classmethod
     def expected_columns(cls, options: FitSpec, n_species: int, n_channels: int, dim: int) -> int:
@@ -146,4 +144,3 @@ class FieldBlock(AbstractBlock):
     def _tanh(self, q: FloatArray) -> FloatArray:
         x = (q - self.low) / (self.high - self.low)
         return np.asarray(np.tanh(x @ self.weights.T + self.biases))
-

@@ -14,7 +14,7 @@ from hamfit.errors import ModelError
 from hamfit.features.block import Part, Sampled
 from hamfit.features.pooled import AbstractRadialBlock, Curve
 from hamfit.features.radial import N_LINKS, RadialFeatures
-from hamfit.features.radial_choice import RadialSettings, choose_radial
+from hamfit.features.radial_choice import choose_radial
 from hamfit.features.source import Source
 from hamfit.features.survey import Sampling
 from hamfit.frames import Frame
@@ -53,8 +53,7 @@ class KineticBlock(AbstractRadialBlock):
         """|p|^2 is the natural input: its direct link is the kinetic energy of a free particle."""
         graph, options = MomentumGraph(sampling.labels), sampling.options
         sample = sampling.edges(graph, sampling.rng(3))
-        settings = RadialSettings(options.features, "r2", "shift", "elm", options.direct_links)
-        radial, _ = choose_radial(sample, graph.channel_cutoffs, settings, options.seed)
+        radial, _ = choose_radial(sample, graph.channel_cutoffs, options, "r2", "shift", "elm")
         return Sampled(cls(radial, sampling.labels), sample.extent(radial.n_channels))
 
     @classmethod
@@ -74,7 +73,7 @@ class KineticBlock(AbstractRadialBlock):
     def to_store(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Attributes and arrays that ``from_store`` turns back into the same block."""
         attrs, arrays = self.radial.to_store()
-        return {"radial": attrs, "labels": list(self.channel_labels)}, arrays
+        return {"radial": attrs, "labels": list(self.graph.channel_labels)}, arrays
 
     @classmethod
     def from_store(cls, attrs: dict[str, Any], arrays: dict[str, np.ndarray]) -> KineticBlock:

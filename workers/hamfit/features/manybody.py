@@ -12,12 +12,12 @@ energy and forces cost the same per edge for any number of features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from hamfit.errors import FeatureError, ModelError
+from hamfit.errors import ModelError
 from hamfit.features.block import AbstractBlock, Part, Sampled
 from hamfit.features.functions import DensityFunctions
 from hamfit.features.manybody_moments import edge_species, mix, monomials, sensitivity
@@ -91,46 +91,9 @@ class ManyBodyBlock(AbstractBlock):
         block.energy_and_gradient(source, np.ones(block.n_columns))
 
     @classmethod
-    def sample(
-        cls,
-        frames: Sequence[Frame],
-        graph: CutoffGraph,
-        *,
-        n_features: int,
-        n_radial: int = 32,
-        n_bumps: int = 10,
-        bump_width: float = 2.0,
-        l_max: int = 3,
-        weight_scale: float = 0.05,
-        sampler: str = "elm",
-        direct_links: bool = True,
-        rng: np.random.Generator,
-    ) -> ManyBodyBlock:
-        """A block with ``n_features`` tanh features, shared out evenly among the species of the graph.
-
-        frames: training frames, whose species index ``graph.labels``. n_radial mixtures of n_bumps bumps,
-        each bump ``bump_width`` spacings wide. ``elm`` draws W ~ N(0, weight_scale^2 / n_invariants), b ~
-        U(-1, 1); ``swim`` draws pairs of environments and ignores weight_scale. Raises FeatureError when
-        there are no frames, no particle has a neighbour, or an option is out of range.
-        """
-        if not frames:
-            raise FeatureError("the many-body block has no frames to sample from: give at least one")
-        if n_features < 1 or n_radial < 1:
-            raise FeatureError(f"n_features is {n_features} and n_radial {n_radial}: the many-body block needs both")
-        layer = sample_round(
-            frames,
-            graph,
-            n_features=n_features,
-            n_radial=n_radial,
-            n_bumps=n_bumps,
-            bump_width=bump_width,
-            l_max=l_max,
-            weight_scale=weight_scale,
-            sampler=sampler,
-            direct_links=direct_links,
-            rng=rng,
-        )
-        return cls(graph, layer)
+    def sample(cls, frames: Sequence[Frame], graph: CutoffGraph, **how: Any) -> ManyBodyBlock:
+        """A block drawn from training frames, whose species index ``graph.labels``; ``how`` as for ``sample_round``."""
+        return cls(graph, sample_round(frames, graph, **how))
 
     @property
     def n_columns(self) -> int:
@@ -164,8 +127,8 @@ class ManyBodyBlock(AbstractBlock):
         """The pooled features of the whole frame, (n_columns,)."""
         layer, species = self.layer, source.frame.species
         total = np.zeros(self.n_columns)
-        for centres in _chunks(source.order):
-            _, standard = layer.environments(source.edges(centres), centres, species)
+        for edges, centres in source.pieces(CHUNK_CENTRES):
+            _, standard = layer.environments(edges, centres, species)
             layer.pool(standard, species[centres], total)
         return total
 
@@ -187,8 +150,7 @@ class ManyBodyBlock(AbstractBlock):
         tensor = monomials(layer.l_max)
         total, gradient = np.zeros(self.n_columns), np.zeros(frame.q.shape)
         strained = np.zeros((frame.dim, frame.dim)) if virial is None else virial
-        for centres in _chunks(source.order):
-            edges = source.edges(centres)
+        for edges, centres in source.pieces(CHUNK_CENTRES):
             species, neighbour_species = frame.species[centres], frame.species[edges.neighbour]
             moments, standard = layer.environments(edges, centres, frame.species)
             slope = layer.energy_slope(layer.pool(standard, species, total), species, theta)
@@ -245,9 +207,3 @@ class ManyBodyBlock(AbstractBlock):
             **{name: arrays[name] for name in _ARRAYS},
         )
         return cls(graph, layer)
-
-
-def _chunks(order: IntArray) -> Iterator[IntArray]:
-    """The particles in the given order, CHUNK_CENTRES at a time."""
-    for start in range(0, order.size, CHUNK_CENTRES):
-        yield order[start : start + CHUNK_CENTRES]

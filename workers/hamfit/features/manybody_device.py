@@ -9,25 +9,23 @@ centres is mostly halo. The derivatives of the invariants are standardised from 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hamfit.devices import AbstractDevice, DeviceArray
-from hamfit.devices.planner import PanelPlan
 from hamfit.features.block import Outside, Panel
-from hamfit.features.device_block import AbstractGraphedBlock, DeviceSource
+from hamfit.features.device_block import AbstractGraphedBlock
 from hamfit.features.manybody_moments import monomials
 from hamfit.features.manybody_radial import RadialBumps
 from hamfit.features.manybody_round import Round
+from hamfit.features.source import Source, stretches
 from hamfit.graphs.device_cells import AbstractDevicePrepared
 from hamfit.kernels.gpu import DeviceEdges
 from hamfit.kernels.gpu_manybody import (
     DeviceBumps,
     DeviceMonomials,
-    DeviceTerms,
     bump_moments,
     list_terms,
     standardise,
@@ -35,7 +33,7 @@ from hamfit.kernels.gpu_manybody import (
     tanh_slopes,
     term_derivatives,
 )
-from hamfit.types import FloatArray, IntArray
+from hamfit.types import FloatArray
 
 if TYPE_CHECKING:
     from hamfit.features.manybody import ManyBodyBlock
@@ -45,6 +43,7 @@ if TYPE_CHECKING:
 BUDGET_BYTES = 2**30
 #: Bytes of one edge: what ``DeviceEdges`` holds, its term, and what finding it takes.
 _EDGE_BYTES = 16 * 8
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Species:
@@ -87,11 +86,6 @@ class _Chunk:
     position: DeviceArray
     """Place of each of them in its own list, (N,) int64."""
 
-    @property
-    def n_environments(self) -> int:
-        """Number of centres and neighbours, each counted once."""
-        return sum(int(own.size) for own in self.particles)
-
 
 class DeviceManyBody(AbstractGraphedBlock):
     """A many-body block made ready for a device, once for all frames."""
@@ -109,44 +103,32 @@ class DeviceManyBody(AbstractGraphedBlock):
             device.upload(tensor.multiplicity),
             layer.l_max,
         )
+        # what is kept of one environment
+        widest = int(np.diff(layer.first).max())
+        self._environment_bytes = 8 * (self._monomials.count * int(layer.mixing.shape[2]) + widest)
         self._species = [_upload_species(device, layer, s) for s in range(layer.n_species)]
 
-    def fill(self, source: DeviceSource, panel: Panel, column: int, seen: FloatArray) -> Outside | None:
+    def fill(self, source: Source, panel: Panel, column: int, seen: FloatArray) -> Outside | None:
         """See ``AbstractDeviceBlock.fill``: chunk by chunk."""
-        prepared, wanted, dim = source.prepared, panel.on_device, source.frame.dim
+        prepared, wanted, dim = source.on_device, panel.on_device, source.frame.dim
         assert prepared is not None
         if not panel.centres.size:
             return None
         everyone = self.device.upload(source.frame.species)
-        size = self._first_guess(prepared.edges_per_centre)
+        # centres of a chunk if they had no halo
+        each = self._environment_bytes + _EDGE_BYTES * prepared.edges_per_centre
+        size = max(1, int(self._budget_bytes / 2 / each))
         start = 0
         while start < panel.centres.size:
             part = wanted[start : start + size]
             chunk = self._gather(prepared, part, everyone)
-            if part.size > 1 and self._held_bytes(chunk) > self._budget_bytes // 2:
+            held = sum(int(own.size) for own in chunk.particles) * self._environment_bytes
+            if part.size > 1 and held + chunk.edges.n_edges * _EDGE_BYTES > self._budget_bytes // 2:
                 size = -(-int(part.size) // 2)
                 continue
             self._fill_chunk(prepared, chunk, dim, panel.rows, start * dim, column)
             start += int(part.size)
         return None
-
-    def features(self, source: DeviceSource, plan: PanelPlan) -> FloatArray:
-        """See ``AbstractDeviceBlock.features``: by the processor: a row a frame is no work for a GPU."""
-        return self.block.features(self.block.prepare(source.frame))
-
-    def _environment_bytes(self) -> int:
-        """Memory of what is kept of one environment."""
-        layer = self._layer
-        widest = int(np.diff(layer.first).max())
-        return 8 * (self._monomials.count * int(layer.mixing.shape[2]) + widest)
-
-    def _held_bytes(self, chunk: _Chunk) -> int:
-        return chunk.n_environments * self._environment_bytes() + chunk.edges.n_edges * _EDGE_BYTES
-
-    def _first_guess(self, edges_per_centre: float) -> int:
-        """Centres of a chunk if they had no halo."""
-        each = self._environment_bytes() + _EDGE_BYTES * edges_per_centre
-        return max(1, int(self._budget_bytes / 2 / each))
 
     def _gather(self, prepared: AbstractDevicePrepared, centres: DeviceArray, species: DeviceArray) -> _Chunk:
         xp = self.device.xp
@@ -163,17 +145,36 @@ class DeviceManyBody(AbstractGraphedBlock):
     def _fill_chunk(
         self, prepared: AbstractDevicePrepared, chunk: _Chunk, dim: int, out: DeviceArray, row: int, column: int
     ) -> None:
-        device, n_species, n_centres = self.device, self._layer.n_species, chunk.edges.n_centres
-        terms = list_terms(device, chunk.edges, chunk.centres, chunk.species, chunk.position, n_species)
+        device, layer, n_centres = self.device, self._layer, chunk.edges.n_centres
+        terms = list_terms(device, chunk.edges, chunk.centres, chunk.species, chunk.position, layer.n_species)
         # where panels are cut; the only array that the host sees
         first = device.download(terms.first)
-        for s in range(n_species):
+        for s, own in enumerate(self._species):
             halo = self._evaluate(prepared, s, chunk.particles[s], chunk.species)
-            begin = s * n_centres
-            for low, high in self._panels(first[begin : begin + n_centres + 1], s, dim):
-                bounds = slice(begin + low, begin + high + 1)
-                span = int(first[begin + low]), int(first[begin + high])
-                self._fill_panel(chunk, terms, s, halo, bounds, span, dim, out, row + low * dim, column)
+            begin, columns = s * n_centres, layer.columns(s)
+            # terms and products of a panel take half the budget
+            most = max(1, self._budget_bytes // 2 // (8 * dim * (layer.n_invariants + int(own.bias.size))))
+            for low, high in stretches(first[begin : begin + n_centres + 1], most):
+                derivatives = term_derivatives(
+                    device,
+                    chunk.edges,
+                    chunk.centres,
+                    chunk.species,
+                    terms,
+                    int(first[begin + low]),
+                    int(first[begin + high]),
+                    s,
+                    self._bumps,
+                    own.mixing,
+                    self._monomials,
+                    halo.response,
+                    dim,
+                )
+                where = terms.first[begin + low : begin + high + 1], terms.owner, dim, out, row + low * dim
+                if columns.stop > columns.start:
+                    sum_rows(device, derivatives @ own.weights, halo.slopes, *where, column + columns.start)
+                if layer.direct_links:
+                    sum_rows(device, derivatives, None, *where, column + layer.direct(s).start)
 
     def _evaluate(
         self, prepared: AbstractDevicePrepared, s: int, particles: DeviceArray, species: DeviceArray
@@ -196,55 +197,6 @@ class DeviceManyBody(AbstractGraphedBlock):
             slopes[part] = standard @ own.weights
             tanh_slopes(device, slopes[part], own.bias)
         return _Environments(response, slopes)
-
-    def _panels(self, first: IntArray, s: int, dim: int) -> Iterator[tuple[int, int]]:
-        """Ranges of centres whose terms and products take half the budget, at least one centre."""
-        each = 8 * dim * (self._layer.n_invariants + int(self._species[s].bias.size))
-        most = max(1, self._budget_bytes // 2 // each)
-        low = 0
-        while low < first.size - 1:
-            high = int(np.searchsorted(first, first[low] + most, side="right")) - 1
-            # centres without terms have rows too: zeros
-            high = max(high, low + 1)
-            yield low, high
-            low = high
-
-    def _fill_panel(
-        self,
-        chunk: _Chunk,
-        terms: DeviceTerms,
-        s: int,
-        halo: _Environments,
-        bounds: slice,
-        span: tuple[int, int],
-        dim: int,
-        out: DeviceArray,
-        row: int,
-        column: int,
-    ) -> None:
-        """Write the columns of one species for the centres of terms.first[bounds], whose terms are ``span``."""
-        device, layer, own = self.device, self._layer, self._species[s]
-        derivatives = term_derivatives(
-            device,
-            chunk.edges,
-            chunk.centres,
-            chunk.species,
-            terms,
-            *span,
-            s,
-            self._bumps,
-            own.mixing,
-            self._monomials,
-            halo.response,
-            dim,
-        )
-        first = terms.first[bounds]
-        columns = layer.columns(s)
-        if columns.stop > columns.start:
-            product = derivatives @ own.weights
-            sum_rows(device, product, halo.slopes, first, terms.owner, dim, out, row, column + columns.start)
-        if layer.direct_links:
-            sum_rows(device, derivatives, None, first, terms.owner, dim, out, row, column + layer.direct(s).start)
 
 
 def _upload_bumps(device: AbstractDevice, radial: RadialBumps) -> DeviceBumps:

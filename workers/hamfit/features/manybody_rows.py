@@ -11,14 +11,13 @@ should, because the image moves along.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from hamfit.features.manybody_moments import monomials, sensitivity
 from hamfit.features.manybody_round import Round
-from hamfit.features.source import Source
+from hamfit.features.source import Source, stretches
 from hamfit.graphs import Edges
 from hamfit.kernels.manybody import accumulate_derivatives, accumulate_rows
 from hamfit.types import FloatArray, IntArray
@@ -60,7 +59,7 @@ def _fill_chunk(layer: Round, source: Source, species: IntArray, centres: IntArr
         _fill_chunk(layer, source, species, centres[half:], rows[half:])
         return
     halo = _evaluate_halo(layer, source, species, particles)
-    for first, last in _panels(edges.offsets):
+    for first, last in stretches(edges.offsets, PANEL_EDGES):
         _fill_panel(layer, edges, species, centres, halo, first, last, rows)
 
 
@@ -76,16 +75,6 @@ def _evaluate_halo(layer: Round, source: Source, species: IntArray, particles: I
         for own, tanh in layer.hidden(standard, species[chunk]).values():
             slopes[start + own, : tanh.shape[1]] = 1.0 - tanh**2
     return _Halo(particles, response, slopes)
-
-
-def _panels(offsets: IntArray) -> Iterator[tuple[int, int]]:
-    """Ranges of centres with about PANEL_EDGES edges each, at least one centre."""
-    first = 0
-    while first < offsets.size - 1:
-        last = int(np.searchsorted(offsets, offsets[first] + PANEL_EDGES, side="right")) - 1
-        last = max(last, first + 1)
-        yield first, last
-        first = last
 
 
 def _fill_panel(

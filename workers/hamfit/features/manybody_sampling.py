@@ -30,16 +30,26 @@ def sample_round(
     graph: CutoffGraph,
     *,
     n_features: int,
-    n_radial: int,
-    n_bumps: int,
-    bump_width: float,
-    l_max: int,
-    weight_scale: float,
-    sampler: str,
-    direct_links: bool,
+    n_radial: int = 32,
+    n_bumps: int = 10,
+    bump_width: float = 2.0,
+    l_max: int = 3,
+    weight_scale: float = 0.05,
+    sampler: str = "elm",
+    direct_links: bool = True,
     rng: np.random.Generator,
 ) -> Round:
-    """Draw a round from the environments met in ``frames``; arguments as for ``ManyBodyBlock.sample``."""
+    """Draw a round of ``n_features`` tanh features from the environments met, shared out evenly among the species.
+
+    frames: training frames, whose species index ``graph.labels``. n_radial mixtures of n_bumps bumps,
+    each bump ``bump_width`` spacings wide. ``elm`` draws W ~ N(0, weight_scale^2 / n_invariants), b ~
+    U(-1, 1); ``swim`` draws pairs of environments and ignores weight_scale. Raises FeatureError when
+    there are no frames, no particle has a neighbour, or an option is out of range.
+    """
+    if not frames:
+        raise FeatureError("the many-body block has no frames to sample from: give at least one")
+    if n_features < 1 or n_radial < 1:
+        raise FeatureError(f"n_features is {n_features} and n_radial {n_radial}: the many-body block needs both")
     if sampler not in SAMPLERS:
         raise FeatureError(f"sampler {sampler!r} is unknown to the many-body block: use one of {', '.join(SAMPLERS)}")
     n_species = len(graph.labels)
@@ -52,10 +62,12 @@ def sample_round(
         # One density alone is that of an embedded-atom model, which other programs tabulate from zero upwards; of one
         # sign it is as accurate (cu-256 and ka-500: within the scatter of seeds).
         np.abs(mixing, out=mixing)
-    species = np.concatenate([f.species[c] for f, c in zip(frames, chosen, strict=True)])
-    values = np.concatenate(
-        [_raw_invariants(source, c, radial, mixing, l_max) for source, c in zip(sources, chosen, strict=True)]
-    )
+    met, parts = [frame.species for frame in frames], []
+    for source, own, centres in zip(sources, met, chosen, strict=True):
+        moments = bump_moments(source.edges(centres), centres, own, radial, l_max)
+        parts.append(invariants(mix(moments, mixing, own[centres]), l_max))
+    species = np.concatenate([own[centres] for own, centres in zip(met, chosen, strict=True)])
+    values = np.concatenate(parts)
     mean, deviation = _moments_per_species(values, species, n_species)
     standard = (values - mean[species]) / deviation[species]
     first = np.linspace(0, n_features, n_species + 1).astype(np.int64)
@@ -97,14 +109,6 @@ def _shortest_distances(sources: list[Source], chosen: list[IntArray], graph: Cu
             "no particle has a neighbour within the cutoff: give a larger cutoff for the many-body block"
         )
     return np.where(np.isfinite(shortest), shortest, 0.5 * graph.cutoffs)
-
-
-def _raw_invariants(
-    source: Source, centres: IntArray, radial: RadialBumps, mixing: FloatArray, l_max: int
-) -> FloatArray:
-    species = source.frame.species
-    moments = bump_moments(source.edges(centres), centres, species, radial, l_max)
-    return invariants(mix(moments, mixing, species[centres]), l_max)
 
 
 def _moments_per_species(values: FloatArray, species: IntArray, n_species: int) -> tuple[FloatArray, FloatArray]:

@@ -12,13 +12,13 @@ import numpy as np
 
 from hamfit.features.block import Part, Sampled
 from hamfit.features.functions import PairFunctions
-from hamfit.features.pooled import AbstractRadialBlock
+from hamfit.features.pooled import PIECE_CENTRES, AbstractRadialBlock
 from hamfit.features.radial import N_LINKS, RadialFeatures, Taper
-from hamfit.features.radial_choice import RadialSettings, choose_radial
+from hamfit.features.radial_choice import choose_radial
 from hamfit.features.source import Source
 from hamfit.features.survey import Sampling
 from hamfit.frames import Frame
-from hamfit.graphs import AbstractGraph, BondGraph, CutoffGraph, graph_from_attrs
+from hamfit.graphs import BondGraph, CutoffGraph, graph_from_attrs
 from hamfit.options import FitSpec
 from hamfit.types import FloatArray
 
@@ -33,9 +33,6 @@ class PairBlock(AbstractRadialBlock):
     has_virial_rows: ClassVar[bool] = True
     pooling = 0.5
 
-    def __init__(self, radial: RadialFeatures, graph: AbstractGraph) -> None:
-        super().__init__(radial, graph)
-
     @property
     def pair_functions(self) -> PairFunctions:
         """The block itself."""
@@ -45,7 +42,7 @@ class PairBlock(AbstractRadialBlock):
         """The virial of each pooled feature, (n_columns, d, d): -1/2 sum over edges of phi_k'(r)/r v_a v_b."""
         d, width = source.frame.dim, self.radial.per_channel
         out = np.zeros((self.n_columns, d, d))
-        for edges, _ in self.pieces(source):
+        for edges, _ in source.pieces(PIECE_CENTRES):
             for c in range(self.radial.n_channels):
                 own = np.flatnonzero(edges.channel == c)
                 for start in range(0, own.size, max(1, 2**19 // width)):
@@ -61,19 +58,15 @@ class PairBlock(AbstractRadialBlock):
         """Input map, taper and sampler chosen by held-out error, unless they are given."""
         graph, options = sampling.known_graph, sampling.options
         sample = sampling.edges(graph, sampling.rng(4))
+        beside_smooth = any(block.is_smooth for block in sampling.beside)
         taper: Taper | None = None
-        if options.taper == "smooth" or (options.taper == "auto" and sampling.beside_smooth):
+        if options.taper == "smooth" or (options.taper == "auto" and beside_smooth):
             taper = "smooth"
         elif options.taper == "none":
             taper = "shift"
-        settings = RadialSettings(
-            n_features=options.features,
-            input_map=None if options.input_map == "auto" else options.input_map,
-            taper=taper,
-            sampler=None if options.sampler == "auto" else options.sampler,
-            links=options.direct_links,
-        )
-        radial, judged = choose_radial(sample, graph.channel_cutoffs, settings, options.seed)
+        input_map = None if options.input_map == "auto" else options.input_map
+        sampler = None if options.sampler == "auto" else options.sampler
+        radial, judged = choose_radial(sample, graph.channel_cutoffs, options, input_map, taper, sampler)
         choices = {
             "input_maps": list(radial.input_maps),
             "taper": radial.tapers[0],

@@ -7,7 +7,7 @@ For pairs every edge is seen from both sides, so pooling is 1/2; for momenta eac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from hamfit.features.block import AbstractBlock, Evaluator, Outside, Panel
 from hamfit.features.radial import RadialFeatures, map_inverse, map_value
-from hamfit.features.source import Source
+from hamfit.features.source import Source, stretches
 from hamfit.frames import Frame
 from hamfit.graphs import AbstractGraph, Edges
 from hamfit.kernels.cpu import radial_rows, widen_extent
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Feature values evaluated at a time, so that one piece (half a megabyte) stays in the second-level cache.
 _PIECE_VALUES = 2**16
+#: Particles whose edges are looked at together.
+PIECE_CENTRES = 1024
 #: Tables reach this share of the range further than the survey saw, so that few edges need the slow way.
 _MARGIN = 0.02
 
@@ -56,11 +58,6 @@ class AbstractRadialBlock(AbstractBlock):
         """The channels."""
         return self.radial.n_channels
 
-    @property
-    def channel_labels(self) -> tuple[str, ...]:
-        """Name of each channel."""
-        return self.graph.channel_labels
-
     def rows(self, source: Source, centres: IntArray) -> FloatArray:
         """Derivatives of all features, (len(centres) * d, n_columns)."""
         return self._rows_of(source.edges(centres), source.frame.dim)
@@ -68,12 +65,7 @@ class AbstractRadialBlock(AbstractBlock):
     def _rows_of(self, edges: Edges, dim: int) -> FloatArray:
         out = np.zeros(((edges.offsets.size - 1) * dim, self.n_columns))
         width = self.radial.per_channel
-        step = max(1, _PIECE_VALUES // width)
-        first = 0
-        while first < edges.offsets.size - 1:
-            # whole centres, about _PIECE_VALUES feature values at a time
-            last = int(np.searchsorted(edges.offsets, edges.offsets[first] + step, side="right")) - 1
-            last = min(max(last, first + 1), edges.offsets.size - 1)
+        for first, last in stretches(edges.offsets, max(1, _PIECE_VALUES // width)):
             begin, end = int(edges.offsets[first]), int(edges.offsets[last])
             radial_rows(
                 edges.offsets[first : last + 1] - begin,
@@ -85,13 +77,12 @@ class AbstractRadialBlock(AbstractBlock):
                 0,
                 out[first * dim : last * dim],
             )
-            first = last
         return out
 
     def features(self, source: Source) -> FloatArray:
         """Pooled features of the whole frame, (n_columns,)."""
         out = np.zeros(self.n_columns)
-        for edges, _ in self.pieces(source):
+        for edges, _ in source.pieces(PIECE_CENTRES):
             for c in range(self.radial.n_channels):
                 distance = edges.distance[edges.channel == c]
                 if distance.size:
@@ -120,7 +111,7 @@ class AbstractRadialBlock(AbstractBlock):
         frame = source.frame
         out = np.zeros((frame.n_particles, frame.dim))
         energy = 0.0
-        for edges, centres in self.pieces(source):
+        for edges, centres in source.pieces(PIECE_CENTRES):
             value, slope = curve(edges.distance, edges.channel)
             energy += float(value.sum())
             owner = np.repeat(np.arange(centres.size), np.diff(edges.offsets))
@@ -130,13 +121,6 @@ class AbstractRadialBlock(AbstractBlock):
                 vector = edges.vector[:, : frame.dim]
                 virial -= self.pooling * (vector.T @ (slope[:, None] * vector))
         return self.pooling * energy, out
-
-    def pieces(self, source: Source, size: int = 1024) -> Iterator[tuple[Edges, IntArray]]:
-        """The edges of all particles, some at a time, and whose they are."""
-        order = source.order
-        for start in range(0, order.size, size):
-            centres = order[start : start + size]
-            yield source.edges(centres), centres
 
     def tabulate(self, extent: FloatArray, projection: FloatArray, preliminary: FloatArray) -> RadialTable | None:
         """B-splines of the distance on the extent and a little beyond."""

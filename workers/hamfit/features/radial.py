@@ -29,6 +29,7 @@ Taper = Literal["shift", "smooth"]
 INPUT_MAPS: tuple[InputMap, ...] = ("r", "1/r", "r2")
 #: Direct links of a channel: x and x^2.
 N_LINKS = 2
+_ARRAYS = ("low", "high", "weights", "biases", "cutoffs")
 
 
 def map_value(input_map: InputMap, r: FloatArray) -> FloatArray:
@@ -176,21 +177,14 @@ class RadialFeatures:
     def to_store(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Attributes and arrays that ``from_store`` turns back into the same features."""
         attrs = {"input_maps": list(self.input_maps), "tapers": list(self.tapers), "links": self.links}
-        arrays: dict[str, np.ndarray] = {
-            name: getattr(self, name) for name in ("low", "high", "weights", "biases", "cutoffs")
-        }
-        return attrs, arrays
+        return attrs, {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
     def from_store(cls, attrs: dict[str, Any], arrays: dict[str, np.ndarray]) -> RadialFeatures:
         """The features that ``to_store`` described."""
         return cls(
             input_maps=tuple(attrs["input_maps"]),
-            low=arrays["low"],
-            high=arrays["high"],
-            weights=arrays["weights"],
-            biases=arrays["biases"],
-            cutoffs=arrays["cutoffs"],
             tapers=tuple(attrs["tapers"]),
             links=bool(attrs["links"]),
+            **{name: arrays[name] for name in _ARRAYS},
         )

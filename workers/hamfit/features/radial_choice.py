@@ -18,6 +18,7 @@ from hamfit.features.radial import INPUT_MAPS, InputMap, RadialFeatures, Taper, 
 from hamfit.features.sampling import sample_elm, sample_swim
 from hamfit.features.survey import SurveySample
 from hamfit.kernels.cpu import radial_rows
+from hamfit.options import FitSpec
 from hamfit.types import FloatArray
 
 #: Features of a candidate while choosing.
@@ -40,22 +41,6 @@ class RadialChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class RadialSettings:
-    """The user's side of the choice: None means choose."""
-
-    n_features: int
-    """Features per channel."""
-    input_map: InputMap | None
-    """One input map for all channels."""
-    taper: Taper | None
-    """One taper for all channels."""
-    sampler: str | None
-    """One sampler for all channels."""
-    links: bool
-    """Whether the scaled input itself is a feature."""
-
-
-@dataclass(frozen=True, slots=True)
 class Judged:
     """A choice and the relative error it made on the held-out rows of the sample."""
 
@@ -73,32 +58,40 @@ class Judged:
 
 
 def choose_radial(
-    sample: SurveySample, cutoffs: FloatArray, settings: RadialSettings, seed: int
+    sample: SurveySample,
+    cutoffs: FloatArray,
+    options: FitSpec,
+    input_map: InputMap | None,
+    taper: Taper | None,
+    sampler: str | None,
 ) -> tuple[RadialFeatures, list[Judged]]:
-    """Features for the channels with the given cutoffs (C,), inf for none, and the candidates that were judged."""
-    trial = _Trial(sample, cutoffs, settings.links, seed)
+    """Features for the channels with the given cutoffs (C,), inf for none, and the candidates that were judged.
+
+    Map, taper and sampler are those of all channels; None means choose.
+    """
+    trial = _Trial(sample, cutoffs, options.direct_links, options.seed)
     channels = cutoffs.size
-    maps = INPUT_MAPS if settings.input_map is None else (settings.input_map,)
+    maps = INPUT_MAPS if input_map is None else (input_map,)
     has_cutoff = bool(np.any(np.isfinite(cutoffs)))
     tapers: tuple[Taper, ...] = ("smooth", "shift") if has_cutoff else ("shift",)
-    if settings.taper is not None:
-        tapers = (settings.taper,)
-    first = settings.sampler if settings.sampler in ("elm", "swim") else "elm"
-    if settings.links:
+    if taper is not None:
+        tapers = (taper,)
+    first = sampler if sampler in ("elm", "swim") else "elm"
+    if options.direct_links:
         # a law that the links alone hold to rounding (|p|^2 / 2m, -1 / r, springs) needs nothing else, and extrapolates
         exact = trial.exact([RadialChoice((m,) * channels, t, "links") for t in tapers for m in maps])
         if exact is not None:
             return trial.make(exact.choice, 0), trial.judged
     best = trial.best([RadialChoice((m,) * channels, t, first) for t in tapers for m in maps])
-    if settings.input_map is None:
+    if input_map is None:
         for c in range(channels if channels > 1 else 0):
             others = [m for m in INPUT_MAPS if m != best.choice.input_maps[c]]
             mixed = [(*best.choice.input_maps[:c], m, *best.choice.input_maps[c + 1 :]) for m in others]
             best = trial.best([best.choice, *(replace(best.choice, input_maps=m) for m in mixed)])
-    samplers = ("elm", "swim", "swim-gradient") if settings.sampler is None else (settings.sampler,)
+    samplers = ("elm", "swim", "swim-gradient") if sampler is None else (sampler,)
     if samplers != (first,):
         best = trial.best([replace(best.choice, sampler=s) for s in samplers])
-    return trial.make(best.choice, settings.n_features), trial.judged
+    return trial.make(best.choice, options.features), trial.judged
 
 
 class _Trial:

@@ -53,7 +53,6 @@ def sample_swim(
     n: int,
     rng: np.random.Generator,
     target: Callable[[FloatArray], FloatArray] | None = None,
-    min_distance: float = SWIM_MIN_DISTANCE,
 ) -> tuple[FloatArray, FloatArray]:
     """SWIM weights (n, dim) and biases (n,) from data points (m, dim) in the unit cube.
 
@@ -66,7 +65,7 @@ def sample_swim(
     first = points[rng.integers(0, points.shape[0], size=candidates)]
     second = points[rng.integers(0, points.shape[0], size=candidates)]
     distance = np.linalg.norm(second - first, axis=1)
-    usable = np.flatnonzero(distance >= min_distance)
+    usable = np.flatnonzero(distance >= SWIM_MIN_DISTANCE)
     if usable.size == 0:
         raise FeatureError("all data points are alike: SWIM finds no pairs; give more varied frames or use elm")
     first, second, distance = first[usable], second[usable], distance[usable]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +13,20 @@ from hamfit.frames import Frame
 from hamfit.graphs import Edges, Prepared
 from hamfit.kernels.cpu import count_outside
 from hamfit.types import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from hamfit.graphs.device_cells import AbstractDevicePrepared
+
+
+def stretches(offsets: IntArray, most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of centres with about ``most`` of what ``offsets`` (C + 1,) count, at least one centre each."""
+    first = 0
+    while first < offsets.size - 1:
+        last = int(np.searchsorted(offsets, offsets[first] + most, side="right")) - 1
+        # centres that have nothing are ranges too
+        last = max(last, first + 1)
+        yield first, last
+        first = last
 
 
 class Range:
@@ -44,18 +60,21 @@ class Source:
     """Its edges; None for a block without a graph."""
     range: Range | None = field(default=None, kw_only=True)
     """Where edges are counted as they are asked for; None where nobody wants to know."""
+    on_device: AbstractDevicePrepared | None = field(default=None, kw_only=True)
+    """Its edges on a device, for a block that has them there instead."""
 
     @property
     def order(self) -> IntArray:
         """All particles, (N,), in the order in which panels of neighbouring particles share most memory."""
-        if self.prepared is not None:
-            return self.prepared.order
+        prepared = self.prepared or self.on_device
+        if prepared is not None:
+            return prepared.order
         return np.arange(self.frame.n_particles, dtype=np.int64)
 
     @property
     def has_order(self) -> bool:
         """Whether ``order`` puts near particles close together: whether there is a graph."""
-        return self.prepared is not None
+        return self.prepared is not None or self.on_device is not None
 
     def edges(self, centres: IntArray) -> Edges:
         """Edges of the centres, in their order; ModelError for a block that has no graph."""
@@ -65,3 +84,10 @@ class Source:
         if self.range is not None:
             self.range.count(edges)
         return edges
+
+    def pieces(self, size: int) -> Iterator[tuple[Edges, IntArray]]:
+        """The edges of all particles in their order, those of ``size`` particles at a time, and whose they are."""
+        order = self.order
+        for start in range(0, order.size, size):
+            centres = order[start : start + size]
+            yield self.edges(centres), centres

@@ -84,11 +84,6 @@ class Sampling:
         return self.survey.frames
 
     @property
-    def beside_smooth(self) -> bool:
-        """Whether a block beside it ends smoothly whatever the data do."""
-        return any(block.is_smooth for block in self.beside)
-
-    @property
     def known_graph(self) -> AbstractGraph:
         """The graph; SpecError where there is none."""
         if self.graph is None:

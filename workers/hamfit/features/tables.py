@@ -136,9 +136,8 @@ def build_table(
             pieces.append(1)
             continue
         ends = np.sort(map_value(features.input_maps[c], extent[c]))
-        local, count, error = _tabulate_channel(
-            features, c, float(ends[0]), float(ends[1]), projection[features.columns(c)], preliminary
-        )
+        one = _Channel(features, c, float(ends[0]), float(ends[1]))
+        local, count, error = one.tabulate(projection[features.columns(c)], preliminary)
         lifts.append(local)
         low.append(ends[0])
         scale.append(count / (ends[1] - ends[0]))
@@ -156,54 +155,51 @@ def build_table(
     )
 
 
-def _tabulate_channel(
-    features: RadialFeatures, c: int, low: float, high: float, projection: FloatArray, preliminary: FloatArray
-) -> tuple[FloatArray, int, float]:
-    """Spline coefficients of one channel, number of intervals and error; intervals double until it is small."""
-    best: tuple[FloatArray, int, float] | None = None
-    # the steepest feature must not fall between the intervals, whatever the preliminary solution makes of it
-    steepest = float(np.abs(features.weights[c]).max(initial=0.0))
-    pieces = min(_MOST_PIECES, max(_FIRST_PIECES, 2 ** int(np.ceil(np.log2(max(4.0 * steepest, 1.0))))))
-    while True:
-        lift = _interpolate(features, c, low, high, projection, pieces)
-        error = _force_error(features, c, low, high, projection @ preliminary, lift @ preliminary, pieces)
-        # refining past the rounding of the features themselves gains nothing
-        if best is not None and error > 0.25 * best[2]:
-            return best
-        best = (lift, pieces, error)
-        if error <= _TOLERANCE or pieces >= _MOST_PIECES:
-            return best
-        pieces *= 2
+@dataclass(frozen=True, slots=True, eq=False)
+class _Channel:
+    """One channel of some features over its range of mapped distances."""
 
+    features: RadialFeatures
+    c: int
+    low: float
+    high: float
 
-def _interpolate(
-    features: RadialFeatures, c: int, low: float, high: float, projection: FloatArray, pieces: int
-) -> FloatArray:
-    # three points a spline, denser towards the ends where the outer splines barely reach into the range
-    n = 3 * (pieces + SPLINE_DEGREE)
-    t = 0.5 * pieces * (1.0 - np.cos(np.linspace(0.0, np.pi, n)))
-    t = 0.5 * t + 0.5 * np.linspace(0.0, pieces, n)
-    r = map_inverse(features.input_maps[c], low + (high - low) * t / pieces)
-    values = features.values(c, r) @ projection
-    knots = np.arange(-SPLINE_DEGREE, pieces + SPLINE_DEGREE + 1, dtype=np.float64)
-    return np.ascontiguousarray(make_lsq_spline(t, values, knots, k=SPLINE_DEGREE).c)
+    def tabulate(self, projection: FloatArray, preliminary: FloatArray) -> tuple[FloatArray, int, float]:
+        """Spline coefficients, number of intervals and error; intervals double until it is small."""
+        best: tuple[FloatArray, int, float] | None = None
+        # the steepest feature must not fall between the intervals, whatever the preliminary solution makes of it
+        steepest = float(np.abs(self.features.weights[self.c]).max(initial=0.0))
+        pieces = min(_MOST_PIECES, max(_FIRST_PIECES, 2 ** int(np.ceil(np.log2(max(4.0 * steepest, 1.0))))))
+        while True:
+            lift = self._interpolate(projection, pieces)
+            error = self._force_error(projection @ preliminary, lift @ preliminary, pieces)
+            # refining past the rounding of the features themselves gains nothing
+            if best is not None and error > 0.25 * best[2]:
+                return best
+            best = (lift, pieces, error)
+            if error <= _TOLERANCE or pieces >= _MOST_PIECES:
+                return best
+            pieces *= 2
 
+    def _distance(self, t: FloatArray, pieces: int) -> FloatArray:
+        return map_inverse(self.features.input_maps[self.c], self.low + (self.high - self.low) * t / pieces)
 
-def _force_error(
-    features: RadialFeatures,
-    c: int,
-    low: float,
-    high: float,
-    theta: FloatArray,
-    coefficients: FloatArray,
-    pieces: int,
-) -> float:
-    t: FloatArray = (np.arange(8.0 * pieces) + 0.37) / 8.0
-    r = map_inverse(features.input_maps[c], low + (high - low) * t / pieces)
-    # dV/ds = (V'/r) / ((ds/dr)/r): compare slopes in s, where no channel's map singularity enters
-    exact = features.slopes_over_r(c, r) @ theta / map_slope_over_r(features.input_maps[c], r)
-    table = _design(t, pieces, spline_slopes()) @ coefficients * (pieces / (high - low))
-    return relative_rms(table, exact)
+    def _interpolate(self, projection: FloatArray, pieces: int) -> FloatArray:
+        # three points a spline, denser towards the ends where the outer splines barely reach into the range
+        n = 3 * (pieces + SPLINE_DEGREE)
+        t = 0.5 * pieces * (1.0 - np.cos(np.linspace(0.0, np.pi, n)))
+        t = 0.5 * t + 0.5 * np.linspace(0.0, pieces, n)
+        values = self.features.values(self.c, self._distance(t, pieces)) @ projection
+        knots = np.arange(-SPLINE_DEGREE, pieces + SPLINE_DEGREE + 1, dtype=np.float64)
+        return np.ascontiguousarray(make_lsq_spline(t, values, knots, k=SPLINE_DEGREE).c)
+
+    def _force_error(self, theta: FloatArray, coefficients: FloatArray, pieces: int) -> float:
+        t: FloatArray = (np.arange(8.0 * pieces) + 0.37) / 8.0
+        r = self._distance(t, pieces)
+        # dV/ds = (V'/r) / ((ds/dr)/r): compare slopes in s, where no channel's map singularity enters
+        exact = self.features.slopes_over_r(self.c, r) @ theta / map_slope_over_r(self.features.input_maps[self.c], r)
+        table = _design(t, pieces, spline_slopes()) @ coefficients * (pieces / (self.high - self.low))
+        return relative_rms(table, exact)
 
 
 def most_local_columns(n_channels: int) -> int:

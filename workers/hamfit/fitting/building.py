@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hamfit.errors import SpecError
-from hamfit.features.block import PARTS, AbstractBlock, Part, Sampled
+from hamfit.features.block import AbstractBlock, Part, Sampled
 from hamfit.features.survey import Sampling, Survey
 from hamfit.fitting.basis import PartBasis
 from hamfit.fitting.frame_rows import KINDS, FrameRows
@@ -32,12 +32,8 @@ class Built:
     """How the features were chosen, for the report."""
 
 
-def build_parts(problem: Problem, found: Survey, options: FitOptions) -> list[Built]:
-    """Sample all blocks asked for, part by part."""
-    return [_build(problem, found, options, part) for part in PARTS if problem.blocks_of(part)]
-
-
-def _build(problem: Problem, found: Survey, options: FitOptions, part: Part) -> Built:
+def build(problem: Problem, found: Survey, options: FitOptions, part: Part) -> Built:
+    """Sample all blocks asked for of one part."""
     blocks = problem.blocks_of(part)
     sampling = Sampling(found, part, problem.labels, problem.graph, options, blocks)
     targets = sampling.targets()

@@ -20,10 +20,10 @@ from hamfit.errors import FitError, FitWarning, SpecError, StoreError
 from hamfit.features.survey import Survey
 from hamfit.fitting.caveats import caveats
 from hamfit.fitting.clock import Clock
-from hamfit.fitting.cluster import DaskExecutor
-from hamfit.fitting.executors import AbstractExecutor, ThreadExecutor
+from hamfit.fitting.cluster import on_cluster
+from hamfit.fitting.executors import Executor, on_threads
 from hamfit.fitting.first_look import few_energy_frames
-from hamfit.fitting.partial import PartialState
+from hamfit.fitting.partial import PartialState, joined_extents
 from hamfit.fitting.prediction import Prediction, columns_of, predict
 from hamfit.fitting.preparing import Prepared, most_particles, prepare
 from hamfit.fitting.problem import Problem, frame_weights, pose
@@ -36,6 +36,7 @@ from hamfit.options import FitOptions, FitSpec
 from hamfit.processes import single_blas_thread
 from hamfit.progress import Progress, silent
 from hamfit.reductions import solver_named
+from hamfit.tasks import check_client
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -59,10 +60,9 @@ def plan(data: Dataset | str | Path | Sequence[Dataset | str | Path], options: F
     options = options or FitOptions()
     problem = pose(as_datasets(data), options)
     table = FrameTable.of(problem.datasets)
-    n_channels = problem.n_channels
-    columns = columns_of(problem, options, n_channels)
+    columns = columns_of(problem, options)
     shards = plan_shards(table, options.groups, most_particles(problem.dim, max(columns.values())))
-    return predict(problem, options, table, shards, n_channels)
+    return predict(problem, options, table, shards)
 
 
 def fit(
@@ -105,8 +105,14 @@ def fit(
     with clock.phase("reading"):
         problem = pose(as_datasets(data), options)
         target = None if out is None else Path(out).absolute()
-        _refuse(target, overwrite)
-    executor: AbstractExecutor = ThreadExecutor(options.threads) if client is None else DaskExecutor(client)
+        if target is not None and target.exists():
+            if not overwrite:
+                raise StoreError(f"{target} exists: choose another place, or allow overwriting")
+            if not is_model(target):
+                raise StoreError(f"{target} exists and is no model of hamfit: choose another place")
+    if client is not None:
+        check_client(client, "fit")
+    executor: Executor = partial(on_threads, options.threads) if client is None else partial(on_cluster, client)
     keep = client is not None or options.checkpoint
     fingerprint = _fingerprint(problem, options)
     with workspace(target, fingerprint, resume=options.resume, keep=keep) as home:
@@ -127,7 +133,7 @@ def fit(
 def _run(
     problem: Problem,
     options: FitOptions,
-    executor: AbstractExecutor,
+    executor: Executor,
     home: Path | None,
     clock: Clock,
     fingerprint: str,
@@ -138,7 +144,7 @@ def _run(
     solve = partial(solve_part, solver=solver, ridge=options.ridge, weights=weights)
     passes = 2 if options.precision == "mixed" else 1
     with clock.phase("features", passes * len(shards), passes * prepared.n_rows) as done:
-        roots = executor.run(stage, shards, done)
+        roots = executor(stage, shards, done)
         groups = [roots[g] for g in sorted(roots)]
         if options.precision == "mixed":
             basis, groups = refine(stage, shards, groups, executor, done, partial(solve, basis), solver)
@@ -164,15 +170,6 @@ def _model(
     blocks = tuple(block for part in solved for block in part.basis.blocks)
     theta = tuple(t for part in solved for t in theta_of_blocks(part.basis.blocks, part.theta))
     constants = next((part.constants for part in solved if part.constants is not None), None)
-    extents = {
-        name: np.column_stack(
-            [
-                np.min([g.extents[name][:, 0] for g in groups], axis=0),
-                np.max([g.extents[name][:, 1] for g in groups], axis=0),
-            ]
-        )
-        for name in groups[0].extents
-    }
     model = Model(
         blocks=blocks,
         theta=theta,
@@ -181,7 +178,7 @@ def _model(
         bond_labels=problem.bond_labels,
         dim=problem.dim,
         units=problem.datasets[0].units.to_attrs(),
-        extents=extents,
+        extents=joined_extents(groups),
         provenance={
             "options": _json_options(options),
             "data": [{"digest": d.digest, "frames": d.n_frames} for d in problem.datasets],
@@ -223,15 +220,6 @@ def _report(
         "compute_seconds": sum(group.seconds for group in groups),
         "peak_bytes_per_worker": max(group.peak_bytes for group in groups),
     }
-
-
-def _refuse(target: Path | None, overwrite: bool) -> None:
-    if target is None or not target.exists():
-        return
-    if not overwrite:
-        raise StoreError(f"{target} exists: choose another place, or allow overwriting")
-    if not is_model(target):
-        raise StoreError(f"{target} exists and is no model of hamfit: choose another place")
 
 
 def _json_options(options: FitOptions) -> dict[str, Any]:

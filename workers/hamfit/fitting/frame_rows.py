@@ -60,17 +60,17 @@ class AbstractKind(ABC):
         SpecError where the options ask for rows that a block cannot give.
         """
 
-    @abstractmethod
     def is_asked(self, options: FitSpec) -> bool:
         """Whether the options ask for such rows in so many words, so that data without them are refused."""
+        return bool(getattr(options, f"{self.name}_weight"))
 
     @abstractmethod
     def is_known(self, trajectory: Trajectory) -> bool:
         """Whether the frames of a trajectory state it."""
 
-    @abstractmethod
     def columns(self, n_species: int) -> int:
         """Columns of their own."""
+        return 0
 
     @abstractmethod
     def scale(self, frames: Sequence[Frame], n_species: int) -> float:
@@ -99,10 +99,6 @@ class Energies(AbstractKind):
         if options.energy_weight is not None:
             return options.energy_weight
         return 1.0 if any(block.needs_energies for block in blocks) else 0.0
-
-    def is_asked(self, options: FitSpec) -> bool:
-        """See ``AbstractKind.is_asked``."""
-        return bool(options.energy_weight)
 
     def is_known(self, trajectory: Trajectory) -> bool:
         """See ``AbstractKind.is_known``."""
@@ -154,17 +150,9 @@ class Stresses(AbstractKind):
             )
         return options.stress_weight
 
-    def is_asked(self, options: FitSpec) -> bool:
-        """See ``AbstractKind.is_asked``."""
-        return options.stress_weight > 0.0
-
     def is_known(self, trajectory: Trajectory) -> bool:
         """See ``AbstractKind.is_known``."""
         return trajectory.has_stresses
-
-    def columns(self, n_species: int) -> int:
-        """None."""
-        return 0
 
     def scale(self, frames: Sequence[Frame], n_species: int) -> float:
         """rms over components and frames of the virial per particle."""

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hamfit.features.block import Outside, targets_of
+from hamfit.devices import AbstractDevice, DeviceArray
+from hamfit.features.block import AbstractBlock, Outside, Panel, targets_of
+from hamfit.features.source import Source
 from hamfit.fitting.basis import PartBasis
 from hamfit.fitting.frame_rows import KINDS, FrameRows, Pooled
 from hamfit.fitting.partial import PartialState
+from hamfit.fitting.residuals import ResidualSums, fetched, placed
 from hamfit.fitting.shards import Shard
 from hamfit.frames import Frame
 from hamfit.graphs import FrameGraphs
 from hamfit.reductions import AbstractAccumulator, AbstractReduction, Triangle, Tsqr
 from hamfit.types import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from hamfit.features.device_block import AbstractDeviceBlock
 
 #: A whitened row longer than this many times the usual sqrt(k) is rare: the sample held nothing like it, and squaring
 #: it into the Gram matrix would drown the digits of all others. Rare rows go to an R factor of their own.
@@ -40,67 +45,50 @@ def rare(part: PartBasis) -> str:
     return f"{part.part}-rare"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Lift:
-    """From local columns to whitened ones, and to what the preliminary solution predicts."""
-
-    matrix: FloatArray
-    """(n_local, n_columns + 1), in float32 where the reduction and the columns allow it."""
-    prediction: FloatArray
-    """Its last column in float64: residuals are small differences of predictions and targets."""
-
-    @classmethod
-    def of(cls, part: PartBasis, reduction: AbstractReduction) -> Lift | None:
-        """The lift of a part; None for raw columns.
-
-        Splines of a table are well scaled, and may be lifted in float32. Raw features are not: whitened columns are
-        small differences of large multiples of them, of which float32 would leave nothing.
-        """
-        matrix = part.lift()
-        if matrix is None:
-            return None
-        tabulated = all(part.table(position) is not None for position in range(len(part.blocks)))
-        single = tabulated and reduction.single
-        prediction = np.ascontiguousarray(matrix[:, -1])
-        return cls(matrix.astype(np.float32) if single else matrix, prediction)
+Corrections = list[tuple[IntArray, FloatArray]]
+"""Rows of a panel (n,) and what edges outside tables add to their whitened columns (n, k), on the host; a row may be
+named more than once."""
 
 
-class Ordered(Protocol):
-    """A frame made ready for one block."""
+class AbstractPartStream(ABC):
+    """Rows of one part into one partial state, on the processor (device None) or on a device."""
 
-    @property
-    def order(self) -> IntArray:
-        """All particles, near ones close together, (N,)."""
-        ...
+    _blocks: Sequence[AbstractBlock | AbstractDeviceBlock]
+    """What the rows are asked of."""
 
-    @property
-    def has_order(self) -> bool:
-        """Whether that is more than the order of their numbers."""
-        ...
-
-
-Asked = TypeVar("Asked", bound=Ordered)
-
-
-class AbstractPartStream(ABC, Generic[Asked]):
-    """Rows of one part into one partial state."""
-
-    def __init__(self, part: PartBasis, reduction: AbstractReduction) -> None:
-        self.part = part
-        self.reduction = reduction
+    def __init__(self, part: PartBasis, reduction: AbstractReduction, device: AbstractDevice | None = None) -> None:
+        self.part, self.reduction, self._device = part, reduction, device
         self._of_frames = {rows.name: reduction.precise().accumulator() for rows in part.frame_rows}
         # in sums without squares long rows do no harm
         apart = keeps_rare_rows(part) and not reduction.of_residuals
         self._rare: AbstractAccumulator | None = Tsqr(part.n_columns).accumulator() if apart else None
         self._columns = np.concatenate([[0], np.cumsum(part.local_widths)])
         self._square: dict[str, float] = {part.part: 0.0, **dict.fromkeys(self._of_frames, 0.0)}
-        self._outside = 0
+        self._outside, self._dim = 0, 1
         self._seen = [np.tile([np.inf, -np.inf], (block.n_extents, 1)) for block in part.blocks]
+        self._accumulator = reduction.accumulator(device)
+        self._sums = ResidualSums(part, device) if reduction.of_residuals else None
+        self._lift, self._prediction = self._lifts()
+
+    def _lifts(self) -> tuple[DeviceArray, DeviceArray]:
+        """Local columns to whitened ones and predictions, (n_local, n_columns + 1); its last column in float64.
+
+        Both None for raw columns. Splines of a table are well scaled, and may be lifted in float32. Raw features are
+        not: whitened columns are small differences of large multiples of them, of which float32 would leave nothing.
+        Nor are residuals, small differences of predictions and targets.
+        """
+        matrix = self.part.lift()
+        if matrix is None:
+            return None, None
+        tabulated = all(self.part.table(position) is not None for position in range(len(self.part.blocks)))
+        prediction = np.ascontiguousarray(matrix[:, -1])
+        single = tabulated and self.reduction.single
+        return placed(matrix.astype(np.float32) if single else matrix, self._device), placed(prediction, self._device)
 
     def absorb(self, frame: Frame, shard: Shard, position: int, graphs: FrameGraphs) -> None:
         """Take the rows of one frame, or of the shard's particles of it; ``graphs`` knows what others prepared."""
-        targets = targets_of(frame, self.part.part)
-        sources = self._prepare(frame, graphs)
+        targets, self._dim = targets_of(frame, self.part.part), frame.dim
+        sources = [block.prepare(frame, graphs) for block in self._blocks]
         # blocks without a graph take particles in any order
         order = next((source.order for source in sources if source.has_order), sources[0].order)
         order = order[shard.first : shard.last]
@@ -114,19 +102,15 @@ class AbstractPartStream(ABC, Generic[Asked]):
         self._take(frame, sources, order, targets)
 
     @abstractmethod
-    def _prepare(self, frame: Frame, graphs: FrameGraphs) -> list[Asked]:
-        """The frame made ready for every block."""
-
-    @abstractmethod
-    def _take(self, frame: Frame, sources: Sequence[Asked], order: IntArray, targets: FloatArray) -> None:
+    def _take(self, frame: Frame, sources: Sequence[Source], order: IntArray, targets: FloatArray) -> None:
         """Compute and reduce the rows of the particles ``order``; targets (N, d) are those of the whole frame."""
 
-    @abstractmethod
     def _main_state(self) -> Triangle:
-        """Reduce what still waits; the state of the ordinary rows."""
+        """The state of the ordinary rows."""
+        return (self._sums or self._accumulator).state()
 
     @abstractmethod
-    def _pooled(self, frame: Frame, sources: Sequence[Asked]) -> Pooled:
+    def _pooled(self, frame: Frame, sources: Sequence[Source]) -> Pooled:
         """What all blocks say of a whole frame, once it is asked for."""
 
     def _absorb_frame(self, rows: FrameRows, frame: Frame, pooled: Pooled) -> None:
@@ -149,11 +133,64 @@ class AbstractPartStream(ABC, Generic[Asked]):
             self._of_frames[rows.name].absorb((row * scale)[None])
             self._square[rows.name] += float(target / (rows.scale * frame.n_particles)) ** 2
 
-    def _additions(self, index: int, outside: Outside) -> FloatArray:
-        """What edges outside the table of a block add to the whitened rows of their centres, (E, 3, k)."""
-        projection = self.part.projection(index)
-        assert projection is not None
-        return self.part.blocks[index].beyond_table(outside, projection)
+    @abstractmethod
+    def _fill_block(self, position: int, source: Source, panel: Panel) -> Outside | None:
+        """See ``AbstractBlock.fill``, of one block."""
+
+    def _fill(self, sources: Sequence[Source], panel: Panel, first: int = 0) -> Corrections:
+        """Write the local columns of a panel whose first row is row ``first`` of all; what is to be added then."""
+        corrections: Corrections = []
+        for position, source in enumerate(sources):
+            outside = self._fill_block(position, source, panel)
+            if outside is not None:
+                projection = self.part.projection(position)
+                assert projection is not None
+                additions = self.part.blocks[position].beyond_table(outside, projection)[:, : self._dim]
+                rows = (first + outside.row[:, None] + np.arange(self._dim)).reshape(-1)
+                corrections.append((rows, additions.reshape(rows.size, -1)))
+        return corrections
+
+    def _reduce(self, local: DeviceArray, targets: DeviceArray, corrections: Corrections) -> None:
+        """Reduce the rows of a panel, local columns (m, n_local) and targets (m,): whole, or not at all."""
+        square = float(targets @ targets)
+        if self._sums is not None:
+            self._sums.absorb(local, targets, corrections)
+        else:
+            self._absorb_rows(local, targets, corrections)
+        # only now: until here a panel that did not fit has left no trace
+        self._square[self.part.part] += square
+        self._outside += sum(rows.size for rows, _ in corrections) // self._dim
+
+    def _absorb_rows(self, local: DeviceArray, targets: DeviceArray, corrections: Corrections) -> None:
+        panel, unusual = local, None
+        if self._lift is None:
+            panel[:, -1] = targets
+        else:
+            panel = local.astype(self._lift.dtype, copy=False) @ self._lift
+            predicted = panel[:, -1] if panel.dtype == targets.dtype else local @ self._prediction
+            whitening = self.part.whitening
+            assert whitening is not None
+            self._correct(panel, predicted, corrections, whitening.preliminary)
+            panel[:, -1] = targets - predicted
+        if self._rare is not None:
+            # rows unlike those of the sample go where nothing is squared
+            width = panel.shape[1] - 1
+            long = self._squares(panel) > RARE_LENGTH**2 * width
+            if bool(long.any()):
+                panel, unusual = panel[~long], fetched(panel[long], self._device)
+        self._accumulator.absorb(panel)
+        if self._rare is not None and unusual is not None:
+            self._rare.absorb(unusual)
+
+    @abstractmethod
+    def _correct(
+        self, panel: DeviceArray, predicted: DeviceArray, corrections: Corrections, preliminary: FloatArray
+    ) -> None:
+        """Add to rows and predictions what edges outside the tables contribute, several to one row in their order."""
+
+    @abstractmethod
+    def _squares(self, panel: DeviceArray) -> DeviceArray:
+        """Squared lengths of the rows without their targets, (m,)."""
 
     @property
     def notes(self) -> tuple[str, ...]:

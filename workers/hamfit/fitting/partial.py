@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,18 +114,16 @@ def merge_partial(
     return PartialState(
         triangles=triangles,
         squares={name: first.squares[name] + second.squares[name] for name in first.squares},
-        extents={
-            name: np.column_stack(
-                [
-                    np.minimum(extent[:, 0], second.extents[name][:, 0]),
-                    np.maximum(extent[:, 1], second.extents[name][:, 1]),
-                ]
-            )
-            for name, extent in first.extents.items()
-        },
+        extents=joined_extents((first, second)),
         outside={name: count + second.outside[name] for name, count in first.outside.items()},
         **spent,
     )
+
+
+def joined_extents(states: Sequence[PartialState]) -> dict[str, FloatArray]:
+    """Shortest and longest edge of every channel that any of the states met, by block kind, (channels, 2)."""
+    met = {name: np.stack([state.extents[name] for state in states]) for name in states[0].extents}
+    return {name: np.column_stack([all_[..., 0].min(axis=0), all_[..., 1].max(axis=0)]) for name, all_ in met.items()}
 
 
 def _device_of(first: PartialState, second: PartialState, choice: DeviceChoice) -> AbstractDevice | None:

@@ -46,20 +46,18 @@ class Prediction:
         return asdict(self)
 
 
-def columns_of(problem: Problem, options: FitOptions, n_channels: int) -> dict[str, int]:
+def columns_of(problem: Problem, options: FitOptions) -> dict[str, int]:
     """Raw columns of each part."""
     out: dict[str, int] = {}
     for block in problem.blocks:
-        columns = block.expected_columns(options, len(problem.labels), n_channels, problem.dim)
+        columns = block.expected_columns(options, len(problem.labels), problem.n_channels, problem.dim)
         out[block.part] = out.get(block.part, 0) + columns
     return out
 
 
-def predict(
-    problem: Problem, options: FitOptions, table: FrameTable, shards: Sequence[Shard], n_channels: int
-) -> Prediction:
+def predict(problem: Problem, options: FitOptions, table: FrameTable, shards: Sequence[Shard]) -> Prediction:
     """Predict rows, columns, tasks, memory and time of a fit."""
-    columns = columns_of(problem, options, n_channels)
+    columns, n_channels = columns_of(problem, options), problem.n_channels
     rows = table.n_particles * problem.dim
     threads, solver = options.threads, solver_named(options.solver)
     state = 0

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hamfit.features.block import PARTS
 from hamfit.features.survey import Survey
 from hamfit.fitting.basis import Basis, PartBasis, whitened_basis
-from hamfit.fitting.building import Built, build_parts
+from hamfit.fitting.building import Built, build
 from hamfit.fitting.clock import Clock
-from hamfit.fitting.executors import AbstractExecutor
+from hamfit.fitting.executors import Executor
 from hamfit.fitting.first_look import survey
 from hamfit.fitting.frame_rows import KINDS
 from hamfit.fitting.part_stream import MOST_RARE_COLUMNS
@@ -50,18 +51,29 @@ class Prepared:
     """Rows of all parts."""
 
 
-def prepare(
-    problem: Problem, options: FitOptions, executor: AbstractExecutor, home: Path | None, clock: Clock
-) -> Prepared:
+def prepare(problem: Problem, options: FitOptions, executor: Executor, home: Path | None, clock: Clock) -> Prepared:
     """Survey, sample and whiten; an interrupted fit's basis is taken up from ``home``."""
     table = FrameTable.of(problem.datasets)
     with clock.phase("survey"), single_blas_thread():
         kinds = [KINDS[name] for name in frame_weights(problem, options)]
         found = survey(problem.datasets, problem.labels, problem.bond_labels, kinds)
-        built = tuple(build_parts(problem, found, options))
+        built = tuple(build(problem, found, options, part) for part in PARTS if problem.blocks_of(part))
     basis = stored_basis(home, "stream")
     if basis is None:
-        basis = _basis(problem, options, executor, home, clock, table, built)
+        solver, raw = solver_named(options.solver), tuple(b.part for b in built)
+        reduction = solver.refinement[0] if options.precision == "mixed" and solver.refinement else solver.reduction
+        if solver.whitens:
+            shards = _sample_shards(problem, options, table, max(part.n_raw for part in raw))
+            sampled = tuple(replace(part, frame_rows=()) for part in raw)
+            sample = Basis(sampled, problem.labels, problem.bond_labels, Tsqr.name)
+            # on the processor whatever computes the rows: the columns of a fit are then the same everywhere
+            stage = Stage(sample, "sample", home, "cpu", keep_states=False)
+            stage.store()
+            with clock.phase("sampling", len(shards)) as done:
+                triangles = executor(stage, shards, done)[0].triangles
+            with clock.phase("whitening"), single_blas_thread():
+                raw = tuple(whitened_basis(b.part, _whiten(b.part, triangles, options), b.extents) for b in built)
+        basis = Basis(raw, problem.labels, problem.bond_labels, reduction.name)
     widest = max(part.n_columns for part in basis.parts)
     shards = plan_shards(table, options.groups, most_particles(problem.dim, widest))
     stage = Stage(basis, "stream", home, options.device, keep_states=options.checkpoint)
@@ -69,45 +81,18 @@ def prepare(
     return Prepared(found, built, stage, shards, table.n_particles * problem.dim * len(basis.parts))
 
 
-def _basis(
-    problem: Problem,
-    options: FitOptions,
-    executor: AbstractExecutor,
-    home: Path | None,
-    clock: Clock,
-    table: FrameTable,
-    built: Sequence[Built],
-) -> Basis:
-    """The columns to stream: raw, or whitened by a sample of rows."""
-    raw = tuple(b.part for b in built)
-    solver = solver_named(options.solver)
-    reduction = solver.refinement[0] if options.precision == "mixed" and solver.refinement else solver.reduction
-    if not solver.whitens:
-        return Basis(raw, problem.labels, problem.bond_labels, reduction.name)
-    columns = max(part.n_raw for part in raw)
+def _sample_shards(problem: Problem, options: FitOptions, table: FrameTable, columns: int) -> tuple[Shard, ...]:
+    """Where the rows of the sample that whitens so many raw columns are drawn."""
     fewest, many = SAMPLE_ROWS_PER_COLUMN
     rows = max(fewest * columns, min(many * columns, _CHEAP_SAMPLE_ROWS), 1000)
-    centres = -(-rows // problem.dim)
-    shards = plan_sample(table, centres, SAMPLE_TASKS, options.seed)
-    sampled = tuple(replace(part, frame_rows=()) for part in raw)
-    basis = Basis(sampled, problem.labels, problem.bond_labels, Tsqr.name)
-    # on the processor whatever computes the rows: the columns of a fit are then the same everywhere
-    stage = Stage(basis, "sample", home, "cpu", keep_states=False)
-    stage.store()
-    with clock.phase("sampling", len(shards)) as done:
-        state = executor.run(stage, shards, done)[0]
-    with clock.phase("whitening"), single_blas_thread():
-        parts = [
-            whitened_basis(b.part, _whiten(b.part, state.triangles[b.part.part], options.rank_cutoff), b.extents)
-            for b in built
-        ]
-    return Basis(tuple(parts), problem.labels, problem.bond_labels, reduction.name)
+    return plan_sample(table, -(-rows // problem.dim), SAMPLE_TASKS, options.seed)
 
 
-def _whiten(part: PartBasis, sample: Triangle, cutoff: float | None) -> Whitening:
+def _whiten(part: PartBasis, triangles: Mapping[str, Triangle], options: FitOptions) -> Whitening:
     """Whiten as finely as what follows can resolve, unless the cutoff is given."""
-    fine = whiten(sample, cutoff)
-    if cutoff is None and (fine.rank > MOST_RARE_COLUMNS or part.frame_rows):
+    sample = triangles[part.part]
+    fine = whiten(sample, options.rank_cutoff)
+    if options.rank_cutoff is None and (fine.rank > MOST_RARE_COLUMNS or part.frame_rows):
         return whiten(sample, GRAM_CUTOFF)
     return fine
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from hamfit.fitting.basis import Basis, PartBasis
-from hamfit.fitting.executors import AbstractExecutor
+from hamfit.fitting.executors import Executor
 from hamfit.fitting.part_stream import keeps_rare_rows, rare
 from hamfit.fitting.partial import PartialState
 from hamfit.fitting.shards import Shard
@@ -32,7 +32,7 @@ def refine(
     stage: Stage,
     shards: Sequence[Shard],
     groups: Sequence[PartialState],
-    executor: AbstractExecutor,
+    executor: Executor,
     on_done: Callable[[Shard], None],
     solve: Callable[[PartBasis, Sequence[PartialState]], SolvedPart],
     solver: AbstractSolver,
@@ -46,7 +46,7 @@ def refine(
         basis = replace(_centred(stage.basis, first), reduction=solver.refinement[1].name)
     second = replace(stage, basis=basis, name=_NAME)
     second.store()
-    roots = executor.run(second, shards, on_done)
+    roots = executor(second, shards, on_done)
     return basis, [_joined(basis, group, roots[g]) for g, group in zip(sorted(roots), groups, strict=True)]
 
 

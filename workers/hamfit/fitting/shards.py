@@ -138,7 +138,8 @@ def plan_shards(table: FrameTable, groups: int, most_particles: int) -> tuple[Sh
                 if int(table.particles[np.concatenate(pair)].sum()) <= most_particles:
                     pair = [np.concatenate(pair)]
                 for frames in pair:
-                    for stretch in _split_frames(table, frames, most_particles):
+                    count = min(max(1, -(-int(table.particles[frames].sum()) // most_particles)), frames.size)
+                    for stretch in np.array_split(frames, count):
                         shards += _shards_of(table, stretch, group, most_particles, len(shards))
         return tuple(shards)
     # fewer frames than groups: every frame is cut by particles into equally many parts for each group
@@ -158,12 +159,6 @@ def plan_shards(table: FrameTable, groups: int, most_particles: int) -> tuple[Sh
                 )
             )
     return tuple(shards)
-
-
-def _split_frames(table: FrameTable, frames: IntArray, most_particles: int) -> list[IntArray]:
-    total = int(table.particles[frames].sum())
-    count = min(max(1, -(-total // most_particles)), frames.size)
-    return [part for part in np.array_split(frames, count) if part.size]
 
 
 def _shards_of(table: FrameTable, frames: IntArray, group: int, most: int, index: int) -> list[Shard]:
@@ -187,5 +182,4 @@ def plan_sample(table: FrameTable, centres: int, tasks: int, seed: int) -> tuple
     return tuple(
         Shard(index, 0, table.pieces(part), sampled=per_frame, seed=seed)
         for index, part in enumerate(np.array_split(chosen, min(tasks, count)))
-        if part.size
     )

@@ -63,9 +63,11 @@ def solve_part(
     states = [_main_state(part, reduction, group) for group in groups]
     n_rows = sum(state.n_rows for state in states)
     counts = {rows.name: sum(group.triangles[rows.name].n_rows for group in groups) for rows in part.frame_rows}
+    # rows that are never rare stand beside rare ones as an R factor
+    take = reduction.precise().factor if keeps_rare_rows(part) else lambda state: state
     further = tuple(
         FurtherRows(
-            [_as_taken(part, reduction.precise(), group.triangles[name]) for group in groups],
+            [take(group.triangles[name]) for group in groups],
             # a weight of one lets all rows of a kind together count as much as all forces together
             weights[name] ** 2 * n_rows / count if count else 0.0,
         )
@@ -100,11 +102,6 @@ def _main_state(part: PartBasis, reduction: AbstractReduction, group: PartialSta
     if reduction.of_residuals or not keeps_rare_rows(part):
         return state
     return Tsqr(part.n_columns).merge(reduction.factor(state), group.triangles[rare(part)])
-
-
-def _as_taken(part: PartBasis, reduction: AbstractReduction, state: Triangle) -> Triangle:
-    """The state of rows that are never rare, as the problem takes it: beside rare ones as an R factor."""
-    return reduction.factor(state) if keeps_rare_rows(part) else state
 
 
 def _penalty(part: PartBasis, states: Sequence[Triangle], problem: type[AbstractProblem]) -> Penalty:

@@ -148,9 +148,7 @@ def stored_basis(home: Path | None, name: str) -> Basis | None:
         return None
 
 
-def reduce_and_keep(
-    shard: Shard, basis: Basis, keeper: StateKeeper | None, device: DeviceChoice = "auto"
-) -> PartialState:
+def reduce_and_keep(shard: Shard, basis: Basis, keeper: StateKeeper | None, device: DeviceChoice) -> PartialState:
     """The state of a shard: read where an earlier run left it, else computed on the device chosen and stored."""
     found = None if keeper is None else keeper.load()
     if found is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from hamfit.data.dataset import reopened
 from hamfit.devices import AbstractDevice
@@ -82,7 +81,7 @@ def reduce_shard(shard: Shard, basis: Basis, device: AbstractDevice | None = Non
     )
 
 
-def _stream(basis: Basis, part: PartBasis, device: AbstractDevice | None) -> AbstractPartStream[Any]:
+def _stream(basis: Basis, part: PartBasis, device: AbstractDevice | None) -> AbstractPartStream:
     reduction = reduction_of(basis, part)
     if device is None:
         return HostPartStream(part, reduction)

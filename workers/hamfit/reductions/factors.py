@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
 from scipy.linalg.lapack import dgeqrf, dgeqrf_lwork, dtpqrt
 
+from hamfit.devices import AbstractDevice, DeviceArray
 from hamfit.errors import FitError
 from hamfit.reductions.triangle import Triangle
 from hamfit.types import FloatArray
-
-if TYPE_CHECKING:
-    from hamfit.devices import AbstractDevice, DeviceArray
 
 EPS = float(np.finfo(np.float64).eps)
 #: Columns that LAPACK's blocked QR of two triangles works on at a time.

@@ -8,18 +8,16 @@ after one step the error is of the order (e c)^2 (Higham, Accuracy and Stability
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from scipy.linalg import eigh
 from scipy.linalg.blas import ssyrk
 
+from hamfit.devices import DeviceArray
 from hamfit.reductions.factors import EPS, join_factors, symmetric, triangular_factor, unit_diagonal
 from hamfit.reductions.normal import AbstractGram, GramAccumulator
 from hamfit.reductions.triangle import AbstractAccumulator, Triangle
-
-if TYPE_CHECKING:
-    from hamfit.devices import DeviceArray
 
 #: Rows that are summed in single precision: in longer sums rounding errors would add up.
 SINGLE_ROWS = 4096

@@ -8,20 +8,18 @@ about 10) it loses nothing, so that the solver ``sketched`` reduces by it too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, eigh
 from scipy.linalg.blas import dsyrk
 
+from hamfit.devices import AbstractDevice, DeviceArray
 from hamfit.reductions.factors import EPS, factor_of_gram, invertible, symmetric, unit_diagonal
 from hamfit.reductions.problems import AbstractProblem, Outcome
 from hamfit.reductions.solver import AbstractSolver
 from hamfit.reductions.triangle import AbstractAccumulator, AbstractReduction, Triangle
 from hamfit.types import FloatArray
-
-if TYPE_CHECKING:
-    from hamfit.devices import AbstractDevice, DeviceArray
 
 #: Condition number at which normal equations have lost all but a few digits.
 _CONDITION = 1e6
@@ -60,10 +58,7 @@ class AbstractGram(AbstractReduction):
     @staticmethod
     def joined(weighted: Sequence[tuple[FloatArray, float]]) -> FloatArray:
         """The weighted sum."""
-        total = np.zeros_like(weighted[0][0])
-        for matrix, weight in weighted:
-            total += weight * matrix
-        return total
+        return np.asarray(sum(weight * matrix for matrix, weight in weighted))
 
     @staticmethod
     def square(matrix: FloatArray, shift: FloatArray) -> float:

@@ -11,15 +11,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from hamfit.devices import AbstractDevice, DeviceArray
 from hamfit.errors import FitError
 from hamfit.types import FloatArray
-
-if TYPE_CHECKING:
-    from hamfit.devices import AbstractDevice, DeviceArray
 
 #: Size of a state from which on two R factors are joined on a device (some 720 columns), and from which on states of
 #: any kind are merged by workers of a cluster and not by its driver, which may have no device. An

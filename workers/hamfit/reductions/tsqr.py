@@ -8,18 +8,16 @@ stable in Z itself: no digit is lost to forming Z^T Z.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from hamfit.devices import AbstractDevice, DeviceArray
 from hamfit.reductions.factors import EPS, device_factor, invertible, join_factors, triangular_factor
 from hamfit.reductions.problems import AbstractProblem, Outcome, Penalty
 from hamfit.reductions.solver import AbstractSolver
 from hamfit.reductions.triangle import LARGE_STATE_BYTES, AbstractAccumulator, AbstractReduction, Triangle
 from hamfit.types import FloatArray
-
-if TYPE_CHECKING:
-    from hamfit.devices import AbstractDevice, DeviceArray
 
 
 def _buffered_rows(size: int) -> int:
