@@ -1,8 +1,9 @@
-"""What holds for every test: one BLAS thread, few and repeatable random examples."""
+"""What holds for every test: one BLAS thread, few and repeatable random examples, children that can be interrupted."""
 
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -20,3 +21,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("hamfit")
+
+# A shell without job control starts what it puts in the background with SIGINT ignored, and children inherit that:
+# programs that a test interrupts would never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

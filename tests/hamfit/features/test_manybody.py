@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Protocol
@@ -307,3 +308,25 @@ def test_no_frames_and_no_neighbours_are_refused() -> None:
         ManyBodyBlock.sample(
             [frame], CutoffGraph(("A",), np.array([[1e-2]])), n_features=5, rng=np.random.default_rng(1)
         )
+
+
+def test_sampling_keeps_of_each_environment_its_invariants_alone() -> None:
+    """Memory that grows with the environments looked at is that of a few copies of their invariants, not of edges."""
+    n_radial, l_max = 5, 2
+
+    def peak(n: int) -> int:
+        rng = np.random.default_rng(1)
+        box = (n / 0.85) ** (1 / 3) * np.eye(3)
+        q = rng.uniform(0.0, 1.0, (n, 3)) @ box
+        frame = Frame(q, np.zeros(n, dtype=np.int64), LABELS[:1], np.ones(n), box=box, periodic=(True,) * 3)
+        graph = CutoffGraph(LABELS[:1], CUTOFFS[:1, :1].copy())
+        tracemalloc.start()
+        ManyBodyBlock.sample([frame], graph, n_features=8, n_radial=n_radial, l_max=l_max, rng=rng)
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return held
+
+    peak(1000)
+    few, many = 4000, 16000
+    # some 45 edges an environment, each with values of 10 bumps: kept at once they would be 8 kB
+    assert (peak(many) - peak(few)) / (many - few) < 8 * 8 * n_radial * (l_max + 1)

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from hamfit.errors import FeatureError
-from hamfit.features.manybody_moments import bump_moments, invariants, mix
+from hamfit.features.manybody_moments import bump_moments, edge_species, invariants, mix
 from hamfit.features.manybody_radial import RadialBumps
 from hamfit.features.manybody_round import Round
+from hamfit.features.manybody_rows import CHUNK_CENTRES
 from hamfit.features.sampling import sample_swim
 from hamfit.features.source import Source
 from hamfit.frames import Frame
@@ -54,7 +55,7 @@ def sample_round(
         raise FeatureError(f"sampler {sampler!r} is unknown to the many-body block: use one of {', '.join(SAMPLERS)}")
     n_species = len(graph.labels)
     chosen = _choose_environments(frames, rng)
-    # prepared once; the edges of 20,000 environments may take hundreds of megabytes and are found again
+    # prepared once; the edges of 20,000 environments may take hundreds of megabytes and are found again, piece by piece
     sources = [Source(frame, graph.prepare(frame)) for frame in frames]
     radial = RadialBumps(_shortest_distances(sources, chosen, graph), graph.cutoffs, n_bumps, bump_width)
     mixing = rng.normal(0.0, 1.0 / np.sqrt(n_bumps), size=(n_species, n_species * n_bumps, n_radial))
@@ -64,8 +65,9 @@ def sample_round(
         np.abs(mixing, out=mixing)
     met, parts = [frame.species for frame in frames], []
     for source, own, centres in zip(sources, met, chosen, strict=True):
-        moments = bump_moments(source.edges(centres), centres, own, radial, l_max)
-        parts.append(invariants(mix(moments, mixing, own[centres]), l_max))
+        for edges, piece in source.pieces(CHUNK_CENTRES, centres):
+            moments = bump_moments(edges, piece, own, radial, l_max)
+            parts.append(invariants(mix(moments, mixing, own[piece]), l_max))
     species = np.concatenate([own[centres] for own, centres in zip(met, chosen, strict=True)])
     values = np.concatenate(parts)
     mean, deviation = _moments_per_species(values, species, n_species)
@@ -100,9 +102,10 @@ def _shortest_distances(sources: list[Source], chosen: list[IntArray], graph: Cu
     n_species = len(graph.labels)
     shortest = np.full((n_species, n_species), np.inf)
     for source, centres in zip(sources, chosen, strict=True):
-        edges, species = source.edges(centres), source.frame.species
-        centre = np.repeat(species[centres], np.diff(edges.offsets))
-        np.minimum.at(shortest, (centre, species[edges.neighbour]), edges.distance)
+        species = source.frame.species
+        for edges, piece in source.pieces(CHUNK_CENTRES, centres):
+            pairs = edge_species(edges, species[piece]), species[edges.neighbour]
+            np.minimum.at(shortest, pairs, edges.distance)
     shortest = np.minimum(shortest, shortest.T)
     if not np.isfinite(shortest).any():
         raise FeatureError(

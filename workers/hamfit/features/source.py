@@ -85,9 +85,9 @@ class Source:
             self.range.count(edges)
         return edges
 
-    def pieces(self, size: int) -> Iterator[tuple[Edges, IntArray]]:
-        """The edges of all particles in their order, those of ``size`` particles at a time, and whose they are."""
-        order = self.order
+    def pieces(self, size: int, centres: IntArray | None = None) -> Iterator[tuple[Edges, IntArray]]:
+        """The edges of ``size`` particles at a time, and whose they are: of all in their order, or of ``centres``."""
+        order = self.order if centres is None else centres
         for start in range(0, order.size, size):
-            centres = order[start : start + size]
-            yield self.edges(centres), centres
+            part = order[start : start + size]
+            yield self.edges(part), part
