@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.benchmarks.processes import answer
 from tests.benchmarks.records import Case, Value
@@ -88,10 +90,15 @@ def cases(study: Study) -> Iterator[Case]:
         n = 4 * cells**3 * tile**3
         material = study.simulate(f"lj-{n}", "lj", shape=(cells,) * 3, tile=tile, n_frames=1, melt_steps=200)
         yield _case("Particles, one frame", f"{n:,} particles", material.path, n, 1)
+    smallest = 0.0
     for cells, tile in _ENVIRONMENTS:
         n = 4 * cells**3 * tile**3
         material = study.simulate(f"lj-{n}", "lj", shape=(cells,) * 3, tile=tile, n_frames=1, melt_steps=200)
-        yield _environments(n, material.path)
+        # small frames take a second: the middle one of several
+        found = [answer(_MANYBODY, str(material.path)) for _ in range(max(1, min(5, 100_000 // n)))]
+        each = 1e6 * statistics.median(one["seconds"]["features"] for one in found) / n
+        smallest = smallest or each
+        yield _environments(n, each, each / smallest, found)
     yield _evaluated(study)
     for frames in _FRAMES:
         material = study.simulate(
@@ -113,14 +120,14 @@ def _case(group: str, name: str, path: Path, particles: int, frames: int) -> Cas
     return Case(group, name, values)
 
 
-def _environments(n: int, path: Path) -> Case:
-    found = answer(_MANYBODY, str(path))
-    streaming = found["seconds"]["features"]
+def _environments(n: int, each: float, ratio: float, found: list[dict[str, Any]]) -> Case:
+    peak = max(one["peak"] for one in found)
     values = (
-        Value("streaming, s", streaming),
-        Value("microseconds a particle", round(1e6 * streaming / n, 2)),
-        Value("peak memory, MiB", round(found["peak"] / 2**20, 1), _MEMORY / 2**20),
-        Value("peak / predicted", round(found["peak"] / found["predicted"], 3), 1.0),
+        Value("streaming, s", round(1e-6 * each * n, 3)),
+        Value("microseconds a particle", round(each, 1)),
+        Value("of that of the smallest", round(ratio, 3), 1.2),
+        Value("peak memory, MiB", round(peak / 2**20, 1), _MEMORY / 2**20),
+        Value("peak / predicted", round(peak / found[0]["predicted"], 3), 1.0),
     )
     return Case("Many-body block, one frame", f"{n:,} particles", values)
 
