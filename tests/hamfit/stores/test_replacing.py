@@ -42,7 +42,8 @@ WRITERS = {"bundle": bundle, "dataset": dataset}
 
 def replace_without_end(kind: str, path: Path, exchanges: bool, ready: Event, end: Event) -> None:
     if not exchanges:
-        replacing._exchange = lambda *_: False  # type: ignore[assignment]
+        # for good: this process does nothing else
+        pytest.MonkeyPatch().setattr(replacing, "_exchange", lambda *_: False)
     number = 1
     while not end.is_set():
         WRITERS[kind](path, number)

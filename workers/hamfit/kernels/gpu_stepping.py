@@ -7,7 +7,7 @@ holds the stage at which that happened, and all that was launched for later does
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -72,7 +72,7 @@ class DeviceBodies:
 def on_device(device: AbstractDevice, numbers: Any) -> Any:
     """A copy of an array on the device, or of a named tuple of them, such as ``LawRows`` or ``Densities``."""
     if isinstance(numbers, tuple):
-        return type(numbers)._make(on_device(device, one) for one in numbers)  # type: ignore[attr-defined]
+        return cast(Any, type(numbers))._make(on_device(device, one) for one in numbers)
     return device.upload(numbers)
 
 
