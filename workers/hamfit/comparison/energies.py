@@ -16,6 +16,7 @@ import numpy as np
 from hamfit.frames import Frame
 from hamfit.model import Model
 from hamfit.observables.pressure import twice_kinetic_energy
+from hamfit.observables.state import momenta
 from hamfit.systems.truth import Truth
 
 EnergySource = Literal["true", "stored"]
@@ -39,7 +40,7 @@ def true_energies(truth: Truth, frame: Frame) -> Energies:
     potential = truth.potential(frame)
 
     def energy(frame: Frame) -> float:
-        if not np.isfinite(frame.q).all():
+        if not np.isfinite(frame.q).all() or momenta(frame) is None:
             return np.nan
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return float(potential.energy(frame.q)) + 0.5 * twice_kinetic_energy(frame)
@@ -51,7 +52,7 @@ def stored_energies(model: Model, first: Frame, first_rolled: Frame) -> Energies
     """Stored potential energies, and the learned H, whose first is set to theirs where the constants are unknown."""
 
     def stored(frame: Frame) -> float:
-        if frame.potential_energy is None:
+        if frame.potential_energy is None or momenta(frame) is None:
             return np.nan
         return frame.potential_energy + 0.5 * twice_kinetic_energy(frame)
 

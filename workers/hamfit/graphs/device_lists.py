@@ -15,6 +15,7 @@ import numpy as np
 from hamfit.devices import AbstractDevice, DeviceArray
 from hamfit.graphs.device_cells import cells_of
 from hamfit.graphs.lattice import Lattice
+from hamfit.graphs.skin import widened
 from hamfit.kernels.gpu_cells import SortedCells, list_neighbours
 from hamfit.types import FloatArray, IntArray
 
@@ -65,9 +66,7 @@ def build_lists(
     Nothing is downloaded but a few numbers. Raises GraphError for positions that are not finite, and a cutoff that
     spans more than 10^7 neighbours.
     """
-    # rounding of positions in the box must not hide a pair
-    wide = np.where(cutoffs > 0.0, cutoffs * (1.0 + 1e-9) + skin, 0.0)
-    cells = cells_of(device, q, species, lattice, wide)
+    cells = cells_of(device, q, species, lattice, widened(cutoffs, skin))
     if into is not None and into.counts.size == cells.n_particles and np.array_equal(into.images, cells.images):
         lists = into
         lists.order[...] = cells.order

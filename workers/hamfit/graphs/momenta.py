@@ -31,7 +31,7 @@ class MomentumGraph(AbstractGraph):
     def prepare(self, frame: Frame) -> PreparedMomenta:
         """The frame's momenta; DataError where it has none."""
         if frame.p is None:
-            raise DataError("the frame has no momenta, which blocks of momenta need: give velocities, or leave it out")
+            raise DataError("the frame has no momenta, as a block of momenta needs: give velocities, or leave it out")
         return PreparedMomenta(padded(frame.p), frame.species)
 
 

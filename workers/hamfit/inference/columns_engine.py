@@ -8,10 +8,11 @@ compromise measured on liquids.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from typing import Generic
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from hamfit.frames import Frame
 from hamfit.graphs import CutoffGraph
 from hamfit.graphs.channels import pair_channels
 from hamfit.graphs.lattice import Lattice
+from hamfit.graphs.skin import moved_limit2, widened
 from hamfit.inference.compiled import AbstractCompiled, Kernel
 from hamfit.inference.engine import (
     AbstractEngine,
@@ -41,6 +43,8 @@ from hamfit.kernels.pair_forces import LawRows
 from hamfit.kernels.stepping import Steps, Team, advance, observe
 from hamfit.kernels.wrapping import wrap
 from hamfit.types import FloatArray
+
+Result = TypeVar("Result")
 
 #: Skin over the greatest cutoff.
 SKIN = 0.14
@@ -73,11 +77,10 @@ class AbstractColumnsEngine(AbstractEngine, Generic[Kernel]):
         # copies, because arrays that are read-only would be compiled for once more
         self._species, self._rate = np.array(frame.species, dtype=np.int64), np.array(rate)
         skin = SKIN * graph.max_cutoff
-        # rounding of wrapped positions must not hide a pair
-        self._search = np.where(graph.cutoffs > 0.0, graph.cutoffs * (1.0 + 1e-9) + skin, 0.0)
+        self._search = widened(graph.cutoffs, skin)
         self._far = bounds(self._lattice, graph.max_cutoff)
         self._dt = dt
-        self._steps = Steps(method.kicks(dt), method.drifts(dt), (0.5 * skin) ** 2 * (1.0 - 1e-9))
+        self._steps = Steps(method.kicks(dt), method.drifts(dt), moved_limit2(skin))
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
         self._sorter = Sorter()
@@ -123,29 +126,18 @@ class AbstractColumnsEngine(AbstractEngine, Generic[Kernel]):
             moved[:] = np.inf
             counter[0] = np.iinfo(np.int64).max // 2
 
+        # as they are now: a thread that comes late must not move what another call works on
+        acting = self._bodies, self._reach, *self._model
+
         def task(thread: int) -> int:
             try:
                 team = Team(thread, self._threads, counter, moved)
-                return int(advance(team, self._bodies, self._reach, *self._model, self._steps, stage, total, drifted))
+                return int(advance(team, *acting, self._steps, stage, total, drifted))
             except BaseException:
                 release()
                 raise
 
-        if self._pool is None:
-            return task(0)
-        others: list[Future[int]] = []
-        try:
-            others = [self._pool.submit(task, thread) for thread in range(1, self._threads)]
-            reached = task(0)
-        except BaseException:
-            # an interrupt, or no thread to be had
-            release()
-            raise
-        finally:
-            wait(others)
-        for other in others:
-            other.result()
-        return reached
+        return self._together(task, release)
 
     def _sort(self) -> None:
         """Wrap and sort the particles where they are now, and find their runs."""
@@ -171,14 +163,32 @@ class AbstractColumnsEngine(AbstractEngine, Generic[Kernel]):
             return
         left = iter(range(n))
 
-        def some() -> None:
+        def some(thread: int) -> None:
             for k in left:
                 task(k)
 
-        others = [self._pool.submit(some) for _ in range(1, self._threads)]
-        some()
+        self._together(some, lambda: deque(left, maxlen=0))
+
+    def _together(self, task: Callable[[int], Result], release: Callable[[], object]) -> Result:
+        """What ``task`` returns for thread 0, after all threads have ended theirs; ``release`` ends them early.
+
+        However this thread ends, by an interrupt or for want of threads, none of the others is left working.
+        """
+        if self._pool is None:
+            return task(0)
+        others: list[Future[Result]] = []
+        try:
+            for thread in range(1, self._threads):
+                others.append(self._pool.submit(task, thread))
+            mine = task(0)
+        except BaseException:
+            release()
+            raise
+        finally:
+            wait(others)
         for other in others:
             other.result()
+        return mine
 
     def _observe(self) -> tuple[Observation, int]:
         """The sorted state observed, and the number of pairs at one place."""

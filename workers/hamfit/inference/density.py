@@ -110,9 +110,14 @@ def functions_of(
     pair: tuple[PairFunctions, FloatArray] | None = None
     for block, theta in blocks:
         one, two = block.density_functions, block.pair_functions
-        if one is not None and density is None:
+        if one is not None and two is None and density is None:
             density = one, theta
-        elif two is not None and pair is None and (len(blocks) == 1 or isinstance(two.graph, CutoffGraph)):
+        elif (
+            two is not None
+            and one is None
+            and pair is None
+            and (len(blocks) == 1 or isinstance(two.graph, CutoffGraph))
+        ):
             pair = two, theta
         else:
             return None

@@ -23,6 +23,7 @@ from hamfit.graphs import CutoffGraph
 from hamfit.graphs.channels import pair_channels
 from hamfit.graphs.device_lists import DeviceLists, build_lists
 from hamfit.graphs.lattice import Lattice
+from hamfit.graphs.skin import moved_limit2
 from hamfit.inference.columns_engine import SKIN
 from hamfit.inference.compiled import AbstractCompiled, Kernel
 from hamfit.inference.engine import AbstractEngine, BlewUp, Observation, bounds, check_state, name_coincident
@@ -69,7 +70,7 @@ class AbstractDeviceEngine(AbstractEngine, Generic[Kernel]):
         self._n = frame.n_particles
         self._lattice = Lattice.of(frame)
         self._skin = SKIN * graph.max_cutoff
-        self._limit2 = (0.5 * self._skin) ** 2 * (1.0 - 1e-9)
+        self._limit2 = moved_limit2(self._skin)
         self._far = bounds(self._lattice, graph.max_cutoff)
         self._dt = dt
         self._kicks: list[float] = method.kicks(dt).tolist()

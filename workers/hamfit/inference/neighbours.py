@@ -17,6 +17,7 @@ from hamfit.graphs.channels import checked_species, pair_channels
 from hamfit.graphs.cutoff import checked_edges
 from hamfit.graphs.graph import padded_positions
 from hamfit.graphs.lattice import Lattice
+from hamfit.graphs.skin import moved_limit2, widened
 from hamfit.kernels.columns import Int32Array
 from hamfit.kernels.skin import bring_home, near_edges, translation_codes
 from hamfit.types import FloatArray, IntArray
@@ -77,8 +78,7 @@ class SkinGraphs(AbstractGraphs):
         if not isinstance(graph, CutoffGraph):
             return graph.prepare(frame)
         skin = SKIN * graph.max_cutoff
-        # rounding of positions in the box must not hide a pair
-        limit2 = (0.5 * skin) ** 2 * (1.0 - 1e-9)
+        limit2 = moved_limit2(skin)
         lists = next((lists for known, lists in self._kept if known.is_like(graph)), None)
         now = None if lists is None else lists.positions(frame, limit2)
         if lists is None or now is None:
@@ -90,8 +90,7 @@ class SkinGraphs(AbstractGraphs):
         return PreparedLists(lists, *now, frame, graph)
 
     def _search(self, graph: CutoffGraph, frame: Frame, skin: float) -> _Lists:
-        reaches = np.where(graph.cutoffs > 0.0, graph.cutoffs * (1.0 + 1e-9) + skin, 0.0)
-        wide = CutoffGraph(graph.labels, reaches)
+        wide = CutoffGraph(graph.labels, widened(graph.cutoffs, skin))
         prepared = wide.prepare(frame)
         q, lattice = padded_positions(frame), Lattice.of(frame)
         # as far as what is listed now can go before the next search

@@ -1,1 +1,1 @@
-"""Observables of trajectories, with honest standard errors: g(r), displacement, autocorrelation, pressure, drift."""
+"""Observables of trajectories, with honest standard errors: g(r), displacement, autocorrelation, pressure, trends."""

@@ -57,20 +57,9 @@ class _Rollout:
             threads=threads,
             device=device_of(self.frame.n_particles, plan.options.device),
         )
-        frame, units = self.frame, plan.states.dataset.units
-        self._dataset_writer = workspace.writer(units, compiled.model, bonds=frame.bonds is not None)
+        frame = self.frame
         # for all frames or for none, whatever their momenta
         self._stores_momenta = stores_momenta(compiled, frame)
-        self._writer: TrajectoryWriter = self._dataset_writer.open_trajectory(
-            state.name,
-            dim=frame.dim,
-            species=frame.species,
-            masses=frame.masses,
-            periodic=frame.periodic,
-            box=frame.box,
-            bonds=frame.bonds,
-            bond_types=frame.bond_types,
-        )
         assert frame.p is not None
         self.q, self.p = frame.q, frame.p
         self._first_momentum = frame.p.sum(axis=0)
@@ -89,11 +78,27 @@ class _Rollout:
         """Whether step, state, tally and frames written belong together, so that a checkpoint can be made of them."""
         self._told = self._kept = time.monotonic()
 
+    def open(self) -> None:
+        """Begin the trajectory in the workspace, in place of any that was begun before."""
+        frame, model = self.frame, self._compiled.model
+        has_bonds = frame.bonds is not None
+        self._dataset_writer = self.workspace.writer(self.plan.states.dataset.units, model, bonds=has_bonds)
+        self._writer: TrajectoryWriter = self._dataset_writer.open_trajectory(
+            self.name,
+            dim=frame.dim,
+            species=frame.species,
+            masses=frame.masses,
+            periodic=frame.periodic,
+            box=frame.box,
+            bonds=frame.bonds,
+            bond_types=frame.bond_types,
+        )
+
     def restore(self) -> bool:
         """Take up the checkpoint, if there is one that is whole, whatever device made it.
 
-        False when a chunk written before it is gone or altered: then this rollout is of no more use, and another one
-        begins from the start.
+        False when a chunk written before it is gone or altered: then the trajectory is to be opened anew, for a start
+        from the beginning.
         """
         try:
             step, written, attrs, arrays = self.workspace.kept(self.name)
@@ -281,10 +286,10 @@ def _begun(
     """The rollout at its start, or at its checkpoint."""
     with located(plan.states.dataset.path, state.trajectory, state.frame_index):
         rollout = _Rollout(plan, compiled, workspace, state, threads)
-    if not rollout.restore():
-        rollout.engine.close()
-        rollout = _Rollout(plan, compiled, workspace, state, threads)
     try:
+        rollout.open()
+        if not rollout.restore():
+            rollout.open()
         rollout.begin()
     except BaseException:
         rollout.engine.close()

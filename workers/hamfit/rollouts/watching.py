@@ -92,8 +92,9 @@ def expected(
 ) -> tuple[str, ...]:
     """Names of all trajectories that the rollout with this workspace will have, in their order.
 
-    Raises StoreError, DataError or ModelError when model or dataset are no longer what they were.
+    Raises StoreError, DataError, ModelError or SpecError when model or dataset are no longer what they were.
     """
-    options = RolloutSpec(steps=1, frames=frames, replicas=replicas, temperature=temperature, seed=seed)
+    given = {"steps": 1, "frames": frames, "replicas": replicas, "temperature": temperature, "seed": seed}
+    options = RolloutSpec.build(given)
     states = initial_states(home / "model", initial, options)
     return tuple(states.name(plan) for plan in islice(states, MOST_NAMES))

@@ -51,6 +51,8 @@ class LennardJones(AbstractPotential):
     """
 
     def __init__(self, table: PairTable, species: IntArray, edges: FloatArray, *, skin: float = 0.3) -> None:
+        if len(edges) not in (2, 3):
+            raise SpecError(f"a Lennard-Jones box has 2 or 3 edges, not {len(edges)}: give one of a plane or of space")
         if species.size and species.max() >= len(table.sigma):
             raise SpecError(f"species {species.max()} has no row in the table of {len(table.sigma)} species")
         self.table = table
