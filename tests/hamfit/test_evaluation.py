@@ -122,7 +122,7 @@ def test_pieces_of_any_size_leave_the_same(
     data = write(tmp_path / "a.zarr", [liquids(1, 9, n_species=2)])
     told = evaluate(binary_fit.model, data)
     for particles in (1, 60, 10**9):
-        monkeypatch.setattr("hamfit.evaluation._PIECE_PARTICLES", particles)
+        monkeypatch.setattr("hamfit.data.dataset._PARTICLES_AT_ONCE", particles)
         assert evaluate(binary_fit.model, data) == told
 
 

@@ -8,11 +8,10 @@ so the answer is the same to the last bit whoever judged them.
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -30,9 +29,6 @@ from hamfit.types import FloatArray
 
 if TYPE_CHECKING:
     from distributed import Client
-
-#: Particles of the frames that one thread reads at a time, at least one frame.
-_PIECE_PARTICLES = 50_000
 
 
 def evaluate(
@@ -107,7 +103,7 @@ def plan_evaluation(
     most, n = 0, threads or available_cores()
     for t in trajectories:
         # read: positions, velocities, momenta, forces, their chunks; made: cells, gradients, differences
-        read = min(t.n_frames, max(1, _PIECE_PARTICLES // t.n_particles)) * (5 * t.dim + 2)
+        read = min(t.n_frames, t.frames_at_once) * (5 * t.dim + 2)
         most = max(most, 8 * t.n_particles * (read + 12 * t.dim + 24))
     # what every frame leaves behind, and a copy of it
     left = 2 * 8 * (_WORDS + len(opened.labels)) * sum(t.n_frames for t in trajectories)
@@ -119,17 +115,23 @@ def plan_evaluation(
     )
 
 
-_Piece: TypeAlias = tuple[str, str, int, int, int]
-"""Some consecutive frames of one trajectory: path and digest of the dataset, its trajectory, first and last frame."""
+class _Piece(NamedTuple):
+    """Frames ``start`` .. ``stop`` - 1 of one trajectory."""
+
+    dataset: str
+    digest: str
+    trajectory: int
+    start: int
+    stop: int
 
 
 def _pieces(datasets: Sequence[Dataset]) -> Iterator[_Piece]:
     for dataset in datasets:
         for number, trajectory in enumerate(dataset.trajectories):
-            step = max(1, _PIECE_PARTICLES // max(1, trajectory.n_particles))
+            step = trajectory.frames_at_once
             for start in range(0, trajectory.n_frames, step):
                 stop = min(start + step, trajectory.n_frames)
-                yield str(dataset.path), dataset.digest, number, start, stop
+                yield _Piece(str(dataset.path), dataset.digest, number, start, stop)
 
 
 def _judge_all(
@@ -142,13 +144,8 @@ def _judge_all(
             yield from here.results(Task(k, "judge", str(k), _judge, (slim, p)) for k, p in enumerate(pieces))
         return
     with ClusterTasks[int](client, "evaluation", resumes=False) as there:
-        # a task of its own, so that the model is made again when the worker that holds it is lost
-        known = client.submit(_itself, slim, key=f"hamfit-model-{uuid.uuid4().hex[:8]}", pure=False)
+        known = there.held(slim)
         yield from there.results(Task(k, "judge", str(k), _judge_there, (known, p)) for k, p in enumerate(pieces))
-
-
-def _itself(model: Model) -> Model:
-    return model
 
 
 #: What a frame leaves behind: of forces and of velocities the number of components compared, sums of the squared and
@@ -160,13 +157,12 @@ _COUNT, _SQUARE, _ABSOLUTE, _SIZE = range(4)
 
 def _judge(model: Model, piece: _Piece) -> FloatArray:
     """Judge the frames of a piece, in their order, (frames, _WORDS + S)."""
-    path, digest, number, start, stop = piece
-    dataset = reopened(path, digest)
-    trajectory = dataset.trajectories[number]
-    found = np.zeros((stop - start, _WORDS + len(model.labels)))
-    for index, stored in enumerate(trajectory.frames(start, stop), start):
-        with located(dataset.path, trajectory.name, index):
-            _judge_frame(model, model.adapt(stored), found[index - start])
+    dataset = reopened(piece.dataset, piece.digest)
+    trajectory = dataset.trajectories[piece.trajectory]
+    found = np.zeros((piece.stop - piece.start, _WORDS + len(model.labels)))
+    for row, stored in enumerate(trajectory.frames(piece.start, piece.stop)):
+        with located(dataset.path, trajectory.name, piece.start + row):
+            _judge_frame(model, model.adapt(stored), found[row])
     return found
 
 

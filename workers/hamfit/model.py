@@ -155,6 +155,11 @@ class Model:
                 counting = Range(seen) if seen is not None and part == "force" else None
                 yield position, replace(source, range=counting), seen
 
+    def extent_of(self, block: AbstractBlock, n_channels: int) -> FloatArray:
+        """Shortest and longest edge of training of a block's channels, (C, 2); nan where that is not known."""
+        seen = block.extent(self.extents.get(block.kind))
+        return np.full((n_channels, 2), np.nan) if seen is None else seen
+
     def force_uncertainty(self, frame: Frame) -> FloatArray:
         """Standard error of every force component from the noise of the training data, (N, d)."""
         return self._uncertainty(frame, "force")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 
 import psutil
@@ -13,12 +13,19 @@ PROCESS_BYTES = 400 * 2**20
 """Resident memory of a process that has imported everything, kernels loaded, and computed nothing."""
 
 
+def _one_blas_thread() -> AbstractContextManager[object]:
+    # only libraries that are loaded can be told, and SciPy brings a BLAS of its own beside NumPy's
+    import scipy.linalg  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    return limits
+
+
 @contextmanager
 def single_blas_thread() -> Iterator[None]:
     """BLAS on one thread of execution within this process, until the block ends."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1, user_api="blas"):
+    with _one_blas_thread():
         yield
 
 
@@ -29,10 +36,8 @@ def prepare_worker() -> None:
     Dask starts workers with MALLOC_TRIM_THRESHOLD_ = 64 kB, so that idle ones stay small; panels are freed and
     allocated thousands of times a second, and fetching their pages anew made shards take 1.8 times as long.
     """
-    from threadpoolctl import threadpool_limits
-
     # not a context: tasks run side by side, and the first to end must not restore the others' BLAS
-    threadpool_limits(limits=1, user_api="blas")
+    _one_blas_thread()
     m_trim_threshold, m_mmap_threshold = -1, -3
     # another C library than glibc has nothing to be told
     with suppress(OSError, AttributeError):

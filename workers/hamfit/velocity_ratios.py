@@ -37,7 +37,7 @@ def velocity_ratios(model: Model, *, reach: float = 1.0) -> VelocityRatios | Non
         # of what is more than functions of |p|, or several blocks together, nothing is known
         return VelocityRatios(np.full(n_species, np.nan), np.full(n_species, np.inf))
     ratio, spread = np.full((2, n_species), np.nan)
-    for s, (low, high) in enumerate(model.extents[block.kind]):
+    for s, (low, high) in enumerate(model.extent_of(block, radial.n_channels)):
         if not (np.isfinite([low, high]).all() and high > 0.0):
             continue
         p = np.linspace(low + 1e-3 * (high - low), reach * high, _MOMENTA)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hamfit.errors import SpecError
+from hamfit.frames import Frame
 from hamfit.systems import SYSTEMS, simulate
 from hamfit.systems.truth import truth_of
 
@@ -85,3 +86,15 @@ def test_frames_and_records_of_another_system_are_refused(tmp_path: Path) -> Non
         liquid.potential(frame)
     with pytest.raises(SpecError, match="system 'doublet' is unknown"):
         truth_of({"simulation": {"system": "doublet", "options": {}}})
+
+
+@pytest.mark.parametrize("name", ["gravity", "nbody", "nspring"])
+def test_a_frame_of_another_number_of_bodies_is_none_of_that_system(name: str, tmp_path: Path) -> None:
+    data = simulate(name, tmp_path / "data", **OPTIONS[name], n_frames=1)
+    truth = truth_of(data.attrs)
+    assert truth is not None
+    frame = data.trajectories[0].frame(0)
+    n = frame.n_particles
+    fewer = Frame(frame.q[1:], frame.species[1:], frame.labels, frame.masses[1:])
+    with pytest.raises(SpecError, match=f"the {name} of these options has {n} particles, the frame {n - 1}"):
+        truth.potential(fewer)

@@ -10,23 +10,31 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from hamfit.data import Dataset
+from hamfit.devices import DeviceChoice
 from hamfit.errors import DataError, ModelError, SpecError, StoreError
 from hamfit.evaluation import evaluate
 from hamfit.exports import HamfitCalculator, export_lammps
+from hamfit.features.block import AbstractBlock, Sampled
+from hamfit.features.functions import PairFunctions
 from hamfit.features.kinetic import KineticBlock
+from hamfit.features.pair import PairBlock
 from hamfit.features.registry import block_type
+from hamfit.features.source import Source
+from hamfit.features.survey import Sampling
 from hamfit.fitting import fit, plan
 from hamfit.frames import Frame
 from hamfit.inference import CompiledModel
 from hamfit.integrators import VERLET, integrator
 from hamfit.model import Model
-from hamfit.options import FitOptions
+from hamfit.options import FitOptions, FitSpec
 from hamfit.rollouts import rollout
+from hamfit.types import FloatArray, IntArray
 from worlds import liquids, write
 
 # Warnings about accuracy are not the subject here.
@@ -219,3 +227,75 @@ def test_a_model_is_refused_where_the_package_is_missing(model: Model, tmp_path:
     finally:
         sys.path.insert(0, str(PLUGIN))
         importlib.invalidate_caches()
+
+
+class Springs(AbstractBlock):
+    """Pair functions as another package may have them: what the contract asks for, and nothing more."""
+
+    kind, part, needs_graph = "springs", "force", "any"
+
+    def __init__(self, inner: PairBlock) -> None:
+        self.inner, self.graph = inner, inner.graph
+
+    @property
+    def n_columns(self) -> int:
+        return self.inner.n_columns
+
+    @property
+    def pair_functions(self) -> PairFunctions:
+        return self.inner.pair_functions
+
+    def rows(self, source: Source, centres: IntArray) -> FloatArray:
+        return self.inner.rows(source, centres)
+
+    def features(self, source: Source) -> FloatArray:
+        return self.inner.features(source)
+
+    def energy_and_gradient(
+        self, source: Source, theta: FloatArray, virial: FloatArray | None = None
+    ) -> tuple[float, FloatArray]:
+        return self.inner.energy_and_gradient(source, theta, virial)
+
+    @classmethod
+    def sampled(cls, sampling: Sampling) -> Sampled:
+        inner = PairBlock.sampled(sampling).block
+        assert isinstance(inner, PairBlock)
+        return Sampled(cls(inner))
+
+    @classmethod
+    def expected_columns(cls, options: FitSpec, n_species: int, n_channels: int, dim: int) -> int:
+        return PairBlock.expected_columns(options, n_species, n_channels, dim)
+
+    def to_store(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        return self.inner.to_store()
+
+    @classmethod
+    def from_store(cls, attrs: dict[str, Any], arrays: dict[str, np.ndarray]) -> Springs:
+        return cls(PairBlock.from_store(attrs, arrays))
+
+
+@pytest.mark.parametrize("device", ["cpu", "emulated"])
+def test_a_block_that_gives_functions_is_compiled_and_exported_with_nothing_else_to_write(
+    device: DeviceChoice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hamfit_trap.TrapBlock", Springs)
+    monkeypatch.setattr(Springs, "kind", "trap")
+    block_type.cache_clear()
+    try:
+        data = write(tmp_path / "seen.zarr", [liquids(1, 12)])
+        options = FitOptions(blocks=("kinetic", "trap"), cutoff=1.75, features=24, threads=1, seed=3)
+        model = fit(data, options=options, device=device).model
+        like = fit(data, options=options.with_changes(blocks=("kinetic", "pair")), device=device).model
+    finally:
+        block_type.cache_clear()
+    # the same edges, which are noted on the processor and found on the device
+    np.testing.assert_allclose(model.extents["trap"], like.extents["pair"], rtol=1e-12)
+    frame = liquids(2, 1)[0]
+    assert frame.p is not None
+    engine = CompiledModel(model).engine(frame, VERLET, 0.001)
+    assert type(engine).__name__ == "CutoffEngine"
+    seen = engine.begin(frame.q, frame.p)
+    engine.close()
+    np.testing.assert_allclose(seen.forces, model.forces(frame), rtol=0, atol=1e-8 * float(np.abs(seen.forces).max()))
+    assert seen.outside < 0.1 * seen.pairs
+    export_lammps(model, tmp_path / "lammps")

@@ -12,7 +12,7 @@ import hamfit.fitting
 from hamfit.data import Dataset, DatasetWriter
 from hamfit.errors import DataError, SpecError
 from hamfit.fitting import fit, plan
-from hamfit.fitting.frame_rows import KINDS
+from hamfit.fitting.frame_rows import KINDS, Stresses
 from hamfit.frames import Frame
 from hamfit.options import FitOptions
 from hamfit.types import FloatArray
@@ -185,3 +185,35 @@ def test_nothing_but_its_kind_knows_the_name_of_a_row() -> None:
         if word in path.read_text(encoding="utf-8") and path.name != "frame_rows.py"
     ]
     assert found == []
+
+
+class Offset(Stresses):
+    """Stresses that a constant pressure is beside: rows with a column of their own, and not the same in all."""
+
+    def columns(self, n_species: int) -> int:
+        return 1
+
+    def own(self, frame: Frame, columns: int) -> FloatArray:
+        return np.eye(frame.dim)[np.triu_indices(frame.dim)][:, None] * frame.n_particles
+
+
+def test_rows_may_have_columns_of_their_own_which_are_no_constants_of_the_energy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KINDS, "stress", Offset())
+    unseen, frames = liquids_with_stress(5, 2), liquids_with_stress(4, 12)
+    moved = []
+    for frame in frames:
+        assert frame.stress is not None
+        assert frame.box is not None
+        beside = 0.3 * frame.n_particles / abs(np.linalg.det(frame.box))
+        moved.append(replace(frame, stress=frame.stress - beside * np.eye(frame.dim)))
+    for energies in (False, True):
+        data = write(tmp_path / f"{energies}.zarr", [moved], energies=energies)
+        options = OPTIONS.with_changes(stress_weight=1.0, energy_weight=1.0 if energies else None)
+        assert worst_virial(data, options, unseen) < 1e-4
+        model = fit(data, options=options).model
+        if energies:
+            assert model.potential_energy(unseen[0]) == pytest.approx(unseen[0].potential_energy, rel=1e-4)
+        else:
+            assert np.isnan(model.constants).all()

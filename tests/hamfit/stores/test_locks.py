@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from hamfit.errors import StoreError
+from hamfit.stores.locks import locked
 from hamfit.stores.publish import is_being_written, publishing
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -130,3 +131,26 @@ def test_a_writer_is_seen_by_one_who_may_only_read(tmp_path: Path) -> None:
     with another_writer(tmp_path / "store"):
         (tmp_path / ".store.lock").chmod(0o444)
         assert is_being_written(tmp_path / "store")
+
+
+def test_a_lock_whose_file_cannot_be_removed_is_let_go_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what ended the writing is told, not what became of the file."""
+
+    def refuse(path: object) -> None:
+        raise PermissionError("the folder is read-only")
+
+    lock = tmp_path / "lock"
+    def write_in_vain() -> None:
+        with locked(tmp_path / "store", lock):
+            raise KeyError("of the writer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hamfit.stores.locks.os.unlink", refuse)
+        with pytest.raises(KeyError, match="of the writer"):
+            write_in_vain()
+    assert lock.exists()
+    with locked(tmp_path / "store", lock):
+        pass
+    assert not lock.exists()

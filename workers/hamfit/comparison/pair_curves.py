@@ -48,8 +48,8 @@ def pair_curves(model: Model, truth: Truth | None) -> tuple[PairCurve, ...]:
         functions = block.pair_functions
         if functions is None:
             continue
-        extents = model.extents.get(block.kind, np.empty((0, 2)))
-        for channel, (label, extent) in enumerate(zip(functions.graph.channel_labels, extents, strict=False)):
+        extents = model.extent_of(block, functions.radial.n_channels)
+        for channel, (label, extent) in enumerate(zip(functions.graph.channel_labels, extents, strict=True)):
             if not (np.isfinite(extent).all() and extent[1] > extent[0]):
                 continue
             r = np.linspace(extent[0], extent[1], _POINTS)

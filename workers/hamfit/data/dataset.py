@@ -24,6 +24,8 @@ from hamfit.stores.zarr_array import StoredArray
 from hamfit.types import FloatArray, IntArray
 
 _PIECE_BYTES = 2**23
+#: Particles of the frames that are read at a time where all are wanted: a few megabytes.
+_PARTICLES_AT_ONCE = 50_000
 """Bytes of one vector field read at a time; a frame larger than that is read alone."""
 
 
@@ -169,6 +171,11 @@ class Trajectory:
 
     def __repr__(self) -> str:
         return f"Trajectory({self.name!r}, {self.n_frames} frames of {self.n_particles} particles)"
+
+    @property
+    def frames_at_once(self) -> int:
+        """Frames that make a few megabytes, for who reads all of them: at least one."""
+        return max(1, _PARTICLES_AT_ONCE // max(1, self.n_particles))
 
     @property
     def attrs(self) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def _parts(model: Model) -> tuple[RadialCurve | None, tuple[DensityFunctions, Fl
             continue
         if (functions := block.pair_functions) is not None and pair is None:
             _check_graph(functions.graph)
-            pair = RadialCurve.compile(functions.radial, theta, model.extents[block.kind])
+            pair = RadialCurve.compile(functions.radial, theta, model.extent_of(block, functions.radial.n_channels))
         elif (one := block.density_functions) is not None and density is None:
             density = (one, theta)
         else:

@@ -22,6 +22,7 @@ from hamfit.errors import DataError, ModelError
 from hamfit.features.source import Source
 from hamfit.frames import Frame
 from hamfit.graphs import AbstractGraph, AbstractGraphs
+from hamfit.kernels.cpu import widen_extent
 from hamfit.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -191,8 +192,13 @@ class AbstractBlock(ABC):
 
     @property
     def n_extents(self) -> int:
-        """Channels whose shortest and longest edges are noted while rows are streamed; 0 for none."""
-        return 0
+        """Channels whose shortest and longest edges are noted while rows are streamed; 0 for none.
+
+        By default all of a block that gives functions of the distance, or of |p|: who compiles them must know where
+        training ended.
+        """
+        gives = self.pair_functions is not None or self.momentum_functions is not None
+        return len(self.graph.channel_labels) if gives and self.graph is not None else 0
 
     # what engines and programs that run models may find in a block
 
@@ -239,6 +245,9 @@ class AbstractBlock(ABC):
         to the edges met. Returns the edges outside the table.
         """
         panel.rows[:, column : column + self.n_columns] = self.rows(source, panel.centres)
+        if len(seen):
+            edges = source.edges(panel.centres)
+            widen_extent(edges.distance, edges.channel, seen)
         return None
 
     def beyond_table(self, outside: Outside, projection: FloatArray) -> FloatArray:

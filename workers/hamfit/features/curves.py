@@ -28,7 +28,7 @@ class RadialCurve:
     theta: FloatArray
     """Their coefficients, (n_columns,)."""
     extent: FloatArray
-    """Shortest and longest distance of every channel that the pieces cover, (C, 2); nan for none."""
+    """Shortest and longest distance of every channel seen in training, (C, 2), nan for none; the pieces cover it."""
     tables: Tables
     """The pieces."""
 

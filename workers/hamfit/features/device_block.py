@@ -47,7 +47,7 @@ class AbstractDeviceBlock(ABC):
 
     def hosted(self, source: Source) -> Source:
         """The frame as the block itself asks it."""
-        return source if source.on_device is None else self.block.prepare(source.frame)
+        return source if source.hosted is None else source.hosted()
 
 
 class HostedBlock(AbstractDeviceBlock):
@@ -74,4 +74,4 @@ class AbstractGraphedBlock(AbstractDeviceBlock):
         assert graph is not None
         self.block.check(frame)
         prepared = graphs.once(self.device.name, graph, frame, lambda: prepare_on_device(self.device, graph, frame))
-        return Source(frame, on_device=prepared)
+        return Source(frame, on_device=prepared, hosted=lambda: self.block.prepare(frame, graphs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,8 @@ class Source:
     """Where edges are counted as they are asked for; None where nobody wants to know."""
     on_device: AbstractDevicePrepared | None = field(default=None, kw_only=True)
     """Its edges on a device, for a block that has them there instead."""
+    hosted: Callable[[], Source] | None = field(default=None, kw_only=True)
+    """The same with edges on the processor, where these are on a device."""
 
     @property
     def order(self) -> IntArray:

@@ -17,6 +17,7 @@ from hamfit.fitting.problem import Problem, frame_weights
 from hamfit.fitting.reach import TRIAL_FEATURES, choose_reach
 from hamfit.graphs import CutoffGraph
 from hamfit.options import FitOptions
+from hamfit.relative import rms
 from hamfit.types import FloatArray
 
 
@@ -52,7 +53,7 @@ def build(problem: Problem, found: Survey, options: FitOptions, part: Part) -> B
         }
     sampled: Sequence[Sampled] = [block.sampled(sampling) for block in blocks]
     choices |= {one.block.kind: one.choices for one in sampled if one.choices is not None}
-    size = float(np.sqrt(np.mean(np.concatenate([t.reshape(-1) for t in targets]) ** 2)))
+    size = rms(np.concatenate([t.reshape(-1) for t in targets]))
     basis = PartBasis(
         part,
         tuple(one.block for one in sampled),

@@ -15,7 +15,7 @@ from hamfit.fitting.shards import Shard
 from hamfit.fitting.stage import Stage, StateKeeper, StoredBasis, read_basis, reduce_and_keep
 from hamfit.fitting.streaming import reductions_of
 from hamfit.fitting.warmup import warm_up
-from hamfit.processes import prepare_worker
+from hamfit.processes import prepare_worker, single_blas_thread
 from hamfit.reductions import LARGE_STATE_BYTES
 from hamfit.tasks import ClusterTasks, Task
 
@@ -31,12 +31,15 @@ def on_cluster(
     Small states come to the driver as soon as they are ready and are merged there, which costs less than a task;
     large ones stay on the workers, are merged by tasks, and only the roots travel.
     """
-    stage.store()
     basis, tree = stage.stored(), MergeTree(shards)
     reductions = reductions_of(stage.basis)
     here = sum(reduction.state_bytes for reduction in reductions.values()) < LARGE_STATE_BYTES
     # the tasks end, or are waited for, before their states are no longer kept
-    with stage.keeping() as keeper, ClusterTasks[Shard | Node](client, "fit", gather=here) as tasks:
+    with (
+        single_blas_thread(),
+        stage.keeping() as keeper,
+        ClusterTasks[Shard | Node](client, "fit", gather=here) as tasks,
+    ):
 
         def climb(merge: Merge | None) -> None:
             if here:

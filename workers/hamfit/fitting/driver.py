@@ -23,6 +23,7 @@ from hamfit.fitting.clock import Clock
 from hamfit.fitting.cluster import on_cluster
 from hamfit.fitting.executors import Executor, on_threads
 from hamfit.fitting.first_look import few_energy_frames
+from hamfit.fitting.frame_rows import Energies
 from hamfit.fitting.partial import PartialState, joined_extents
 from hamfit.fitting.prediction import Prediction, columns_of, predict
 from hamfit.fitting.preparing import Prepared, most_particles, prepare
@@ -169,7 +170,7 @@ def _model(
 ) -> Model:
     blocks = tuple(block for part in solved for block in part.basis.blocks)
     theta = tuple(t for part in solved for t in theta_of_blocks(part.basis.blocks, part.theta))
-    constants = next((part.constants for part in solved if part.constants is not None), None)
+    constants = next((part.own[Energies.name] for part in solved if Energies.name in part.own), None)
     model = Model(
         blocks=blocks,
         theta=theta,

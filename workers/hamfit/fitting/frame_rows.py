@@ -20,6 +20,7 @@ from hamfit.errors import DataError, SpecError
 from hamfit.features.block import AbstractBlock
 from hamfit.frames import Frame
 from hamfit.options import FitSpec
+from hamfit.relative import rms
 from hamfit.types import FloatArray
 
 #: Targets below this share of what they are differences of are rounding.
@@ -60,9 +61,9 @@ class AbstractKind(ABC):
         SpecError where the options ask for rows that a block cannot give.
         """
 
+    @abstractmethod
     def is_asked(self, options: FitSpec) -> bool:
         """Whether the options ask for such rows in so many words, so that data without them are refused."""
-        return bool(getattr(options, f"{self.name}_weight"))
 
     @abstractmethod
     def is_known(self, trajectory: Trajectory) -> bool:
@@ -85,7 +86,7 @@ class AbstractKind(ABC):
         """What the blocks say, (m, n_raw)."""
 
     def own(self, frame: Frame, columns: int) -> FloatArray:
-        """Columns of its own, (m, columns)."""
+        """Columns of its own, (m, columns), or (1, columns) where they are the same for all m rows."""
         return np.zeros((1, columns))
 
 
@@ -99,6 +100,10 @@ class Energies(AbstractKind):
         if options.energy_weight is not None:
             return options.energy_weight
         return 1.0 if any(block.needs_energies for block in blocks) else 0.0
+
+    def is_asked(self, options: FitSpec) -> bool:
+        """See ``AbstractKind.is_asked``."""
+        return bool(options.energy_weight)
 
     def is_known(self, trajectory: Trajectory) -> bool:
         """See ``AbstractKind.is_known``."""
@@ -119,8 +124,8 @@ class Energies(AbstractKind):
             return 0.0
         rest = energies - counts @ np.linalg.lstsq(counts, energies, rcond=None)[0]
         particles = counts.sum(axis=1)
-        scale = float(np.sqrt(np.mean((rest / particles) ** 2)))
-        return scale if scale > _ROUNDING * float(np.sqrt(np.mean((energies / particles) ** 2))) else 0.0
+        scale = rms(rest / particles)
+        return scale if scale > _ROUNDING * rms(energies / particles) else 0.0
 
     def targets(self, frame: Frame) -> FloatArray | None:
         """The potential energy, (1,)."""
@@ -150,6 +155,10 @@ class Stresses(AbstractKind):
             )
         return options.stress_weight
 
+    def is_asked(self, options: FitSpec) -> bool:
+        """See ``AbstractKind.is_asked``."""
+        return options.stress_weight > 0.0
+
     def is_known(self, trajectory: Trajectory) -> bool:
         """See ``AbstractKind.is_known``."""
         return trajectory.has_stresses
@@ -157,7 +166,7 @@ class Stresses(AbstractKind):
     def scale(self, frames: Sequence[Frame], n_species: int) -> float:
         """rms over components and frames of the virial per particle."""
         known = [targets / frame.n_particles for frame in frames if (targets := self.targets(frame)) is not None]
-        return float(np.sqrt(np.mean(np.concatenate(known) ** 2))) if known else 0.0
+        return rms(np.concatenate(known)) if known else 0.0
 
     def targets(self, frame: Frame) -> FloatArray | None:
         """The virial's upper triangle, row by row, (d (d + 1) / 2,). DataError for a stress without a volume."""

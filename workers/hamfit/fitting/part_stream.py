@@ -119,14 +119,15 @@ class AbstractPartStream(ABC):
         targets = kind.targets(frame)
         if targets is None:
             return
-        raw, own, whitening = kind.rows(pooled), kind.own(frame, rows.columns), part.whitening
+        raw, whitening = kind.rows(pooled), part.whitening
+        own = np.broadcast_to(kind.own(frame, rows.columns), (len(raw), rows.columns))
         first = part.first_own(rows)
         scale = part.target_scale / (rows.scale * frame.n_particles)
-        for target, features in zip(targets, raw, strict=True):
+        for target, features, beside in zip(targets, raw, own, strict=True):
             row = np.zeros(part.n_columns + 1)
             columns = features if whitening is None else features @ whitening.projection
             row[: columns.size] = columns
-            row[first : first + rows.columns] = own
+            row[first : first + rows.columns] = beside
             row[-1] = target / part.target_scale
             if whitening is not None:
                 row[-1] -= columns @ whitening.preliminary

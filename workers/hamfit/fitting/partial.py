@@ -18,7 +18,7 @@ class PartialState:
     """Reduction states and statistics of the rows absorbed so far."""
 
     triangles: Mapping[str, Triangle]
-    """Reduction state of every kind of row: force, velocity, energy."""
+    """Reduction state of every kind of row: of each part, its rare ones, and each kind that belongs to frames."""
     squares: Mapping[str, float]
     """Sum of squared scaled targets of every kind of row."""
     extents: Mapping[str, FloatArray]

@@ -105,7 +105,7 @@ def _judge(frames: Sequence[Frame], blocks: Sequence[AbstractBlock]) -> float:
             halves = [(centres, held_out if index % 2 else fitted)]
         for some, side in halves:
             rows = np.hstack([block.rows(s, some) for block, s in zip(blocks, sources, strict=True)])
-            side.append((rows, targets_of(frame, "force")[some].reshape(-1)))
+            side.append((rows, targets_of(frame, blocks[0].part)[some].reshape(-1)))
     rows, targets = (np.concatenate(part) for part in zip(*fitted, strict=True))
     norms = np.sqrt(np.mean(rows**2, axis=0))
     norms = np.where(norms > 0.0, norms, 1.0)

@@ -39,9 +39,8 @@ class SolvedPart:
     """Coefficients of the raw features in data units, (n_raw,)."""
     coefficients: FloatArray
     """Coefficients of the whitened or raw columns, for the scaled targets, (n_features,)."""
-    constants: FloatArray | None
-    """Coefficients of the columns that rows of frames have of their own (of energies: those of a particle of each
-    species), in data units; None where there are none."""
+    own: Mapping[str, FloatArray]
+    """Coefficients of the columns that rows of frames have of their own, by the kind of the rows, in data units."""
     factor: FloatArray
     """(n_raw, k): covariance of theta is factor @ factor^T."""
     report: Mapping[str, Any]
@@ -78,7 +77,9 @@ def solve_part(
     coefficients = solution.coefficients[:n_white]
     scale = part.target_scale
     theta = coefficients if part.whitening is None else part.whitening.projection @ coefficients
-    constants = solution.coefficients[n_white:] * scale if part.n_own else None
+    own = {
+        rows.name: scale * solution.coefficients[part.first_own(rows) :][: rows.columns] for rows in part.frame_rows
+    }
     noise = np.sqrt(solution.residual_square / max(1, n_rows - solution.rank)) * scale
     inverse = solve_triangular(solution.factor, np.eye(part.n_columns), check_finite=False)[:n_white]
     factor = inverse if part.whitening is None else part.whitening.projection @ inverse
@@ -87,7 +88,7 @@ def solve_part(
     for name, count in counts.items():
         if count:
             report |= {f"{name}_rows": count, f"{name}_weight": weights[name]}
-    return SolvedPart(part, theta * scale, coefficients, constants, factor * noise, report)
+    return SolvedPart(part, theta * scale, coefficients, own, factor * noise, report)
 
 
 def problem_of(part: PartBasis, solver: AbstractSolver) -> type[AbstractProblem]:

@@ -44,7 +44,7 @@ def frames_of(shard: Shard) -> Iterator[tuple[tuple[str, str, int], Frame]]:
     """The frames of a shard and where each lies (dataset, trajectory, index), a few megabytes at a time."""
     for piece in shard.pieces:
         trajectory = reopened(piece.dataset, piece.digest).trajectories[piece.trajectory]
-        step = max(1, 50_000 // max(1, trajectory.n_particles))
+        step = trajectory.frames_at_once
         for start in range(piece.start, piece.stop, step):
             for index, frame in enumerate(trajectory.frames(start, min(start + step, piece.stop)), start):
                 yield (piece.dataset, trajectory.name, index), frame

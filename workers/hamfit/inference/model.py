@@ -93,8 +93,8 @@ def _functions(model: Model) -> CompiledPair | CompiledDensity | None:
     density, pair = found
     extents = np.zeros((0, 2))
     if pair is not None:
-        kind = next(block.kind for block, _ in acting if block.pair_functions is not None)
-        extents = model.extents.get(kind, np.full((pair[0].radial.n_channels, 2), np.nan))
+        block = next(block for block, _ in acting if block.pair_functions is not None)
+        extents = model.extent_of(block, pair[0].radial.n_channels)
     if density is not None:
         return compile_density(density, pair, extents, model.constants)
     assert pair is not None

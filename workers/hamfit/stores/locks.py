@@ -59,7 +59,8 @@ def locked(path: Path, lock: Path, *, parents: bool = True) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(FileNotFoundError):
+        # a folder that has become read-only keeps the file, and nobody is kept by a file that nobody holds
+        with suppress(OSError):
             os.unlink(lock)
         os.close(descriptor)
 

@@ -32,6 +32,8 @@ from hamfit.systems.simulation import Particles, Simulation, run_smooth
 from hamfit.systems.starts import generator
 from hamfit.types import FloatArray
 
+N_BODIES = 4
+"""Bodies of the benchmark's two binaries."""
 _GIVEN_X = (1.0, 9.0, 11.0, -1.0)
 _GIVEN_VY = (0.05, -0.05, 0.65, -0.65)
 
@@ -92,8 +94,8 @@ def run_nspring(spec: NSpringSpec, progress: Progress) -> Simulation:
 
 def run_nbody(spec: NBodySpec, progress: Progress) -> Simulation:
     """Simulate the four bodies."""
-    particles = Particles.identical(4, spec.dim)
-    q = np.zeros((4, spec.n_trajectories, spec.dim))
+    particles = Particles.identical(N_BODIES, spec.dim)
+    q = np.zeros((N_BODIES, spec.n_trajectories, spec.dim))
     p = np.zeros_like(q)
     for k in range(spec.n_trajectories):
         if spec.start == "fresh":

@@ -22,7 +22,7 @@ from hamfit.systems.gravity import GravitySpec, gravity_potential
 from hamfit.systems.lennard_jones import LennardJones
 from hamfit.systems.liquids import KobAndersenSpec, LennardJonesSpec
 from hamfit.systems.networks import NetworkSpec, network_potential
-from hamfit.systems.neurips import NSpringSpec
+from hamfit.systems.neurips import N_BODIES, NSpringSpec
 from hamfit.systems.options import SimulationSpec
 from hamfit.systems.pair_laws import QUARTIC_SPRING, Law, gravity
 from hamfit.systems.potentials import AbstractPotential, PairSum
@@ -72,7 +72,9 @@ class Truth:
                     " dataset that the frame belongs to"
                 )
             return LennardJones(spec.table, frame.species, np.diag(box), skin=spec.skin)
-        return gravity_potential(frame.masses, spec.strength if isinstance(spec, GravitySpec) else 1.0)
+        if isinstance(spec, GravitySpec):
+            return gravity_potential(np.full(spec.n_bodies, spec.mass), spec.strength)
+        return gravity_potential(np.ones(N_BODIES))
 
 
 def truth_of(attrs: Mapping[str, Any]) -> Truth | None:

@@ -127,6 +127,12 @@ class ClusterTasks(Generic[T]):
             self._alive.add(future)
             future.add_done_callback(self._ended.put)
 
+    def held(self, value: object) -> Any:
+        """The future of a value that tasks share; it is made again when the worker that holds it is lost."""
+        with self._lost_cluster():
+            # a task of its own: what is scattered is gone with its worker
+            return self._client.submit(_itself, value, key=f"hamfit-held-{self._run}", pure=False)
+
     def gather(self, futures: Any) -> Any:
         """The results of futures, in whatever collection they are."""
         with self._lost_cluster():
@@ -178,6 +184,10 @@ class ClusterTasks(Generic[T]):
             yield
         except (CancelledError, OSError) as error:  # a closed connection and one that is late are OSErrors
             raise ClusterError(f"the cluster went away ({error}): start it again and {self._again}") from error
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def task_error(error: BaseException | None, status: str, again: str) -> BaseException:
