@@ -113,11 +113,15 @@ class Endings:
         log.warning("job failed", job=job.id, process=job.process, kind=failure.kind, type=failure.type)
 
     async def dismissed(self, job: Job) -> None:
-        """running -> dismissed: its runner is gone; say so, and then remove what it made."""
-        await asyncio.to_thread(self._store.dismissed, job.id)
+        """running -> dismissed: its runner is gone; remove what it made, and then say so.
+
+        Whoever is told that a job is dismissed finds nothing of it. A service that ends between the two finds the job
+        running, and wanted gone.
+        """
         with suppress(DiskError):
             # what the disk refuses now is removed later, see `cleaning`
             await asyncio.to_thread(self._folders.job(job.id).remove_results)
+        await asyncio.to_thread(self._store.dismissed, job.id)
         JobLog(self._folders.job(job.id).log).write("info", "dismissed")
         log.info("job dismissed", job=job.id)
 

@@ -24,6 +24,7 @@ from hamfit.features.curves import RadialCurve
 from hamfit.features.functions import DensityFunctions
 from hamfit.graphs import AbstractGraph, BondGraph, CutoffGraph
 from hamfit.graphs.channels import pair_channels, pair_labels, species_pairs
+from hamfit.inference.density import functions_of
 from hamfit.model import Model
 from hamfit.stores.disk import disk_errors
 from hamfit.types import FloatArray
@@ -107,24 +108,24 @@ def _parts(model: Model) -> tuple[RadialCurve | None, tuple[DensityFunctions, Fl
         raise ModelError(
             "the model is one-dimensional, where LAMMPS simulates two or three dimensions: use hamfit itself"
         )
-    pair = density = None
-    for block, theta in zip(model.blocks, model.theta, strict=True):
-        if block.part != "force":
-            continue
-        if (functions := block.pair_functions) is not None and pair is None:
+    acting = [(b, t) for b, t in zip(model.blocks, model.theta, strict=True) if b.part == "force"]
+    if not acting:
+        raise ModelError("the model has no forces (it was fitted to velocities only): fit data that have forces")
+    curve = None
+    for n, (block, theta) in enumerate(acting):
+        if (functions := block.pair_functions) is not None:
             _check_graph(functions.graph)
-            pair = RadialCurve.compile(functions.radial, theta, model.extent_of(block, functions.radial.n_channels))
-        elif (one := block.density_functions) is not None and density is None:
-            density = (one, theta)
-        else:
+        found = functions_of(acting[: n + 1])
+        if found is None:
             raise ModelError(
                 f"the {block.kind} block {block.form}, where LAMMPS's styles know one block of functions of the"
                 " distance within a cutoff and one round density (--l-max 0 --radial 1): fit without the"
                 f" {block.kind} block, or run the model through ASE"
             )
-    if pair is None and density is None:
-        raise ModelError("the model has no forces (it was fitted to velocities only): fit data that have forces")
-    return pair, density
+        if functions is not None:
+            curve = RadialCurve.compile(functions.radial, theta, model.extent_of(block, functions.radial.n_channels))
+    assert found is not None
+    return curve, found[0]
 
 
 def _check_graph(graph: AbstractGraph) -> None:
