@@ -112,6 +112,22 @@ def test_a_rollout_that_still_follows_its_reference_is_no_sample(
     assert any("no sample of their own" in text for text in comparison.warnings)
 
 
+def test_liquids_that_share_no_lag_but_zero_are_not_compared_along_lags(
+    binary_fit: FitResult, two_liquids: tuple[Dataset, Dataset], tmp_path: Path
+) -> None:
+    """At lag zero a displacement is 0 and a correlation 1, whatever the laws."""
+    reference, _ = two_liquids
+    starts = liquids(6, 6, n_species=2)
+    rolled = [roll(binary_fit.model, start, f"b-{k}", dt=0.0031, steps=90, every=3) for k, start in enumerate(starts)]
+    found = compare_rollouts(binary_fit.model, reference, write_rollouts(tmp_path / "b", rolled)).liquid
+    assert found is not None
+    compared = {o.kind for o in found.observables}
+    for kind in ("msd", "vacf"):
+        assert kind not in compared
+        assert any(text.startswith(f"{kind} of ") and "share no lag" in text for text in found.missing)
+    assert "rdf" in compared
+
+
 def test_distances_never_seen_in_training_are_warned_of(binary_fit: FitResult, tmp_path: Path) -> None:
     hot = write(tmp_path / "hot", [liquids(3, 4, n_species=2, jitter=0.25)])
     comparison = compare_rollouts(binary_fit.model, hot, hot)

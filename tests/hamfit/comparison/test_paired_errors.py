@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from hamfit.comparison import compare_rollouts
+from hamfit.comparison.energies import stored_energies, true_energies
 from hamfit.data import Dataset, DatasetWriter
 from hamfit.fitting import FitResult
 from hamfit.frames import Frame
+from hamfit.systems.truth import truth_of
 from rolled import Ring, Rolled, roll, write_rollouts
 from worlds import lennard_jones, liquids, with_forces
 
@@ -115,6 +117,18 @@ def test_without_a_known_law_stored_and_learned_energies_are_compared(binary_fit
     assert aligned is not None
     assert aligned.energy_aligned
     assert aligned.herr.max() < 1e-7
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["true law", "stored energies"])
+def test_energies_of_frames_without_momenta_are_unknown(known: bool, ring: Ring) -> None:
+    frame = ring.reference.trajectories[0].frame(0)
+    still = replace(frame, qdot=None, p=None)
+    truth = truth_of(ring.reference.attrs)
+    assert truth is not None
+    energies = true_energies(truth, frame) if known else stored_energies(ring.model, frame, frame)
+    for energy in (energies.of_reference, energies.of_rollout):
+        assert np.isfinite(energy(frame))
+        assert np.isnan(energy(still))
 
 
 def test_a_rollout_that_ran_away_counts_as_lost_from_there_on(ring: Ring, tmp_path: Path) -> None:

@@ -15,11 +15,14 @@ from hamfit.exports.kinetics import masses_for
 from hamfit.exports.lammps import INCLUDE, export_lammps
 from hamfit.exports.lammps_splines import eam_value_and_slope, table_force
 from hamfit.features.field import FieldBlock
+from hamfit.features.functions import DensityFunctions
 from hamfit.features.kinetic import KineticBlock
 from hamfit.features.manybody import ManyBodyBlock
 from hamfit.features.pair import PairBlock
 from hamfit.fitting import FitResult
-from hamfit.graphs import AllPairsGraph, BondGraph
+from hamfit.graphs import AllPairsGraph, BondGraph, CutoffGraph
+from hamfit.inference import CompiledModel
+from hamfit.integrators import VERLET
 from hamfit.model import Model
 from hamfit.velocity_ratios import velocity_ratios
 from lammps_runner import LammpsError, run_lammps
@@ -124,6 +127,23 @@ def relativistic(model: Model) -> Model:
     return replace(model, theta=tuple(theta))
 
 
+def twofold(model: Model) -> Model:
+    """A block that claims to be pair functions and a density at once: nobody can know which of them acts."""
+    pair = next(block for block in model.blocks if isinstance(block, PairBlock))
+    assert isinstance(pair.graph, CutoffGraph)
+    layer = ManyBodyBlock.sample(
+        liquids(1, 2, n_species=2),
+        pair.graph,
+        n_features=3,
+        n_radial=1,
+        n_bumps=4,
+        l_max=0,
+        rng=np.random.default_rng(0),
+    ).layer
+    both = type("Both", (PairBlock,), {"density_functions": DensityFunctions(layer, pair.graph, np.zeros((3, 2)))})
+    return replaced(model, "pair", both(pair.radial, pair.graph))
+
+
 def forceless(model: Model) -> Model:
     return replace(model, blocks=model.blocks[:1], theta=model.theta[:1])
 
@@ -133,6 +153,7 @@ REFUSALS: list[tuple[str, Callable[[Model], Model], str]] = [
     ("all-pairs", lambda m: with_graph(m, AllPairsGraph(m.labels)), "acts along all pairs .* need a cutoff"),
     ("field", with_field, "field block acts at absolute positions.*fit without the field block"),
     ("kinetic", relativistic, r"species A is not p\^2/2m .* and LAMMPS knows no other: run the model with hamfit"),
+    ("twofold", twofold, "the pair block has functions of the distance, .* one round density"),
     ("forceless", forceless, "no forces .* fit data that have forces"),
     ("line", lambda m: replace(m, dim=1), "one-dimensional, where LAMMPS simulates two or three"),
     ("units", lambda m: replace(m, units={"name": "odd"}), "units 'odd'"),
@@ -151,6 +172,15 @@ def test_a_model_that_lammps_cannot_serve_is_refused_with_the_reason(
     with pytest.raises(ModelError, match=words):
         export_lammps(change(binary_fit.model), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_block_of_two_laws_is_run_as_it_is_asked(binary_fit: FitResult) -> None:
+    frame = liquids(3, 1, n_species=2)[0]
+    assert frame.p is not None
+    engine = CompiledModel(twofold(binary_fit.model)).engine(frame, VERLET, 0.001)
+    seen = engine.begin(frame.q, frame.p)
+    engine.close()
+    np.testing.assert_allclose(seen.forces, binary_fit.model.forces(frame), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(

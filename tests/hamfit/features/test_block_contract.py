@@ -25,7 +25,7 @@ from hamfit.features.pair import PairBlock
 from hamfit.features.source import Range
 from hamfit.features.tables import RadialTable
 from hamfit.frames import Frame
-from hamfit.graphs import AllPairsGraph, BondGraph, CutoffGraph, FrameGraphs
+from hamfit.graphs import AllPairsGraph, BondGraph, CutoffGraph, FrameGraphs, Prepared
 from hamfit.types import FloatArray, IntArray
 from worlds import CASES, LABELS, Case, everyone, moved
 
@@ -157,6 +157,24 @@ def test_pooled_features_are_alike_everywhere(row: Row, place: AbstractDevice | 
     made = row.block.on_device(place)
     got = made.features(made.prepare(row.frame, FrameGraphs()), PanelPlan(place))
     np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_blocks_on_a_device_share_what_the_processor_made_of_a_graph(
+    device: AbstractDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = next(row for row in ROWS if isinstance(row.block.graph, CutoffGraph))
+    graphs, prepared = FrameGraphs(), []
+    prepare = CutoffGraph.prepare
+
+    def counted(graph: CutoffGraph, frame: Frame) -> Prepared:
+        prepared.append(frame)
+        return prepare(graph, frame)
+
+    monkeypatch.setattr(CutoffGraph, "prepare", counted)
+    for _ in range(2):
+        made = row.block.on_device(device)
+        made.hosted(made.prepare(row.frame, graphs))
+    assert len(prepared) == 1
 
 
 @each

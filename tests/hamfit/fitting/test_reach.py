@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,23 @@ def test_candidates_are_judged_and_a_long_enough_one_is_chosen() -> None:
     assert len(judged) == len(MULTIPLES)
     assert graph.max_cutoff == min(judged, key=lambda reach: reach.error).cutoff
     assert judged[0].error == max(reach.error for reach in judged)
+
+
+class Swaying(ManyBodyBlock):
+    """An energy of momenta that knows neighbours, as another package may have it: judged by velocities."""
+
+    part = "velocity"
+
+
+def test_a_block_of_velocities_is_judged_by_velocities() -> None:
+    frames = tuple(_crystal(seed) for seed in range(4))
+    moving = tuple(replace(frame, qdot=-np.asarray(frame.pdot), p=frame.q, pdot=None) for frame in frames)
+    names = tuple(("data", "run", k) for k in range(4))
+
+    def make(graph: CutoffGraph) -> list[ManyBodyBlock]:
+        return [Swaying(block.graph, block.layer) for block in _make(graph)]
+
+    assert choose_reach(Survey(moving, names), LABELS, make)[1] == choose_reach(Survey(frames, names), LABELS, _make)[1]
 
 
 def test_particles_without_neighbours_are_refused() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hamfit.features.pair import PairBlock
 from hamfit.fitting import FitResult
 from hamfit.frames import Frame
 from hamfit.inference import AbstractEngine, CompiledModel
+from hamfit.inference.columns_engine import AbstractColumnsEngine
 from hamfit.integrators import INTEGRATORS, VERLET, Composition
 from hamfit.model import Model
 from hamfit.types import FloatArray
@@ -125,6 +128,36 @@ def test_any_number_of_threads_gives_the_same_bits(compiled: CompiledModel, star
     engine.close()
     np.testing.assert_array_equal(got[0], expected[0])
     np.testing.assert_array_equal(got[1], expected[1])
+
+
+class NoThreadError(RuntimeError):
+    """The system has none to give."""
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+def test_where_no_thread_can_be_had_none_is_left_working(
+    at: int, compiled: CompiledModel, start: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever it is: those that were had have ended when the error arrives, and the engine begins again."""
+    engine = compiled.engine(start, VERLET, DT, threads=3)
+    assert isinstance(engine, AbstractColumnsEngine)
+    pool = engine._pool
+    assert pool is not None
+    submit, calls, given = pool.submit, itertools.count(1), []
+
+    def scarce(*args: Any) -> Any:
+        if next(calls) == at:
+            raise NoThreadError
+        given.append(submit(*args))
+        return given[-1]
+
+    monkeypatch.setattr(pool, "submit", scarce)
+    with pytest.raises(NoThreadError):
+        path(engine, state_of(start), 50)
+    assert all(future.done() for future in given)
+    got = path(engine, state_of(start), 50)
+    engine.close()
+    np.testing.assert_array_equal(got, path(compiled.engine(start, VERLET, DT), state_of(start), 50))
 
 
 @pytest.mark.parametrize("case", [CASES[1], CASES[3], CASES[6], Case("one", 3, 1, periodic=True)], ids=lambda c: c.name)

@@ -20,6 +20,7 @@ from hamfit import bundles
 from hamfit.comparison import compare_rollouts
 from hamfit.data import Dataset, writer
 from hamfit.errors import RolloutWarning, SpecError, StoreError
+from hamfit.inference import AbstractEngine, CompiledModel
 from hamfit.inference.blocks_engine import BlocksEngine
 from hamfit.integrators import NotConverged
 from hamfit.progress import Event
@@ -174,6 +175,31 @@ def test_a_rollout_stopped_at_any_call_goes_on_to_the_same_bits(
         assert dataset.digest == undisturbed
     assert number >= 2
     assert {path.name[0] for path in tmp_path.iterdir()}.isdisjoint(".")
+
+
+@pytest.mark.parametrize("method", ["open", "restore", "begin", "run", "close"])
+def test_an_engine_is_closed_whatever_ends_its_rollout(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, make = [], CompiledModel.engine
+
+    def engine(*args: Any, **kwargs: Any) -> AbstractEngine:
+        opened.append(make(*args, **kwargs))
+        close = opened[-1].close
+
+        def counted() -> None:
+            closed.append(True)
+            close()
+
+        monkeypatch.setattr(opened[-1], "close", counted)
+        return opened[-1]
+
+    closed: list[bool] = []
+    monkeypatch.setattr(CompiledModel, "engine", engine)
+    monkeypatch.setattr(_Rollout, method, failing(getattr(_Rollout, method), 1, StopError(), False))
+    with pytest.raises(StopError):
+        run(tmp_path / "r", frames="0", dt=0.01)
+    assert len(opened) == len(closed) > 0
 
 
 @pytest.mark.usefixtures("small_pieces")
