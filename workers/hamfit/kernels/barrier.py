@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numba as nb
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from hamfit.kernels.uncounted import uncounted
 from hamfit.types import IntArray
 
 _I64 = ir.IntType(64)
@@ -58,7 +58,7 @@ _arrive: Callable[..., Any] = intrinsic(arrive)
 _arrivals: Callable[..., Any] = intrinsic(arrivals)
 
 
-@nb.njit(cache=True, nogil=True)
+@uncounted
 def meet(counter: IntArray, n_threads: int, meeting: int) -> int:
     """Wait until all threads have called this; returns the number to pass at the next meeting.
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
 from hamfit.kernels.bodies import Bodies, Reach
 from hamfit.kernels.lanes import RUN_BEGIN, RUN_END, RUN_SHIFT
 from hamfit.kernels.measure import between, coincide
+from hamfit.kernels.uncounted import uncounted
 from hamfit.types import FloatArray, IntArray
 
 
-@nb.njit(cache=True, nogil=True)
+@uncounted
 def count_outside(
     bodies: Bodies, reach: Reach, channels: IntArray, cutoff2: FloatArray, extents: FloatArray, count: IntArray
 ) -> None:

@@ -29,6 +29,7 @@ from hamfit.kernels.piece_lanes import (
     measure_lanes,
     slope_lanes,
 )
+from hamfit.kernels.uncounted import uncounted
 from hamfit.types import FloatArray, IntArray
 
 #: Rows of ``Pairs.numbers``.
@@ -133,7 +134,7 @@ def _find(
     return kept
 
 
-@nb.njit(cache=True, nogil=True)
+@uncounted
 def _evaluate(a: int, b: int, n: int, to: int, d: Densities, pairs: Pairs, w: Scratch) -> None:
     """Densities and slopes of n pairs from ``to`` on."""
     own, other, pair = d.which[a, b, 0], d.which[a, b, 1], d.which[a, b, 2]
@@ -158,7 +159,7 @@ def _evaluate(a: int, b: int, n: int, to: int, d: Densities, pairs: Pairs, w: Sc
             pairs.numbers[PAIR_PULL, to + m] = back * law(d.functions, pair, r)[1]
 
 
-@nb.njit(cache=True, nogil=True)
+@uncounted
 def sum_chunk(k: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs, w: Scratch) -> None:
     """Find the pairs whose centre lies in chunk k, and add their densities to the first row of its window."""
     origin, last = reach.window[k, 0], reach.chunks[k + 1]
@@ -190,7 +191,7 @@ def sum_chunk(k: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs, 
         first = beyond
 
 
-@nb.njit(cache=True, nogil=True)
+@uncounted
 def embed(first: int, last: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs) -> None:
     """F and its slope for particles first .. last - 1, whose densities are the sums of all windows, in order."""
     n, density = bodies.species.size, pairs.steep
@@ -208,7 +209,7 @@ def embed(first: int, last: int, bodies: Bodies, reach: Reach, d: Densities, pai
         pairs.energy[i], pairs.steep[i] = law(d.embeddings, bodies.species[i], density[i])
 
 
-@nb.njit(cache=True, nogil=True)
+@uncounted
 def push_kept(
     k: int, bodies: Bodies, reach: Reach, d: Densities, pairs: Pairs, observe: bool, out: FloatArray
 ) -> None:

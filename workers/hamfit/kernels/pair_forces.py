@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
-
 from hamfit.kernels.bodies import Bodies, Reach, window_of
 from hamfit.kernels.lanes import (
     LAW_CORE2,
@@ -19,6 +17,7 @@ from hamfit.kernels.lanes import (
     push_lanes_square,
 )
 from hamfit.kernels.pair_tables import Tables, push_table
+from hamfit.kernels.uncounted import uncounted
 from hamfit.types import FloatArray, IntArray
 
 
@@ -37,13 +36,11 @@ class LawRows(NamedTuple):
     """Piecewise polynomials."""
 
 
-@nb.njit(cache=True, nogil=True)
+@uncounted
 def push_chunk(k: int, bodies: Bodies, reach: Reach, laws: LawRows, observe: bool, out: FloatArray) -> None:
     """Forces of all pairs whose centre lies in chunk k, into its window; energy and virial are added to ``out``."""
     origin, window = reach.window[k, 0], window_of(k, reach)
     window[:] = 0.0
-    # Arrays are named once, and not for each centre: a name costs a count of references, and forty of them cost more
-    # than the forces.
     q, species, runs, ends, shifts = bodies.q, bodies.species, reach.runs, reach.ends, reach.shifts
     channels, rows, inverse, cutoff2, tables = laws.channels, laws.rows, laws.inverse, laws.cutoff2, laws.tables
     q_rows, window_rows = (q.ctypes.data, q.shape[1]), (window.ctypes.data, window.shape[1])

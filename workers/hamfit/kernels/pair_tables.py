@@ -26,6 +26,7 @@ from hamfit.kernels.lanes import (
     RUN_TARGET,
 )
 from hamfit.kernels.measure import between
+from hamfit.kernels.uncounted import uncounted
 from hamfit.types import FloatArray, IntArray
 
 
@@ -73,7 +74,7 @@ def _at(tables: Tables, c: int, r: float) -> tuple[float, float, float]:
     return energy, slope, tables.scale[g] * steep
 
 
-@nb.njit(cache=True, nogil=True)
+@uncounted
 def law(tables: Tables, c: int, r: float) -> tuple[float, float]:
     """Energy and its derivative by the distance, of channel c."""
     inside = min(max(r, tables.nearest[c]), tables.farthest[c])
@@ -82,7 +83,7 @@ def law(tables: Tables, c: int, r: float) -> tuple[float, float]:
     return energy + slope * (r - inside), slope
 
 
-@nb.njit(cache=True, nogil=True)
+@uncounted
 def follow_curve(
     tables: Tables, distance: FloatArray, channel: IntArray, value: FloatArray, slope: FloatArray, outside: IntArray
 ) -> int:
@@ -103,7 +104,7 @@ def follow_curve(
     return n_outside
 
 
-@nb.njit(cache=True, nogil=True)
+@uncounted
 def push_table(
     q: FloatArray,
     force: FloatArray,
@@ -123,8 +124,8 @@ def push_table(
 ) -> None:
     """Add the forces of centre i's runs first .. last - 1, of all pairs with r^2 < limit2.
 
-    q (3, W); force (3, at least the window) has the neighbours' share subtracted; runs (N, M, 4); x, y, z the centre; out
-    (11,) as in ``kernels.lanes``. A pair at one place pushes nobody.
+    q (3, W); force (3, at least the window) has the neighbours' share subtracted; runs (N, M, 4); x, y, z the centre;
+    out (11,) as in ``kernels.lanes``. A pair at one place pushes nobody.
     """
     for k in range(first, last):
         t0, t1, t2 = shifts[runs[i, k, RUN_SHIFT]]

@@ -21,6 +21,7 @@ from hamfit.kernels.bodies import Bodies, Reach
 from hamfit.kernels.density import Densities, Pairs, embed, push_kept, scratch_of, sum_chunk
 from hamfit.kernels.lanes import OUT_WORDS
 from hamfit.kernels.pair_forces import LawRows, push_chunk
+from hamfit.kernels.uncounted import uncounted
 from hamfit.types import FloatArray, IntArray
 
 
@@ -48,7 +49,7 @@ class Steps(NamedTuple):
     """Square of half the skin."""
 
 
-@nb.njit(cache=True, nogil=True)
+@uncounted
 def add_windows(first: int, last: int, bodies: Bodies, reach: Reach) -> None:
     """Forces of particles first .. last - 1: the sum of all windows, in the order of the chunks."""
     n = bodies.species.size
@@ -67,13 +68,13 @@ def add_windows(first: int, last: int, bodies: Bodies, reach: Reach) -> None:
                 force[i] += window[i - origin + n]
 
 
-@nb.njit(cache=True, nogil=True)
+@uncounted
 def share(thread: int, n_threads: int, n: int) -> tuple[int, int]:
     """The slice of 0 .. n that belongs to a thread."""
     return thread * n // n_threads, (thread + 1) * n // n_threads
 
 
-@nb.njit(cache=True, nogil=True)
+@uncounted
 def kick_and_drift(first: int, last: int, bodies: Bodies, kick: float, drift: float) -> float:
     """Move particles first .. last - 1; the square of the farthest that one is from its start, inf where it is lost."""
     for axis in range(3):
@@ -92,7 +93,7 @@ def kick_and_drift(first: int, last: int, bodies: Bodies, kick: float, drift: fl
     return np.inf if lost else largest
 
 
-@nb.njit(cache=True, nogil=True)
+@uncounted
 def start_stage(team: Team, meeting: int, bodies: Bodies, steps: Steps, stage: int) -> tuple[int, bool]:
     """This thread's part of a stage before its forces; the next meeting, and whether runs still hold for all."""
     k, s = stage % steps.drifts.size, steps.drifts.size
@@ -107,7 +108,7 @@ def start_stage(team: Team, meeting: int, bodies: Bodies, steps: Steps, stage: i
     return meeting, True
 
 
-@nb.njit(cache=True, nogil=True)
+@uncounted
 def last_kick(first: int, last: int, bodies: Bodies, kick: float) -> None:
     """The kick that ends a whole number of steps."""
     for axis in range(3):
