@@ -23,8 +23,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) --no-build-isolation -e '.[test]'
 	touch $(STAMP)
 
-test: $(STAMP) ## Run the tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(STAMP) ## Run the tests, on all cores
+	sh tests/tools.sh
+	$(BIN)/python -m pytest --numprocesses logical --dist loadfile --durations 10 $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style
 	$(BIN)/ruff check .

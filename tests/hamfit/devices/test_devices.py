@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -314,3 +315,21 @@ def test_the_memory_of_a_device_is_what_it_has_and_not_what_is_free(monkeypatch:
     assert CupyDevice().total_bytes() == 80 * 2**30
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=2**33, available=2**20))
     assert EmulatedDevice().total_bytes() == 2**33
+
+
+def test_where_the_cache_cannot_be_written_kernels_are_kept_among_temporary_files_of_this_user(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "taken"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    np.testing.assert_array_equal(rotated(made(), 2), expected(2))
+    kept = tmp_path / f"hamfit-{os.getuid()}"
+    assert kept.stat().st_mode & 0o077 == 0
+    assert [path.suffix for path in kept.iterdir()] == [".so"]
+    # as if somebody else had made it
+    owner = kept.stat().st_uid
+    monkeypatch.setattr("os.getuid", lambda: owner + 1)
+    kept.rename(tmp_path / f"hamfit-{owner + 1}")
+    with pytest.raises(DeviceError, match="belongs to another user"):
+        made("__syncthreads(); ")

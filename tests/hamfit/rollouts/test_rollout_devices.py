@@ -170,6 +170,7 @@ unlike = pytest.mark.filterwarnings("ignore:.*different devices:hamfit.errors.Ro
 def test_an_interrupted_rollout_is_taken_up_on_another_device(
     first: str, then: str, tmp_path: Path, began: list[int]
 ) -> None:
+    choose_device("emulated")  # without a compiler there is no second device
     scene = scenes.liquid()
     interrupted(tmp_path / "r", first)
     began.clear()
@@ -215,6 +216,7 @@ def test_a_device_that_only_finishes_a_trajectory_did_not_make_it(tmp_path: Path
 def test_trajectories_of_one_size_from_different_devices_are_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    choose_device("emulated")  # without a compiler there is no second device
     with pytest.warns(RolloutWarning, match=rf"different devices \(cpu, {NAME}\).* as valid"):
         result = run_of_equals(scenes.liquid(), tmp_path, monkeypatch)
     assert sorted(devices_of(result.dataset)) == [["cpu"], ["cpu"], [NAME], [NAME]]

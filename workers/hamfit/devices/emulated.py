@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,14 +124,14 @@ def _compiled() -> Path:
     # what other processors always have must be asked for on this kind, and is not on every one
     flags = (*_FLAGS, "-mfma") if get_host_cpu_features().get("fma") else _FLAGS
     digest = hashlib.sha256("\0".join((code, _HEADER.read_text(encoding="utf-8"), *flags)).encode()).hexdigest()
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hamfit"
-    library = folder / f"emulated-{digest[:24]}.so"
+    name = f"emulated-{digest[:24]}.so"
+    folder = _cache_holding(name)
+    library = folder / name
     if library.exists():
         return library
     compiler = shutil.which("g++")
     if compiler is None:
         raise DeviceError("there is no g++ to compile the kernels with: install it, or use the device cpu")
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         written, made = Path(scratch) / "kernels.cpp", Path(scratch) / "kernels.so"
         written.write_text(code, encoding="utf-8")
@@ -142,6 +142,23 @@ def _compiled() -> Path:
         # whole or not at all, however many processes compile at once
         os.replace(made, library)
     return library
+
+
+def _cache_holding(name: str) -> Path:
+    """The folder with a compiled library, or where it can be kept: the user's cache, or else one of temporary files."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hamfit"
+    if (home / name).exists():
+        return home
+    with suppress(OSError):
+        home.mkdir(parents=True, exist_ok=True)
+        if os.access(home, os.W_OK):
+            return home
+    # of this user alone: what lies there is loaded as code
+    mine = Path(tempfile.gettempdir()) / f"hamfit-{os.getuid()}"
+    mine.mkdir(mode=0o700, exist_ok=True)
+    if mine.stat().st_uid != os.getuid():
+        raise DeviceError(f"{mine} belongs to another user, and {home} cannot be written: set XDG_CACHE_HOME")
+    return mine
 
 
 def _launcher(signature: Signature) -> str:
