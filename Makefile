@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) --no-build-isolation -e '.[test]'
 	touch $(STAMP)
 
-test: $(STAMP) ## Run the tests, on all cores
+test: $(STAMP) ## Run the tests on all cores; installs g++ and Chromium where it may
 	sh tests/tools.sh
 	$(BIN)/python -m pytest --numprocesses logical --dist loadfile --durations 10 $(PYTEST_ARGS)
 

@@ -14,7 +14,7 @@ from web_pages import Watch
 
 from serving import Served, serving
 
-CHROMIUM = os.environ.get("HAMFIT_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = os.environ.get("HAMFIT_CHROMIUM") or shutil.which("chromium")
 PATIENCE_MS = 30_000
 
 

@@ -115,8 +115,8 @@ class Endings:
     async def dismissed(self, job: Job) -> None:
         """running -> dismissed: its runner is gone; remove what it made, and then say so.
 
-        Whoever is told that a job is dismissed finds nothing of it. A service that ends between the two finds the job
-        running, and wanted gone.
+        Whoever is told that a job is dismissed finds nothing of it, unless the disk refused. A service that ends
+        between the two finds the job running, and wanted gone.
         """
         with suppress(DiskError):
             # what the disk refuses now is removed later, see `cleaning`

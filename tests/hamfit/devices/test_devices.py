@@ -327,9 +327,37 @@ def test_where_the_cache_cannot_be_written_kernels_are_kept_among_temporary_file
     kept = tmp_path / f"hamfit-{os.getuid()}"
     assert kept.stat().st_mode & 0o077 == 0
     assert [path.suffix for path in kept.iterdir()] == [".so"]
-    # as if somebody else had made it
-    owner = kept.stat().st_uid
-    monkeypatch.setattr("os.getuid", lambda: owner + 1)
-    kept.rename(tmp_path / f"hamfit-{owner + 1}")
-    with pytest.raises(DeviceError, match="belongs to another user"):
-        made("__syncthreads(); ")
+
+
+@pytest.mark.parametrize("how", ["of another", "open to all", "a link", "a file"])
+def test_kernels_are_loaded_from_no_folder_that_others_may_write(
+    how: str, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "taken"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    user = os.getuid() + (how == "of another")
+    mine = tmp_path / f"hamfit-{user}"
+    if how == "a file":
+        mine.write_text("no folder")
+    elif how == "a link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        mine.symlink_to(tmp_path / "elsewhere")
+    else:
+        mine.mkdir()
+        mine.chmod(0o777 if how == "open to all" else 0o700)
+    monkeypatch.setattr("os.getuid", lambda: user)
+    with pytest.raises(DeviceError, match=r"must be a folder of this user alone: set XDG_CACHE_HOME"):
+        made()
+
+
+def test_a_user_without_a_home_has_a_place_for_kernels(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    np.testing.assert_array_equal(rotated(made(), 2), expected(2))

@@ -13,6 +13,7 @@ import ctypes
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -146,19 +147,25 @@ def _compiled() -> Path:
 
 def _cache_holding(name: str) -> Path:
     """The folder with a compiled library, or where it can be kept: the user's cache, or else one of temporary files."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hamfit"
-    if (home / name).exists():
-        return home
-    with suppress(OSError):
+    # a user may have no home, or one that cannot be searched
+    with suppress(OSError, RuntimeError):
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hamfit"
+        if (home / name).exists():
+            return home
         home.mkdir(parents=True, exist_ok=True)
         if os.access(home, os.W_OK):
             return home
-    # of this user alone: what lies there is loaded as code
     mine = Path(tempfile.gettempdir()) / f"hamfit-{os.getuid()}"
-    mine.mkdir(mode=0o700, exist_ok=True)
-    if mine.stat().st_uid != os.getuid():
-        raise DeviceError(f"{mine} belongs to another user, and {home} cannot be written: set XDG_CACHE_HOME")
-    return mine
+    with suppress(OSError):
+        mine.mkdir(mode=0o700, exist_ok=True)
+        found = mine.lstat()
+        # of this user alone, and no link: what lies there is loaded as code
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+            return mine
+    raise DeviceError(
+        f"compiled kernels can be kept neither in the user's cache nor in {mine}, which must be a folder of this user"
+        " alone: set XDG_CACHE_HOME to one that can be written"
+    )
 
 
 def _launcher(signature: Signature) -> str:

@@ -111,21 +111,24 @@ def _parts(model: Model) -> tuple[RadialCurve | None, tuple[DensityFunctions, Fl
     acting = [(b, t) for b, t in zip(model.blocks, model.theta, strict=True) if b.part == "force"]
     if not acting:
         raise ModelError("the model has no forces (it was fitted to velocities only): fit data that have forces")
-    curve = None
-    for n, (block, theta) in enumerate(acting):
-        if (functions := block.pair_functions) is not None:
-            _check_graph(functions.graph)
-        found = functions_of(acting[: n + 1])
-        if found is None:
+    pair = None
+    for n, (block, _) in enumerate(acting, 1):
+        if block.pair_functions is not None:
+            _check_graph(block.pair_functions.graph)
+            pair = block
+        if functions_of(acting[:n]) is None:
             raise ModelError(
                 f"the {block.kind} block {block.form}, where LAMMPS's styles know one block of functions of the"
                 " distance within a cutoff and one round density (--l-max 0 --radial 1): fit without the"
                 f" {block.kind} block, or run the model through ASE"
             )
-        if functions is not None:
-            curve = RadialCurve.compile(functions.radial, theta, model.extent_of(block, functions.radial.n_channels))
+    found = functions_of(acting)
     assert found is not None
-    return curve, found[0]
+    density, of_pair = found
+    if pair is None or of_pair is None:
+        return None, density
+    radial, theta = of_pair[0].radial, of_pair[1]
+    return RadialCurve.compile(radial, theta, model.extent_of(pair, radial.n_channels)), density
 
 
 def _check_graph(graph: AbstractGraph) -> None:
