@@ -128,7 +128,7 @@ def test_a_pair_at_the_core_is_taken_by_the_lanes_or_by_the_tables_and_never_by_
                 by_lanes = bool(window.any())
                 assert bool(out[OUT_CORE]) == (square < core2)
                 window[:] = 0.0
-                push_table(q, window, runs[None], 0, 0, 1, t, *x[0].tolist(), tables, 0, limit, False, out)
+                push_table(q, window, runs, 0, 1, t, *x[0].tolist(), tables, 0, limit, False, out)
                 by_table = bool(window.any())
                 assert by_table == (square < limit)
                 assert by_lanes == (not by_table if core2 else by_table)

@@ -112,7 +112,7 @@ def test_pairs_push_each_other_as_in_plain_loops(limit: float, observe: bool) ->
         centre = q[:, 35].copy()
         # a neighbour at the very place pushes nobody
         q[:, 12] = centre - shifts[2]
-        push_table(q, window, runs[None], 0, 1, 4, shifts, *centre, tables, c, limit * limit, observe, out)
+        push_table(q, window, runs, 1, 4, shifts, *centre, tables, c, limit * limit, observe, out)
         force, energy, virial, expected, met = np.zeros(3), 0.0, np.zeros((3, 3)), before.copy(), 0
         for begin, end, target, image in runs[1:].tolist():
             for j in range(begin, end):

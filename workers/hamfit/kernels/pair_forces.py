@@ -73,6 +73,6 @@ def push_chunk(k: int, bodies: Bodies, reach: Reach, laws: LawRows, observe: boo
                 if out[OUT_CORE] == 0.0:
                     continue
                 limit2 = rows[c, LAW_CORE2]
-            push_table(q, window, runs, i, first, last, shifts, x, y, z, tables, c, limit2, observe, out)
+            push_table(q, window, runs[i], first, last, shifts, x, y, z, tables, c, limit2, observe, out)
         for axis in range(3):
             window[axis, target] += out[OUT_FORCE + axis]

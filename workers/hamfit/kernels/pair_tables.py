@@ -109,7 +109,6 @@ def push_table(
     q: FloatArray,
     force: FloatArray,
     runs: Int32Array,
-    i: int,
     first: int,
     last: int,
     shifts: FloatArray,
@@ -122,15 +121,15 @@ def push_table(
     observe: bool,
     out: FloatArray,
 ) -> None:
-    """Add the forces of centre i's runs first .. last - 1, of all pairs with r^2 < limit2.
+    """Add the forces of one centre's runs first .. last - 1, of all pairs with r^2 < limit2.
 
-    q (3, W); force (3, at least the window) has the neighbours' share subtracted; runs (N, M, 4); x, y, z the centre;
+    q (3, W); force (3, at least the window) has the neighbours' share subtracted; runs (M, 4); x, y, z the centre;
     out (11,) as in ``kernels.lanes``. A pair at one place pushes nobody.
     """
     for k in range(first, last):
-        t0, t1, t2 = shifts[runs[i, k, RUN_SHIFT]]
-        ahead = runs[i, k, RUN_TARGET] - runs[i, k, RUN_BEGIN]
-        for j in range(runs[i, k, RUN_BEGIN], runs[i, k, RUN_END]):
+        t0, t1, t2 = shifts[runs[k, RUN_SHIFT]]
+        ahead = runs[k, RUN_TARGET] - runs[k, RUN_BEGIN]
+        for j in range(runs[k, RUN_BEGIN], runs[k, RUN_END]):
             d0, d1, d2, r2 = between(x, y, z, q[0, j], q[1, j], q[2, j], t0, t1, t2)
             if r2 >= limit2 or r2 == 0.0:
                 continue
